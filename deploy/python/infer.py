@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Detect objects in images with an exported model; needs no training package. See docs/deployment.md."""
+
+import sys
+
+from res2net_runtime.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The root of the project's exceptions, and the ones that the runtime raises.
+
+Every message says what went wrong, what was got and expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError"]
+
+
+class Res2NetError(Exception):
+    """Base of every error that the user can cause and mend; command lines print it without a traceback."""
+
+
+class ImageError(Res2NetError, ValueError):
+    """An image cannot be read or has a shape or dtype that cannot be an image."""
+
+
+class ModelFolderError(Res2NetError):
+    """An exported model folder lacks a file, or was written by another version."""
+
+
+class BackendError(Res2NetError, RuntimeError):
+    """The chosen inference engine is missing or refuses the model."""

@@ -1,0 +1,142 @@
+"""The result of detection on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from res2net_runtime.errors import BackendError
+from res2net_runtime.masks import masks_to_bitmaps, masks_to_rles
+
+__all__ = ["Detections"]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The n detections of one image, best score first as the network gives them.
+
+    Attributes:
+        boxes_xyxy: float32 (n, 4): x1, y1, x2, y2 in pixels of the original image.
+        scores: float32 (n,) in [0, 1].
+        labels: int32 (n,), indices into ``label_list``.
+        masks: float32 (n, 28, 28) probabilities inside each box, or None for a detector without masks.
+        image_hw: (height, width) of the original image, after EXIF rotation.
+        label_list: Class names.
+        category_ids: COCO category id of each label.
+        mask_threshold: Probability from which a pixel belongs to a mask.
+    """
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None
+    image_hw: tuple[int, int]
+    label_list: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    mask_threshold: float = 0.5
+
+    @classmethod
+    def from_outputs(
+        cls, outputs: Mapping[str, np.ndarray], image_hws: Sequence[tuple[int, int]], **shared: Any
+    ) -> list[Detections]:
+        """Split the outputs of a batch into one result per image.
+
+        Args:
+            outputs: ``boxes`` (M, 4), ``scores`` (M,), ``labels`` (M,), ``num`` (N,) with sum M, and for
+                detectors with masks ``masks`` (M, 28, 28).
+            image_hws: (height, width) of each of the N original images.
+            **shared: ``label_list``, ``category_ids`` and ``mask_threshold``.
+
+        Raises:
+            BackendError: The outputs do not fit together.
+        """
+        num = np.asarray(outputs["num"]).reshape(-1)
+        rows = {key: len(value) for key, value in outputs.items() if key != "num"}
+        if len(num) != len(image_hws) or set(rows.values()) != {int(num.sum())}:
+            raise BackendError(
+                f"The network returned {num.tolist()} detections per image for {len(image_hws)} images, but "
+                f"outputs with {rows} rows. Export the model again."
+            )
+        labels = np.asarray(outputs["labels"])
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(shared["label_list"]):
+            raise BackendError(
+                f"The network returned labels from {labels.min()} to {labels.max()}, but label_list in "
+                f"infer_cfg.yml has {len(shared['label_list'])} names. Export the model again."
+            )
+        ends = np.cumsum(num)
+        parts = [slice(int(end - count), int(end)) for end, count in zip(ends, num)]
+        masks = outputs.get("masks")
+        return [
+            cls(
+                boxes_xyxy=outputs["boxes"][part],
+                scores=outputs["scores"][part],
+                labels=labels[part],
+                masks=None if masks is None else masks[part],
+                image_hw=tuple(int(side) for side in image_hw),
+                **shared,
+            )
+            for part, image_hw in zip(parts, image_hws)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def filter(self, score_threshold: float) -> Detections:
+        """Return only the detections whose score is at least ``score_threshold``."""
+        keep = self.scores >= score_threshold
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            masks=None if self.masks is None else self.masks[keep],
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class name of each detection."""
+        return [self.label_list[label] for label in self.labels]
+
+    def rles(self) -> list[dict]:
+        """Return each mask in the image as COCO's compressed RLE, ``{"size": [h, w], "counts": bytes}``.
+
+        Raises:
+            ValueError: The detector has no masks.
+        """
+        return masks_to_rles(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+
+    def bitmaps(self) -> np.ndarray:
+        """Return each mask in the image as bool (n, height, width).
+
+        Raises:
+            ValueError: The detector has no masks.
+        """
+        return masks_to_bitmaps(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Return the detections in COCO's results format, ready for ``json.dump``.
+
+        Returns:
+            ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`` per detection, and for
+            detectors with masks ``"segmentation"``, a compressed RLE whose counts are a string.
+        """
+        boxes = self.boxes_xyxy.astype(np.float64)
+        boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        entries = [
+            {"image_id": image_id, "category_id": self.category_ids[label], "bbox": bbox, "score": score}
+            for label, bbox, score in zip(self.labels.tolist(), boxes_xywh.tolist(), self.scores.tolist())
+        ]
+        if self.masks is not None:
+            for entry, rle in zip(entries, self.rles()):
+                entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+        return entries
+
+    def _require_masks(self) -> np.ndarray:
+        if self.masks is None:
+            raise ValueError(
+                "These detections have no masks: the detector finds boxes only. Export a Mask R-CNN."
+            )
+        return self.masks

@@ -1,0 +1,72 @@
+"""What the commands share: the options for a configuration, logging, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ppdet_res2net.errors import Res2NetError
+
+__all__ = ["add_config_arguments", "configure_logging", "positive_int", "run"]
+
+DEBUG_VARIABLE = "RES2NET_DEBUG"
+EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``-c/--config`` and ``-o/--opt`` with PaddleDetection's meaning; ``-o`` may be given several times."""
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="CFG", help="YAML file, or the name of a recipe"
+    )
+    parser.add_argument(
+        "-o",
+        "--opt",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overrides, e.g. TrainReader.batch_size=1 weights=model.pdparams",
+    )
+
+
+def positive_int(text: str) -> int:
+    """Argument type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {value}, expected at least 1")
+    return value
+
+
+def configure_logging() -> None:
+    """Send our INFO lines and everybody's warnings to stderr, once; a handler that is already there stays the only one."""
+    logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
+    for package in ("ppdet_res2net", "res2net_runtime"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Run a command's ``main`` and return its exit code.
+
+    An error that the user can mend is one message on stderr and exit code 1; ``RES2NET_DEBUG=1`` shows the traceback.
+    Any other exception is a defect of this project and escapes.
+    """
+    configure_logging()
+    try:
+        code = command(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output (head, less) has closed it; keep Python from complaining again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Res2NetError, OSError) as error:
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED

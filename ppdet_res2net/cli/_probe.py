@@ -1,0 +1,67 @@
+"""What ``doctor`` runs in a process of its own, because importing a broken Paddle can end the process.
+
+Prints one JSON line when a step starts and one when it has ended, so that the reader knows which step crashed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import zlib  # noqa: F401  (before Paddle's shared library, as compat.zlib_order explains)
+from collections.abc import Callable
+
+__all__ = ["STEPS"]
+
+
+def _paddle() -> dict:
+    import paddle
+
+    devices = []
+    if paddle.is_compiled_with_cuda():
+        cuda = paddle.device.cuda
+        devices = [f"gpu:{index} {cuda.get_device_name(index)}" for index in range(cuda.device_count())]
+    ones = paddle.ones([1, 2, 4, 4])  # on the GPU if there is one: a wrong CUDA or cuDNN shows here
+    value = float(paddle.nn.functional.conv2d(ones, paddle.ones([1, 2, 1, 1])).sum())
+    if value != 32:
+        raise RuntimeError(f"a convolution of ones gives {value}, expected 32")
+    return {"cuda": bool(paddle.is_compiled_with_cuda()), "gpus": devices}
+
+
+def _ppdet() -> dict:
+    from ppdet_res2net.detection import register_modules
+
+    register_modules()
+    return {}
+
+
+def _module(name: str) -> Callable[[], dict]:
+    def step() -> dict:
+        importlib.import_module(name)
+        return {}
+
+    return step
+
+
+STEPS: dict[str, Callable[[], dict]] = {
+    "numpy": _module("numpy"),
+    "cv2": _module("cv2"),
+    "pycocotools": _module("pycocotools.mask"),
+    "paddle": _paddle,
+    "ppdet": _ppdet,
+}
+
+
+def main() -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever the packages print must not mix with the answers
+    for name, step in STEPS.items():
+        print(json.dumps({"step": name}), file=answers, flush=True)
+        try:
+            answer = {"step": name, "found": step()}
+        except Exception as error:  # reported, not swallowed: any exception is this step's result
+            answer = {"step": name, "error": str(error), "kind": type(error).__name__}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""``ppdet-res2net config``: print a configuration with its bases and overrides resolved."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ppdet_res2net.cli._common import add_config_arguments
+from ppdet_res2net.engine.config import dump_config, load_config
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net config",
+        description="Check a configuration and print it whole: _BASE_ files merged, overrides applied.",
+    )
+    add_config_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    args = _parser().parse_args(argv)
+    print(dump_config(load_config(args.config, args.opt)), end="")
+    return 0

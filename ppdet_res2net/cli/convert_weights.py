@@ -1,0 +1,38 @@
+"""``ppdet-res2net convert-weights``: any published weight file to ``.pdparams`` or ``.safetensors``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net convert-weights",
+        description="Convert a published model's weights to this package's names; report what is left over.",
+    )
+    parser.add_argument("name", metavar="NAME", help="model, as 'ppdet-res2net models' lists it")
+    parser.add_argument(
+        "source", metavar="SRC", help=".pdparams, .pth, .safetensors or MindSpore .ckpt; path or url"
+    )
+    parser.add_argument("target", metavar="DST", help="file to write, .pdparams or .safetensors")
+    parser.add_argument(
+        "--check", action="store_true", help="read DST again and compare every tensor bit by bit"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    args = _parser().parse_args(argv)
+    from ppdet_res2net.zoo.convert import check_round_trip, convert_weights
+
+    conversion = convert_weights(args.name, args.source, args.target)
+    print(conversion.report)
+    if conversion.kept:
+        print(f"  {len(conversion.kept)} tensors of the detector's other parts are kept as they are")
+    print(f"wrote {len(conversion.tensors)} tensors to {args.target}")
+    if args.check:
+        check_round_trip(args.target, conversion.tensors)
+        print(f"check: all {len(conversion.tensors)} tensors of {args.target} are equal after a round trip")
+    return 0

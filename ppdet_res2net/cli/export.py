@@ -1,0 +1,53 @@
+"""``ppdet-res2net export``: write a detector as a folder for deployment."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppdet_res2net.cli._common import add_config_arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net export",
+        description="Write '-o weights=FILE' as a static graph with preprocessing and class names beside it.",
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--output_dir",
+        default="output_inference",
+        metavar="DIR",
+        help="parent of the model's folder, which has the configuration's name (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="compare the exported model with the eager one on images"
+    )
+    parser.add_argument(
+        "--verify_images", nargs="+", metavar="PATH", help="files or folders for --verify, which this implies"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    args = _parser().parse_args(argv)
+    from ppdet_res2net.engine.config import load_config
+    from ppdet_res2net.engine.export import export_model
+
+    images = [file for path in args.verify_images or () for file in _images(Path(path))]
+    folder = export_model(
+        load_config(args.config, args.opt),
+        args.output_dir,
+        verify=args.verify or bool(images),
+        verify_images=images or None,
+    )
+    print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
+    return 0
+
+
+def _images(path: Path) -> list[str]:
+    from res2net_runtime.files import find_images
+
+    return [str(file) for file in (find_images(path) if path.is_dir() else [path])]

@@ -1,0 +1,58 @@
+"""``ppdet-res2net``: one command per tool, each imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import ppdet_res2net
+from ppdet_res2net.cli._common import run
+from ppdet_res2net.errors import did_you_mean
+
+PROG = "ppdet-res2net"
+
+# Command -> what it does. The module has the same name, with '_' for '-'.
+COMMANDS = {
+    "demo": "train, evaluate, export and predict on a generated dataset",
+    "train": "train a detector",
+    "eval": "box and mask AP of a detector",
+    "infer": "detect objects in images with trained weights",
+    "export": "write a detector as a folder for deployment",
+    "config": "check a configuration and print it whole",
+    "models": "list the published models",
+    "convert-weights": "convert a published weight file",
+    "make-demo-data": "write the generated dataset",
+    "doctor": "check the installation",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        usage=f"{PROG} [-h] [--version] COMMAND ...",
+        description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors.",
+        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' tells about one of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {ppdet_res2net.__version__}")
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    command = parser.parse_args(argv[:1]).command
+    if command not in COMMANDS:
+        parser.error(f"there is no command '{command}'.{did_you_mean(command, COMMANDS)}")
+    module = f"ppdet_res2net.cli.{command.replace('-', '_')}"
+    return run(lambda arguments: importlib.import_module(module).main(arguments), argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

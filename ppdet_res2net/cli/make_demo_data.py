@@ -1,0 +1,46 @@
+"""``ppdet-res2net make-demo-data``: write the built-in dataset."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+
+from ppdet_res2net.data.demo import make_demo_data
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(make_demo_data).parameters.items()
+    }
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net make-demo-data",
+        description="Write a small generated dataset in COCO's format: shapes with boxes and masks.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("dir", metavar="DIR", help="folder to create; the same dataset found there is reused")
+    parser.add_argument(
+        "--train", metavar="N", type=int, default=defaults["train_images"], help="training images"
+    )
+    parser.add_argument(
+        "--val", metavar="N", type=int, default=defaults["val_images"], help="validation images"
+    )
+    parser.add_argument(
+        "--size",
+        metavar="PX",
+        type=int,
+        default=defaults["image_size_px"],
+        help="long side of the images, in pixels",
+    )
+    parser.add_argument(
+        "--seed", metavar="S", type=int, default=defaults["seed"], help="chooses the pictures"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    args = _parser().parse_args(argv)
+    folder = make_demo_data(args.dir, args.train, args.val, args.size, args.seed)
+    print(f"demo dataset: {args.train} training and {args.val} validation images in {folder}")
+    return 0

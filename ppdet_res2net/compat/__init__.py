@@ -1,0 +1,29 @@
+"""Known defects of paddledet and Paddle, one function each: why, which versions, upstream reference.
+
+``prepare_ppdet`` applies those that importing and running paddledet needs. It must be called before the first
+``import ppdet`` anywhere in this package; calling it again does nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ppdet_res2net.compat.one_element import accept_one_element_tensors_as_numbers
+from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly
+from ppdet_res2net.compat.zero_dim import accept_zero_dim_in_concat
+from ppdet_res2net.compat.zlib_order import load_zlib_before_paddle
+
+__all__ = ["prepare_ppdet"]
+
+
+@functools.lru_cache(maxsize=None)
+def prepare_ppdet() -> None:
+    """Import paddledet and mend what is known to be broken in it. Idempotent.
+
+    Raises:
+        SetupError: paddle or paddledet is missing, or one of paddledet's own dependencies is.
+    """
+    load_zlib_before_paddle()
+    import_ppdet_quietly()
+    accept_zero_dim_in_concat()
+    accept_one_element_tensors_as_numbers()

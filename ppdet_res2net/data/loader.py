@@ -1,0 +1,280 @@
+"""Batches for training whose every random choice follows from the seed, the epoch and the position in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ppdet_res2net.data.coco import COCODataSet, copy_record
+from ppdet_res2net.data.transforms import build_transforms
+from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
+from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
+
+__all__ = ["TrainLoader"]
+
+logger = logging.getLogger(__name__)
+
+# What the random numbers are for; part of the seed, so that no two purposes share a sequence.
+ORDER, SAMPLE, BATCH = range(3)
+# Keys that sample transforms leave behind and that no network reads, as in PaddleDetection.
+INTERNAL_KEYS = ("h", "w", "flipped")
+# One entry per image, of different lengths, so they stay lists.
+RAGGED_KEYS = ("gt_", "is_crowd", "difficult")
+# One entry per object.
+OBJECT_KEYS = ("gt_bbox", "gt_class", "is_crowd", "gt_poly")
+
+
+class BatchTask(NamedTuple):
+    """One batch of this process."""
+
+    epoch: int
+    step: int
+    indices: tuple[int, ...]
+    image_ids: tuple[int, ...]
+
+    def __str__(self) -> str:
+        image_ids = ", ".join(map(str, self.image_ids))
+        return f"the batch of epoch {self.epoch}, step {self.step} with image ids {image_ids}"
+
+
+class TrainLoader:
+    """Training batches from a dataset and PaddleDetection's transforms.
+
+    The order of an epoch is a function of (seed, epoch); the random numbers of a sample's transforms of
+    (seed, epoch, index of the sample); those of the batch transforms of (seed, epoch, step). Hence
+    neither the number of workers nor a restart in the middle of an epoch changes a batch. With several
+    processes (ranks), step k of all of them together is step k of one process with ``world_size`` times the
+    batch size.
+
+    Args:
+        dataset: The dataset; it is parsed if it has not been.
+        sample_transforms: Transforms of one image, as in PaddleDetection's ``sample_transforms``.
+        batch_transforms: Transforms of a batch, as in PaddleDetection's ``batch_transforms``.
+        batch_size: Images per batch and process.
+        shuffle: Whether the order is random.
+        drop_last: Whether an incomplete last batch is left out.
+        num_workers: Processes that prepare batches; with 0, they are prepared when they are asked for.
+        seed: Chooses the order and all augmentation.
+        num_classes: Handed to transforms that want to know it.
+        rank: Number of this process.
+        world_size: Number of processes.
+        time_limit_s: How long a worker may take for one batch.
+
+    Raises:
+        ConfigError: An argument or a transform is wrong.
+        DatasetError: The dataset is wrong, or has fewer images than one batch and ``drop_last`` is set.
+    """
+
+    def __init__(
+        self,
+        dataset: COCODataSet,
+        sample_transforms: Sequence[Mapping],
+        batch_transforms: Sequence[Mapping],
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        num_workers: int,
+        seed: int,
+        num_classes: int,
+        rank: int = 0,
+        world_size: int = 1,
+        time_limit_s: float = 300.0,
+    ) -> None:
+        minima = {
+            "batch_size": (batch_size, 1),
+            "num_workers": (num_workers, 0),
+            "seed": (seed, 0),
+            "rank": (rank, 0),
+        }
+        for name, (value, minimum) in minima.items():
+            if value < minimum:
+                raise ConfigError(f"{name} of the training loader must be at least {minimum}, got {value}.")
+        if rank >= world_size:
+            raise ConfigError(f"rank must be below world_size, got rank {rank} of {world_size}.")
+        if num_workers and not workers_are_supported():
+            logger.warning(
+                "this platform cannot fork processes: batches are prepared in the main process, more slowly"
+            )
+            num_workers = 0
+        self._dataset = dataset
+        self._sample_transforms = build_transforms(sample_transforms, num_classes)
+        self._batch_transforms = build_transforms(batch_transforms, num_classes)
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._drop_last = drop_last
+        self._num_workers = num_workers
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._time_limit_s = time_limit_s
+        self._pool: WorkerPool | None = None
+        if len(self) == 0:
+            raise DatasetError(
+                f"the dataset has {len(dataset)} images, fewer than one batch of {batch_size} in each of "
+                f"{world_size} processes, and drop_last is set. Use a smaller batch_size, or drop_last: "
+                "false."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        steps = len(self._dataset) / (self._batch_size * self._world_size)
+        return int(steps) if self._drop_last else math.ceil(steps)
+
+    def epoch(self, epoch_index: int, start_step: int = 0) -> Iterator[dict]:
+        """Go through the batches of an epoch, from a step on.
+
+        Args:
+            epoch_index: Number of the epoch, from 0.
+            start_step: First step to deliver; an epoch that is begun there gives the batches of one begun at
+                0.
+
+        Yields:
+            ``image`` (float32 (N, 3, H, W)), ``im_shape`` and ``scale_factor`` (float32 (N, 2)), ``im_id``
+            (int64 (N, 1)), and lists with one entry per image: ``gt_bbox``, ``gt_class``, ``is_crowd``
+            (arrays), ``gt_poly`` (lists).
+
+        Raises:
+            DatasetError: An image cannot be prepared; it is named by file and id.
+            TrainingError: A worker died or is stuck.
+        """
+        if not 0 <= start_step <= len(self):
+            raise ConfigError(
+                f"start_step must be between 0 and {len(self)}, the steps of an epoch, got {start_step}."
+            )
+        tasks = [
+            self._task(epoch_index, step, indices) for step, indices in self._plan(epoch_index, start_step)
+        ]
+        return self._ahead(tasks) if self._num_workers else map(self._make_batch, tasks)
+
+    def close(self) -> None:
+        """End the workers. The loader can still be used: it starts new ones."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _plan(self, epoch: int, start_step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the steps of this rank with the indices of their samples."""
+        order = np.arange(len(self._dataset))
+        if self._shuffle:
+            # RandomState, because its sequences are the same in every version of NumPy.
+            order = np.random.RandomState(_seed_words(self._seed, ORDER, epoch)).permutation(order)
+        # Every rank needs as many samples as the others; a few at the front of the order are used twice.
+        order = np.resize(order, math.ceil(len(order) / self._world_size) * self._world_size)
+        joint_batch = self._batch_size * self._world_size
+        for step in range(start_step, len(self)):
+            batch = order[step * joint_batch : (step + 1) * joint_batch]
+            yield step, np.array_split(batch, self._world_size)[self._rank]
+
+    def _task(self, epoch: int, step: int, indices: np.ndarray) -> BatchTask:
+        image_ids = tuple(int(self._record(index)["im_id"][0]) for index in indices)
+        return BatchTask(epoch, step, tuple(indices.tolist()), image_ids)
+
+    def _record(self, index: int) -> dict:
+        return self._dataset.roidbs[index % len(self._dataset.roidbs)]
+
+    def _ahead(self, tasks: list[BatchTask]) -> Iterator[dict]:
+        """Let the workers run ahead of the consumer by as many batches as the pool allows."""
+        if self._pool is not None and not self._pool.is_idle:
+            self.close()
+        if self._pool is None:
+            self._pool = WorkerPool(self._make_batch, self._num_workers, self._time_limit_s)
+        pool = self._pool
+        try:
+            for position in range(len(tasks) + pool.capacity):
+                if pool is not self._pool:
+                    raise RuntimeError(
+                        "this epoch of the training loader was ended by close() or by a newer one"
+                    )
+                if position < len(tasks):
+                    pool.submit(tasks[position])
+                if position >= pool.capacity:
+                    yield pool.collect()
+        finally:
+            # An epoch that was left early or failed leaves unread batches behind.
+            if not pool.is_idle:
+                self.close()
+
+    def _make_batch(self, task: BatchTask) -> dict:
+        samples = [self._make_sample(task.epoch, index) for index in task.indices]
+        with _seeded(self._seed, BATCH, task.epoch, task.step):
+            for name, transform in self._batch_transforms:
+                try:
+                    samples = transform(samples)
+                except Exception as error:
+                    raise DatasetError(
+                        f"{task}: transform {name} failed: {type(error).__name__}: {error}"
+                    ) from error
+        return _collate(samples, task)
+
+    def _make_sample(self, epoch: int, index: int) -> dict:
+        record = self._record(index)
+        sample = copy_record(record)
+        with _seeded(self._seed, SAMPLE, epoch, index):
+            for name, transform in self._sample_transforms:
+                try:
+                    sample = transform(sample)
+                except Exception as error:
+                    reason = error if isinstance(error, Res2NetError) else f"{type(error).__name__}: {error}"
+                    raise DatasetError(
+                        f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): transform {name} "
+                        f"failed: {reason}"
+                    ) from error
+        _check_alignment(sample, record)
+        return sample
+
+
+def _seed_words(*numbers: int) -> np.ndarray:
+    """Mix numbers into a seed: sequences of neighbouring seeds, epochs or samples are independent."""
+    return np.random.SeedSequence(numbers).generate_state(4)
+
+
+@contextlib.contextmanager
+def _seeded(*numbers: int) -> Iterator[None]:
+    """Seed the two generators that PaddleDetection's transforms draw from, and restore them afterwards."""
+    words = _seed_words(*numbers)
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+def _check_alignment(sample: dict, record: dict) -> None:
+    """Refuse a sample in which a transform has dropped objects from some of the lists only."""
+    lengths = {key: len(sample[key]) for key in OBJECT_KEYS if key in sample}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{length} in {key}" for key, length in lengths.items())
+        raise DatasetError(
+            f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): the transforms have left "
+            f"boxes and masks of different objects: {counts}. PaddleDetection's RandomCrop does this unless "
+            "it is given is_mask_crop: true; RandomSizeCrop always may."
+        )
+
+
+def _collate(samples: list[dict], task: BatchTask) -> dict:
+    """Join samples to a batch: arrays are stacked, except what differs in length from image to image."""
+    batch = {}
+    for key in samples[0]:
+        if key in INTERNAL_KEYS:
+            continue
+        values = [sample[key] for sample in samples]
+        if key.startswith(RAGGED_KEYS):
+            batch[key] = values
+            continue
+        shapes = sorted({np.shape(value) for value in values})
+        if len(shapes) > 1:
+            raise ConfigError(
+                f"{task}: the entries '{key}' have different shapes {shapes} and cannot be stacked. Add a "
+                "transform that makes them equal, such as PadBatch, to batch_transforms."
+            )
+        batch[key] = np.stack(values)
+    return batch

@@ -1,0 +1,239 @@
+"""Inference of ppdet's Faster and Mask R-CNN: one definition for evaluation, prediction and export.
+
+paddledet's own inference loops over images and detections in Python, which becomes data-dependent ``while`` blocks in
+a static graph, pastes masks inside the graph, works for one image at a time and invents a box where nothing was found.
+This one has only dense operators, any batch size and empty results; its numbers are paddledet's (see
+``tests/test_detector_parity.py``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.vision.ops import generate_proposals
+
+from ppdet_res2net.compat.multiclass_nms import multiclass_nms
+from ppdet_res2net.compat.static_graph import correct_rois_num_type, divide_out_of_place
+from ppdet_res2net.errors import ConfigError
+
+__all__ = ["OUTPUT_NAMES", "RCNNInference"]
+
+# A box that exists in every image, whatever its size.
+_NO_BOX = np.array([[0, 0, 16, 16]], np.float32)
+
+OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
+
+
+class RCNNInference(nn.Layer):
+    """The inference side of a ppdet ``FasterRCNN`` or ``MaskRCNN``; shares its parameters.
+
+    Args:
+        detector: The ppdet model, built with our configuration.
+
+    Raises:
+        ConfigError: The detector is of another architecture, or uses a part that this graph does not know.
+    """
+
+    def __init__(self, detector: nn.Layer) -> None:
+        super().__init__()
+        architecture = type(detector).__name__
+        if architecture not in ("FasterRCNN", "MaskRCNN"):
+            raise ConfigError(
+                f"architecture is {architecture}; evaluation, prediction and export know FasterRCNN and MaskRCNN."
+            )
+        head_type = type(detector.bbox_head).__name__
+        if head_type != "BBoxHead" or getattr(detector.bbox_head, "use_cot", False):
+            raise ConfigError(f"{architecture}.bbox_head is {head_type}; only BBoxHead without use_cot is known.")
+        self.backbone = detector.backbone
+        self.neck = detector.neck
+        self.rpn_head = detector.rpn_head
+        self.bbox_head = detector.bbox_head
+        self.mask_head = detector.mask_head if architecture == "MaskRCNN" else None
+        if self.mask_head is not None and self.mask_head.share_bbox_feat:
+            # The C4 heads: mask features start from the box head's, which this layer then has to call as well.
+            self.shared_feature_head = detector.bbox_head.get_head()
+        else:
+            self.shared_feature_head = None
+        self.nms = detector.bbox_post_process.nms
+        self.prior_box_var = detector.bbox_post_process.decode.prior_box_var
+        self._cell_anchors = [anchors.numpy() for anchors in detector.rpn_head.anchor_generator.cell_anchors]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what ``forward`` returns, in order; Faster R-CNN has no ``masks``."""
+        return tuple(name for name in OUTPUT_NAMES if name != "masks" or self.mask_head is not None)
+
+    def forward(
+        self, image: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
+    ) -> tuple[paddle.Tensor, ...]:
+        """Detect.
+
+        Args:
+            image: (N, 3, H, W) float32, normalised RGB, padded at the right and the bottom.
+            im_shape: (N, 2) float32, height and width before padding.
+            scale_factor: (N, 2) float32, network pixels per original pixel, vertical and horizontal.
+
+        Returns:
+            boxes: (M, 4) float32, xyxy in pixels of the original image, clipped to it.
+            scores: (M,) float32.
+            labels: (M,) int32, from 0.
+            masks: (M, 28, 28) float32 probabilities inside each box (Mask R-CNN only).
+            num: (N,) int32, detections per image; rows of the others are grouped by image.
+        """
+        features = self.backbone({"image": image})
+        if self.neck is not None:
+            features = self.neck(features)
+        rois, rois_num = self._proposals(features, im_shape)
+        boxes, scores, labels, num = self._detect(features, rois, rois_num, im_shape)
+
+        # Many operators refuse an image without rows in one Paddle version or another. So one row of no meaning per
+        # image is added at the end, goes along through everything, and is dropped at last.
+        images = paddle.shape(im_shape)[0]
+        found = paddle.shape(boxes)[0]
+        boxes = paddle.concat([boxes, paddle.to_tensor(_NO_BOX).expand([images, 4])])
+        scores = paddle.concat([scores, paddle.zeros([images], "float32")])
+        labels = paddle.concat([labels, paddle.zeros([images], "int32")])
+        row = paddle.arange(0, found + images, dtype="int64")
+        image_index = paddle.where(row < found, _image_of_row(num, boxes), row - found)
+
+        original_boxes, keep = _to_original(boxes, image_index, im_shape, scale_factor)
+        boxes, scores, labels, image_index, original_boxes = (
+            paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
+        )
+        num = _count_per_image(image_index, im_shape)
+        found = paddle.shape(boxes)[0] - images
+        outputs = [original_boxes[:found], scores[:found], labels[:found]]
+        if self.mask_head is not None:
+            rows = paddle.arange(0, paddle.shape(boxes)[0], dtype="int64")
+            by_image = paddle.argsort(image_index * paddle.shape(boxes)[0] + rows)  # the mask head wants them grouped
+            masks = self._masks(features, paddle.gather(boxes, by_image), paddle.gather(labels, by_image), num)
+            outputs.append(paddle.gather(masks, paddle.argsort(by_image))[:found])
+        return (*outputs, num - 1)
+
+    def _proposals(self, features, im_shape):
+        """RPN: -> rois (R, 4) xyxy in network pixels, grouped by image; rois per image (N,) int32."""
+        head, settings = self.rpn_head, self.rpn_head.test_proposal
+        level_rois, level_probs, level_images = [], [], []
+        for level, feature in enumerate(head.rpn_feat(features)):
+            anchors = self._anchors(level, feature)
+            rois, probs, num = generate_proposals(
+                head.rpn_rois_score(feature),
+                head.rpn_rois_delta(feature),
+                im_shape,
+                anchors,
+                paddle.ones_like(anchors),
+                pre_nms_top_n=settings.pre_nms_top_n,
+                post_nms_top_n=settings.pre_nms_top_n if settings.topk_after_collect else settings.post_nms_top_n,
+                nms_thresh=settings.nms_thresh,
+                min_size=settings.min_size,
+                eta=settings.eta,
+                return_rois_num=True,
+            )
+            level_rois.append(rois)
+            level_probs.append(probs.reshape([-1]))
+            num = correct_rois_num_type(num, im_shape[:, 0].cast("int32"))
+            level_images.append(_image_of_row(num, rois))
+        rois, probs, images = (paddle.concat(t) for t in (level_rois, level_probs, level_images))
+        # Best first within each image: sort by score, then by image and place in the first order (keys are unique).
+        order = paddle.argsort(probs, descending=True)
+        rows = paddle.arange(0, paddle.shape(order)[0], dtype="int64")
+        order = paddle.gather(order, paddle.argsort(paddle.gather(images, order) * paddle.shape(order)[0] + rows))
+        images = paddle.gather(images, order)
+        num = _count_per_image(images, im_shape).cast("int64")
+        first_row = paddle.cumsum(num) - num  # (N,)
+        rank = rows - paddle.gather(first_row, images)
+        chosen = paddle.nonzero(rank < settings.post_nms_top_n).flatten()
+        order, images = paddle.gather(order, chosen), paddle.gather(images, chosen)
+        return paddle.gather(rois, order), _count_per_image(images, im_shape)
+
+    def _anchors(self, level: int, feature: paddle.Tensor) -> paddle.Tensor:
+        """Anchors of one level, (H * W * A, 4) xyxy, position by position."""
+        generator = self.rpn_head.anchor_generator
+        stride = float(generator.strides[level])
+        shape = paddle.shape(feature)
+        # arange over whole numbers: exact, and free of the rounding that a float stop value can suffer
+        shift_y = (paddle.arange(0, shape[2], dtype="int64").cast("float32") + generator.offset) * stride
+        shift_x = (paddle.arange(0, shape[3], dtype="int64").cast("float32") + generator.offset) * stride
+        shift_y, shift_x = paddle.meshgrid(shift_y, shift_x)
+        shifts = paddle.stack([shift_x, shift_y, shift_x, shift_y], axis=-1).reshape([-1, 1, 4])
+        cell = paddle.to_tensor(self._cell_anchors[level])  # (A, 4)
+        return (shifts + cell.unsqueeze(0)).reshape([-1, 4])
+
+    def _detect(self, features, rois, rois_num, im_shape):
+        """Box head and NMS: -> boxes (M, 4) in network pixels, scores (M,), labels (M,), detections per image (N,)."""
+        head = self.bbox_head
+        roi_features = head.roi_extractor(features, [rois], rois_num)
+        roi_features = head.head(roi_features)
+        if head.with_pool:
+            roi_features = F.adaptive_avg_pool2d(roi_features, output_size=1).squeeze([2, 3])
+        probabilities = F.softmax(head.bbox_score(roi_features))[:, :-1]  # (R, C)
+        boxes = _decode(head.bbox_delta(roi_features), rois, self.prior_box_var)  # (R, C or 1, 4)
+        limits = paddle.gather(im_shape, _image_of_row(rois_num, rois))  # (R, 2)
+        limits = paddle.concat([limits[:, 1:2], limits[:, 0:1]], axis=1)  # (R, 2) width, height
+        limits = paddle.concat([limits, limits], axis=1).unsqueeze(1)  # (R, 1, 4)
+        boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
+        boxes = boxes.expand([-1, head.num_classes, 4])
+        nms = self.nms
+        detections, num = multiclass_nms(
+            boxes,
+            probabilities,
+            rois_num,
+            score_threshold=nms.score_threshold,
+            nms_top_k=nms.nms_top_k,
+            keep_top_k=nms.keep_top_k,
+            nms_threshold=nms.nms_threshold,
+            normalized=nms.normalized,
+            nms_eta=nms.nms_eta,
+            background_label=head.num_classes,
+        )
+        detections = detections.reshape([-1, 6])
+        labels = detections[:, 0].cast("int32")
+        return detections[:, 2:], detections[:, 1], labels, num
+
+    def _masks(self, features, boxes, labels, num):
+        """Mask head: -> (M, 28, 28) probabilities of each detection's own class."""
+        head = self.mask_head
+        roi_features = head.roi_extractor(features, [boxes], num)
+        if self.shared_feature_head is not None:
+            roi_features = self.shared_feature_head(roi_features)
+        mask_features = head.head(roi_features)  # (M, F, 28, 28)
+        # The last 1x1 convolution, for the detected class only.
+        weight = paddle.gather(head.mask_fcn_logits.weight.flatten(1), labels).unsqueeze(1)  # (M, 1, F)
+        bias = paddle.gather(head.mask_fcn_logits.bias, labels).reshape([-1, 1, 1])
+        side = mask_features.shape[-1]
+        logits = paddle.bmm(weight, mask_features.flatten(2)).reshape([-1, side, side])
+        return F.sigmoid(logits + bias)
+
+
+def _decode(deltas, rois, weights):
+    """Boxes (R, K, 4) from deltas (R, 4 K) relative to rois (R, 4)."""
+    from ppdet.modeling.bbox_utils import delta2bbox
+
+    return delta2bbox(deltas, rois, weights)
+
+
+def _image_of_row(num, rows):
+    """The image index (R,) int64 of each of R rows that are grouped by image; ``num`` (N,) counts them."""
+    index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64").unsqueeze(1)  # (R, 1)
+    ends = paddle.cumsum(num.cast("int64")).unsqueeze(0)  # (1, N)
+    return (index >= ends).cast("int64").sum(axis=1)
+
+
+def _count_per_image(image_index, im_shape):
+    """Number of rows of each image, (N,) int32."""
+    images = paddle.arange(0, paddle.shape(im_shape)[0], dtype="int64").unsqueeze(0)  # (1, N)
+    return (image_index.unsqueeze(1) == images).cast("int32").sum(axis=0).cast("int32")
+
+
+def _to_original(boxes, image_index, im_shape, scale_factor):
+    """Boxes in pixels of the original image, clipped; indices of those that are not empty."""
+    scale = paddle.gather(scale_factor, image_index)  # (M, 2) vertical, horizontal
+    scale = paddle.concat([scale[:, 1:2], scale[:, 0:1]], axis=1)
+    size = paddle.floor(divide_out_of_place(im_shape, scale_factor) + 0.5)
+    size = paddle.gather(paddle.concat([size[:, 1:2], size[:, 0:1]], axis=1), image_index)
+    boxes = divide_out_of_place(boxes, paddle.concat([scale, scale], axis=1))
+    boxes = paddle.maximum(paddle.minimum(boxes, paddle.concat([size, size], axis=1)), paddle.zeros_like(boxes))
+    extent = boxes[:, 2:] - boxes[:, :2]
+    return boxes, paddle.nonzero((extent > 0).all(axis=1)).flatten()

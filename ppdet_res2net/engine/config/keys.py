@@ -1,0 +1,121 @@
+"""The keys of a configuration that do not name a module: what they mean and which values they take.
+
+This is the one table of them. A key that is neither here, nor a registered module, nor a setting that
+registered modules share (``__shared__``, for instance ``data_format``), is refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["EXPORT_KEYS", "PLAIN_KEYS", "READER_KEYS", "PlainKey"]
+
+
+class PlainKey(NamedTuple):
+    """The types that a key takes, and its meaning in one line."""
+
+    types: tuple[type, ...]
+    meaning: str
+
+    @property
+    def expected(self) -> str:
+        """The types in words."""
+        return " or ".join(
+            _TYPE_NAMES[kind] for kind in self.types if kind is not int or float not in self.types
+        )
+
+
+_TYPE_NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+    type(None): "null",
+}
+
+
+_TEXT, _COUNT, _NUMBER, _SWITCH = (str,), (int,), (float, int), (bool,)
+
+PLAIN_KEYS: dict[str, PlainKey] = {
+    # model
+    "architecture": PlainKey(_TEXT, "registered module that is the whole detector: FasterRCNN or MaskRCNN"),
+    "num_classes": PlainKey(_COUNT, "object classes, background not counted"),
+    "norm_type": PlainKey(
+        _TEXT, "normalization of every module that does not set its own: bn, sync_bn or gn"
+    ),
+    "pretrain_weights": PlainKey(
+        (str, type(None)), "url or file that training starts from; null: random weights"
+    ),
+    "weights": PlainKey((str, type(None)), "url or file that is evaluated, exported or used for prediction"),
+    # schedule
+    "epoch": PlainKey(_COUNT, "training epochs"),
+    "snapshot_epoch": PlainKey(
+        _COUNT, "epochs between two checkpoints, and between two evaluations while training"
+    ),
+    "seed": PlainKey(_COUNT, "chooses every random number of training: order, augmentation, sampling"),
+    "log_iter": PlainKey(_COUNT, "iterations between two lines of the log"),
+    "save_dir": PlainKey(
+        _TEXT, "folder for everything that a run writes; each run has a subfolder named after its file"
+    ),
+    "find_unused_parameters": PlainKey(_SWITCH, "distributed training: let parameters go without gradient"),
+    # exponential moving average of the weights
+    "use_ema": PlainKey(_SWITCH, "keep a moving average of the weights, and evaluate and save that"),
+    "ema_decay": PlainKey(_NUMBER, "decay of the moving average"),
+    "ema_decay_type": PlainKey(_TEXT, "how the decay grows: threshold, normal or exponential"),
+    "cycle_epoch": PlainKey(_COUNT, "epochs after which the moving average starts afresh; -1: never"),
+    "ema_black_list": PlainKey((list, type(None)), "names of weights that are not averaged"),
+    "ema_filter_no_grad": PlainKey(_SWITCH, "do not average weights that are not trained"),
+    # mixed precision
+    "amp": PlainKey(_SWITCH, "mixed precision"),
+    "amp_level": PlainKey(_TEXT, "mixed precision level: O1 or O2"),
+    "init_loss_scaling": PlainKey(_NUMBER, "loss scale at the start, in mixed precision"),
+    "custom_white_list": PlainKey((list, type(None)), "operators that always run in low precision"),
+    "custom_black_list": PlainKey((list, type(None)), "operators that never run in low precision"),
+    # data and metric
+    "worker_num": PlainKey(_COUNT, "processes that read and transform images; 0: the main process"),
+    "metric": PlainKey(_TEXT, "evaluation protocol: COCO"),
+    "classwise": PlainKey(_SWITCH, "also report AP per class"),
+    "output_eval": PlainKey((str, type(None)), "folder for the detections of an evaluation, as COCO JSON"),
+    "save_prediction_only": PlainKey(_SWITCH, "write detections and compute no AP"),
+    # device
+    "use_gpu": PlainKey(_SWITCH, "run on a GPU if Paddle was built for one"),
+    "use_xpu": PlainKey(_SWITCH, "run on a Kunlun XPU"),
+    "use_npu": PlainKey(_SWITCH, "run on an Ascend NPU"),
+    "use_mlu": PlainKey(_SWITCH, "run on a Cambricon MLU"),
+    # reports
+    "print_flops": PlainKey(_SWITCH, "print the number of operations of the model"),
+    "print_params": PlainKey(_SWITCH, "print the number of parameters of the model"),
+    "use_vdl": PlainKey(_SWITCH, "write curves for VisualDL"),
+    "vdl_log_dir": PlainKey(_TEXT, "folder for the curves"),
+    # export
+    "export": PlainKey((dict,), "what an exported graph contains; see EXPORT_KEYS"),
+}
+
+EXPORT_KEYS: dict[str, PlainKey] = {
+    "post_process": PlainKey(_SWITCH, "the graph decodes boxes"),
+    "nms": PlainKey(_SWITCH, "the graph removes overlapping boxes"),
+    "benchmark": PlainKey(_SWITCH, "neither of the two: the graph only measures speed"),
+    "fuse_conv_bn": PlainKey(_SWITCH, "fold normalization into the convolutions"),
+}
+
+# ppdet's readers take any keyword (**kwargs) and look some up later; a misspelt one would silently change
+# nothing.
+READER_KEYS: dict[str, PlainKey] = {
+    "sample_transforms": PlainKey((list,), "transforms of one image"),
+    "batch_transforms": PlainKey((list,), "transforms of a batch"),
+    "batch_size": PlainKey(_COUNT, "images per batch and device"),
+    "shuffle": PlainKey(_SWITCH, "random order"),
+    "drop_last": PlainKey(_SWITCH, "leave out a last batch that is not full"),
+    "drop_empty": PlainKey(_SWITCH, "leave out images without objects"),
+    "num_classes": PlainKey(_COUNT, "object classes, if it differs from the global setting"),
+    "collate_batch": PlainKey(_SWITCH, "stack the targets of a batch into arrays"),
+    "use_shared_memory": PlainKey(_SWITCH, "workers hand over batches in shared memory"),
+    "inputs_def": PlainKey((dict,), "input shape of the exported graph (image_shape)"),
+    "fuse_normalize": PlainKey(_SWITCH, "the exported graph normalizes the image itself"),
+    "mixup_epoch": PlainKey(_COUNT, "epochs with Mixup"),
+    "cutmix_epoch": PlainKey(_COUNT, "epochs with Cutmix"),
+    "mosaic_epoch": PlainKey(_COUNT, "epochs with Mosaic"),
+    "pre_img_epoch": PlainKey(_COUNT, "epochs in which the previous frame is read too"),
+}

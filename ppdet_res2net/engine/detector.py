@@ -1,0 +1,171 @@
+"""From a configuration to a detector: the device, the network, its classes, and a predictor over it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from paddle import nn
+from res2net_runtime.model_folder import ModelInfo
+from res2net_runtime.predictor import Predictor
+
+from ppdet_res2net.data.annotations import read_categories
+from ppdet_res2net.detection import RCNNInference, create_from_config
+from ppdet_res2net.detection.tagged import Tagged
+from ppdet_res2net.engine.checkpoint import read_checkpoint_info
+from ppdet_res2net.engine.config import Config
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.zoo.checkpoint import load_detector
+from ppdet_res2net.zoo.specs import find_published, is_model_name
+
+__all__ = ["Classes", "EagerBackend", "create_predictor", "create_trained_detector", "select_device"]
+
+logger = logging.getLogger(__name__)
+
+
+class Classes(NamedTuple):
+    """The classes of a dataset or a model, by label.
+
+    Attributes:
+        names: Class names.
+        category_ids: COCO category ids.
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+
+def select_device(config: Mapping) -> str:
+    """Choose and return ``gpu:<index>`` or ``cpu``, as ``use_gpu`` says and the machine allows."""
+    device = "cpu"
+    if config.get("use_gpu", True):
+        if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
+            device = f"gpu:{paddle.distributed.ParallelEnv().device_id}"
+        else:
+            why = "sees no GPU" if paddle.is_compiled_with_cuda() else "is built without GPU support"
+            logger.info("running on the CPU: use_gpu is set, but this Paddle %s", why)
+    paddle.set_device(device)
+    return device
+
+
+def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
+    """Create the detector of a configuration with the weights that ``weights`` names, in evaluation mode.
+
+    Raises:
+        ConfigError: There is no ``weights``, or the classes are unknown or of another number.
+        WeightsError: The weights cannot be had, or do not fit.
+    """
+    weights = config.get("weights")
+    if not weights:
+        raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
+    classes = _find_classes(config, weights)
+    if len(classes.names) != config["num_classes"]:
+        logger.warning(
+            "num_classes is set to %d, the number of classes of %s; the configuration says %d",
+            len(classes.names),
+            weights,
+            config["num_classes"],
+        )
+        config["num_classes"] = len(classes.names)
+    detector = create_from_config(config, config["architecture"])
+    logger.info("%s", load_detector(detector, weights))
+    detector.eval()
+    return detector, classes
+
+
+def _find_classes(config: Config, weights: str) -> Classes:
+    """The classes that travel with the weights; else those of the configured data; else COCO's, for published weights."""
+    info = read_checkpoint_info(weights)
+    if info is not None:
+        return Classes(tuple(info["class_names"]), tuple(info["category_ids"]))
+    tried = []
+    for key in ("TestDataset", "EvalDataset", "TrainDataset"):
+        part = Tagged.from_value(config.get(key))
+        if part is None or not part.kwargs.get("anno_path"):
+            continue
+        dataset_dir, file = part.kwargs.get("dataset_dir") or "", part.kwargs["anno_path"]
+        path = f"{dataset_dir}/{file}" if dataset_dir else file
+        try:
+            names, ids = read_categories(path)
+        except (OSError, ValueError) as error:
+            tried.append(f"{key}: {error}")
+            continue
+        return Classes(tuple(names), tuple(ids))
+    if is_model_name(str(weights)) or find_published(str(weights)) is not None:
+        from ppdet.data.source.category import coco17_category
+
+        label_of, name_of = coco17_category()
+        ids = sorted(label_of, key=label_of.get)
+        return Classes(tuple(name_of[i] for i in ids), tuple(ids))
+    raise ConfigError(
+        f"The class names of '{weights}' are unknown: there is no '{weights}.json' beside the weights, and no annotation "
+        f"file could be read ({'; '.join(tried) or 'none is configured'}). Keep the .json that training wrote beside the "
+        f"weights, or pass -o TestDataset.anno_path=FILE."
+    )
+
+
+class EagerBackend:
+    """A detector that has not been exported, behind the runtime's interface for networks."""
+
+    description = f"Paddle {paddle.__version__}, eager"
+
+    def __init__(self, detector: nn.Layer) -> None:
+        self._network = RCNNInference(detector)
+        self._network.eval()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return self._network.output_names
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the named outputs for a batch of ``image``, ``im_shape`` and ``scale_factor``."""
+        with paddle.no_grad():
+            inputs = (paddle.to_tensor(batch[name]) for name in ("image", "im_shape", "scale_factor"))
+            return {name: t.numpy() for name, t in zip(self.output_names, self._network(*inputs))}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def create_predictor(detector: nn.Layer, config: Config, classes: Classes, reader: str = "EvalReader") -> Predictor:
+    """Return the runtime's predictor over an eager detector, with the preprocessing of ``reader``."""
+    backend = EagerBackend(detector)
+    info = make_model_info(config, classes, backend.output_names, reader)
+    return Predictor.over(info, backend, batch_size=config.get(reader, {}).get("batch_size", 1))
+
+
+def make_model_info(config: Config, classes: Classes, outputs: Sequence[str], reader: str = "TestReader") -> ModelInfo:
+    """Describe the detector of a configuration to the runtime."""
+    return ModelInfo(
+        arch=config["architecture"],
+        outputs=tuple(outputs),
+        preprocess=tuple(_preprocess_operators(config, reader)),
+        label_list=classes.names,
+        category_ids=classes.category_ids,
+        draw_threshold=0.5,
+        mask_threshold=float(config.get("MaskPostProcess", {}).get("binary_thresh", 0.5)),
+    )
+
+
+def _preprocess_operators(config: Config, reader: str) -> list[dict]:
+    """The runtime's operators, from a reader's transforms; the runtime refuses those that it does not know."""
+    settings = config.get(reader)
+    if not settings:
+        raise ConfigError(f"'{config.name}' has no {reader}, which says how images are prepared.")
+    operators = []
+    for transform in settings.get("sample_transforms", []):
+        for name, arguments in transform.items():
+            if name != "Decode":
+                operators.append({"type": name, **(arguments or {})})
+    for transform in settings.get("batch_transforms", []):
+        for name, arguments in transform.items():
+            if name != "PadBatch":
+                raise ConfigError(f"{reader}.batch_transforms: {name} is not known; only PadBatch can be exported.")
+            operators.append({"type": "PadStride", "stride": (arguments or {}).get("pad_to_stride", 0)})
+    if not any(operator["type"] == "PadStride" for operator in operators):
+        operators.append({"type": "PadStride", "stride": 0})
+    return operators

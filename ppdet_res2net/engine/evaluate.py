@@ -1,0 +1,209 @@
+"""COCO evaluation: box and mask AP of a detector on an annotated dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddle import nn
+from tqdm import tqdm
+
+from ppdet_res2net.data.annotations import read_annotations
+from ppdet_res2net.data.transforms import Decode
+from ppdet_res2net.detection.registry import create_dataset
+from ppdet_res2net.detection.tagged import Tagged
+from ppdet_res2net.engine.config import Config
+from ppdet_res2net.engine.detector import Classes, create_predictor, create_trained_detector, select_device
+from ppdet_res2net.errors import ConfigError, DatasetError
+
+__all__ = ["STAT_NAMES", "EvalResult", "evaluate", "evaluate_from_config", "score_detections"]
+
+logger = logging.getLogger(__name__)
+
+# The twelve figures of COCO, in pycocotools' order.
+STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Figures of an evaluation.
+
+    Attributes:
+        summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``; -1 where there is no such object.
+        report: COCO's tables as text, and AP per class if it was asked for.
+    """
+
+    summary: dict
+    report: str
+
+
+def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir: str | None = None) -> EvalResult:
+    """Evaluate the weights that ``config`` names on its ``EvalDataset``.
+
+    Args:
+        config: The configuration.
+        classwise: Also report AP per class.
+        output_dir: Folder for ``bbox.json`` and ``mask.json`` with the detections in COCO's result format.
+    """
+    select_device(config)
+    detector, classes = create_trained_detector(config)
+    return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
+
+
+def evaluate(
+    detector: nn.Layer,
+    config: Config,
+    classes: Classes,
+    *,
+    classwise: bool = False,
+    output_dir: str | None = None,
+) -> EvalResult:
+    """Evaluate a detector on every image of ``EvalDataset``, those without objects included.
+
+    Raises:
+        ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
+        DatasetError: The dataset is wrong or an image cannot be read.
+    """
+    if config.get("metric", "COCO") != "COCO":
+        raise ConfigError(f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format.")
+    dataset = _every_image(config)
+    if tuple(dataset.category_ids) != classes.category_ids:
+        raise ConfigError(
+            f"EvalDataset: '{dataset.annotation_path}' has the categories {_pairs(dataset.class_names, dataset.category_ids)}"
+            f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
+            f"the same categories in the same order, or train again."
+        )
+    was_training = detector.training
+    detector.eval()
+    started = time.perf_counter()
+    detections = _detect_all(create_predictor(detector, config, classes), dataset)
+    seconds = time.perf_counter() - started
+    if was_training:
+        detector.train()
+    if output_dir:
+        _write_detections(Path(output_dir), detections)
+    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
+    ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
+    figures, report = score_detections(ground_truth, detections, iou_types, classwise)
+    summary = {**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}
+    return EvalResult(summary, report)
+
+
+def score_detections(
+    ground_truth: dict, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
+) -> tuple[dict, str]:
+    """Return COCO's figures and tables for detections in COCO's result format; an empty list scores 0.
+
+    Args:
+        ground_truth: A COCO annotation file's content.
+        detections: ``image_id, category_id, bbox (xywh), score`` and, for masks, ``segmentation``.
+        iou_types: ``bbox``, ``segm``.
+        classwise: Append AP per class to the tables.
+    """
+    figures, report = {}, []
+    for iou_type in iou_types:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            scored = _run_coco_eval(ground_truth, detections, iou_type)
+        table = [line for line in printed.getvalue().splitlines() if line.startswith(" Average")]
+        figures[iou_type] = {name: round(float(value), 6) for name, value in zip(STAT_NAMES, scored.stats)}
+        report += [f"{'Boxes' if iou_type == 'bbox' else 'Masks'} ({iou_type}):", *table]
+        if classwise:
+            report += _class_table(ground_truth, scored)
+    return figures, "\n".join(report)
+
+
+def _run_coco_eval(ground_truth: dict, detections: Sequence[dict], iou_type: str):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO()
+    truth.dataset = ground_truth
+    truth.createIndex()
+    if detections:
+        # With a box present, loadRes would take its area for the mask's.
+        unused = "bbox" if iou_type == "segm" else "segmentation"
+        found = truth.loadRes([{k: v for k, v in detection.items() if k != unused} for detection in detections])
+    else:  # loadRes refuses an empty list
+        found = COCO()
+        found.dataset = {**ground_truth, "annotations": []}
+        found.createIndex()
+    scored = COCOeval(truth, found, iou_type)
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    return scored
+
+
+def _class_table(ground_truth: dict, scored) -> list[str]:
+    precision = scored.eval["precision"]  # (IoU thresholds, recalls, classes, areas, detections per image)
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    width = max(len(name) for name in names.values())
+    lines = [f" {'class':{width}s}   AP      AP50"]
+    for k, category in enumerate(scored.params.catIds):
+        cells = []
+        for values in (precision[:, :, k, 0, -1], precision[:1, :, k, 0, -1]):
+            valid = values[values > -1]
+            cells.append(f"{valid.mean():.3f}" if valid.size else "  -  ")
+        lines.append(f" {names[category]:{width}s}   {cells[0]}   {cells[1]}")
+    return lines
+
+
+def _every_image(config: Config):
+    """EvalDataset with all images of its annotation file; objects are read again by the scorer, so not here."""
+    part = Tagged.from_value(config.get("EvalDataset"))
+    if part is None:
+        raise ConfigError(f"'{config.name}' has no EvalDataset.")
+    complete = Tagged(part.name, {**part.kwargs, "allow_empty": True, "data_fields": ["image"], "load_crowd": False})
+    dataset = create_dataset({"EvalDataset": complete}, "EvalDataset")
+    dataset.parse_dataset()
+    return dataset
+
+
+def _detect_all(predictor, dataset) -> list[dict]:
+    records = dataset.roidbs
+    detections = []
+    predictions = predictor.predict_iter([record["im_file"] for record in records])
+    progress = tqdm(records, unit="image", desc="evaluating", disable=not sys.stderr.isatty())
+    for record, prediction in zip(progress, predictions):
+        image_id = int(record["im_id"][0])
+        if prediction.error is not None:
+            raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
+        found = prediction.detections
+        if found.image_hw != (int(record["h"]), int(record["w"])):
+            # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
+            found = predictor(Decode()(dict(record))["image"])
+        detections += found.to_coco(image_id)
+    return detections
+
+
+def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
+    """Restrict annotations to the images that were evaluated (``sample_num`` may leave some out)."""
+    wanted = set(image_ids)
+    return {
+        **ground_truth,
+        "images": [image for image in ground_truth["images"] if image["id"] in wanted],
+        "annotations": [a for a in ground_truth.get("annotations", []) if a["image_id"] in wanted],
+    }
+
+
+def _write_detections(folder: Path, detections: Sequence[dict]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    boxes = [{k: v for k, v in d.items() if k != "segmentation"} for d in detections]
+    masks = [{k: v for k, v in d.items() if k != "bbox"} for d in detections if "segmentation" in d]
+    (folder / "bbox.json").write_text(json.dumps(boxes), encoding="utf-8")
+    if masks:
+        (folder / "mask.json").write_text(json.dumps(masks), encoding="utf-8")
+    logger.info("detections are in %s", folder)
+
+
+def _pairs(names: Sequence[str], ids: Sequence[int]) -> str:
+    shown = [f"{i} {name}" for i, name in zip(ids, names)][:5]
+    return f"[{', '.join(shown)}{', ...' if len(names) > 5 else ''}] ({len(names)})"

@@ -1,0 +1,56 @@
+"""The exceptions of the package: one small tree, rooted in the runtime's ``Res2NetError``.
+
+Every message says what went wrong, what was got and expected, and what to do next. Command lines print these without a
+traceback and exit with status 1; anything else that escapes is a defect of this project.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from res2net_runtime.errors import BackendError, ImageError, ModelFolderError, Res2NetError
+
+__all__ = [
+    "Res2NetError",
+    "ImageError",
+    "ModelFolderError",
+    "BackendError",
+    "ConfigError",
+    "DatasetError",
+    "WeightsError",
+    "SetupError",
+    "TrainingError",
+    "ExportError",
+    "did_you_mean",
+]
+
+
+class ConfigError(Res2NetError, ValueError):
+    """A configuration file, an override or a constructor argument is wrong."""
+
+
+class DatasetError(Res2NetError, ValueError):
+    """A dataset is missing, unreadable or inconsistent."""
+
+
+class WeightsError(Res2NetError, ValueError):
+    """A weight file is missing, damaged, unsafe, or made for another model."""
+
+
+class SetupError(Res2NetError, ImportError):
+    """A dependency is missing, or the installed combination is known not to work."""
+
+
+class TrainingError(Res2NetError, RuntimeError):
+    """Training cannot go on, for instance because the loss is not finite."""
+
+
+class ExportError(Res2NetError, RuntimeError):
+    """A model cannot be exported, or the export does not give the eager model's results."""
+
+
+def did_you_mean(word: object, choices: Iterable[object]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, or ``""`` when none is close."""
+    matches = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

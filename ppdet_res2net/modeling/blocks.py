@@ -1,0 +1,156 @@
+"""The parts of Res2Net: convolution with normalisation, the multi-scale bottleneck, the two stems.
+
+Sublayer names follow PaddleDetection (``branch2a.conv.weight`` ...), so that its checkpoints load by name.
+Source: Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", https://arxiv.org/abs/1904.01169.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import ParamAttr, nn
+from paddle.nn.initializer import Constant
+from paddle.vision.ops import DeformConv2D
+
+from ppdet_res2net.modeling.norm import NormOptions, make_norm
+
+__all__ = ["Bottle2neck", "ConvNorm", "make_stem"]
+
+
+class ConvNorm(nn.Layer):
+    """Convolution without bias, normalisation, optional ReLU. Padding keeps the size at stride 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        relu: bool = False,
+        norm: NormOptions = NormOptions(),
+        lr_mult: float = 1.0,
+        deformable: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = (kernel_size - 1) // 2
+        self.relu = relu
+        self.deformable = deformable
+        if deformable:
+            # Deformable convolution v2: two offsets and one modulation per kernel tap, zero at the start, so that
+            # training begins with (half) an ordinary convolution.
+            self.num_taps = kernel_size**2
+            self.conv_offset = nn.Conv2D(
+                in_channels,
+                3 * self.num_taps,
+                kernel_size,
+                stride=stride,
+                padding=padding,
+                weight_attr=ParamAttr(initializer=Constant(0.0)),
+                bias_attr=ParamAttr(initializer=Constant(0.0)),
+            )
+        conv_class = DeformConv2D if deformable else nn.Conv2D
+        self.conv = conv_class(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            weight_attr=ParamAttr(learning_rate=lr_mult),
+            bias_attr=False,
+        )
+        self.norm = make_norm(out_channels, norm, lr_mult)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.deformable:
+            offset, modulation = paddle.split(self.conv_offset(x), [2 * self.num_taps, self.num_taps], axis=1)
+            x = self.conv(x, offset, mask=F.sigmoid(modulation))
+        else:
+            x = self.conv(x)
+        x = self.norm(x)
+        return F.relu(x) if self.relu else x
+
+
+class Bottle2neck(nn.Layer):
+    """The Res2Net bottleneck: one 1x1 convolution, ``scales - 1`` small 3x3 convolutions in a hierarchy, one 1x1.
+
+    In an *ordinary* block each split is added to the output of the one before; the last split passes unchanged. In a
+    *stage* block (the first of a stage) the splits are independent and the last one is 3x3 average-pooled.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        scales: int,
+        stride: int,
+        is_first: bool,
+        is_stage_block: bool,
+        variant: str,
+        pool_counts_padding: bool,
+        groups: int = 1,
+        norm: NormOptions = NormOptions(),
+        lr_mult: float = 1.0,
+        deformable: bool = False,
+    ) -> None:
+        super().__init__()
+        options = {"norm": norm, "lr_mult": lr_mult}
+        self.scales = scales
+        self.is_stage_block = is_stage_block
+        # Variant a strides in the first 1x1 convolution, the others in the 3x3 ones.
+        self.split_stride = 1 if variant == "a" else stride
+        self.has_projection = is_first
+        if is_first:
+            if variant == "d" and stride == 2:
+                self.branch1 = nn.Sequential(
+                    ("pool", nn.AvgPool2D(kernel_size=2, stride=2, padding=0, ceil_mode=True)),
+                    ("conv", ConvNorm(in_channels, out_channels, 1, **options)),
+                )
+            else:
+                self.branch1 = ConvNorm(in_channels, out_channels, 1, stride=stride, **options)
+        self.branch2a = ConvNorm(
+            in_channels, width * scales, 1, stride=stride if variant == "a" else 1, relu=True, **options
+        )
+        self.branch2b = nn.LayerList(
+            [
+                ConvNorm(
+                    width,
+                    width,
+                    3,
+                    stride=self.split_stride,
+                    groups=groups,
+                    relu=True,
+                    deformable=deformable,
+                    **options,
+                )
+                for _ in range(scales - 1)
+            ]
+        )
+        self.branch2c = ConvNorm(width * scales, out_channels, 1, **options)
+        if is_stage_block:
+            self.pool = nn.AvgPool2D(
+                kernel_size=3, stride=self.split_stride, padding=1, exclusive=not pool_counts_padding
+            )
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        splits = paddle.split(self.branch2a(x), self.scales, axis=1)  # scales x (N, width, H, W)
+        outputs = []
+        for i, conv in enumerate(self.branch2b):
+            independent = i == 0 or self.is_stage_block
+            outputs.append(conv(splits[i] if independent else splits[i] + outputs[-1]))
+        outputs.append(self.pool(splits[-1]) if self.is_stage_block else splits[-1])
+        residual = self.branch2c(paddle.concat(outputs, axis=1))  # (N, out_channels, H / stride, W / stride)
+        return F.relu(residual + (self.branch1(x) if self.has_projection else x))
+
+
+def make_stem(variant: str, norm: NormOptions = NormOptions()) -> nn.Sequential:
+    """Return the stem, (N, 3, H, W) -> (N, 64, H/2, W/2): one 7x7 convolution (a, b) or three 3x3 ones (c, d)."""
+    if variant in ("c", "d"):
+        shapes = [("conv1_1", 3, 32, 3, 2), ("conv1_2", 32, 32, 3, 1), ("conv1_3", 32, 64, 3, 1)]
+    else:
+        shapes = [("conv1", 3, 64, 7, 2)]
+    return nn.Sequential(
+        *[(name, ConvNorm(ins, outs, k, stride=s, relu=True, norm=norm)) for name, ins, outs, k, s in shapes]
+    )

@@ -1,0 +1,79 @@
+"""Any published file -> one of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.zoo import create_backbone, create_classifier
+from ppdet_res2net.zoo.checkpoint import check_dialect, fit, read_weights
+from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
+from ppdet_res2net.zoo.report import LoadReport
+from ppdet_res2net.zoo.specs import get_model_spec
+
+__all__ = ["Conversion", "check_round_trip", "convert_weights"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        report: What matched between file and model.
+        tensors: What was written, by our names.
+        kept: Names of a detector's tensors outside the trunk, which are written as they are.
+    """
+
+    report: LoadReport
+    tensors: dict[str, np.ndarray]
+    kept: tuple[str, ...]
+
+
+def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Conversion:
+    """Read ``source``, make sure that it is the model ``name``, and write ``target`` under our names.
+
+    Args:
+        name: A zoo name.
+        source: A url or a path; any supported format.
+        target: A path that ends in ``.pdparams`` or ``.safetensors``.
+
+    Raises:
+        ConfigError: There is no such model.
+        WeightsError: The source cannot be had, read, or is another model; the target cannot be written.
+    """
+    spec = get_model_spec(name)
+    weights = read_weights(source)
+    if spec.task == "classifier":
+        head = weights.tensors.get("fc.bias")
+        model = create_classifier(name, num_classes=1000 if head is None else len(head))
+    else:
+        model = create_backbone(name)
+    check_dialect(weights, model)
+    report = fit(model, weights)
+    written = set(report.matched)
+    kept: tuple[str, ...] = ()
+    if spec.task == "detector":
+        kept = tuple(n for n in weights.tensors if not n.startswith(("backbone.", "fc.")))
+        if not kept:
+            raise WeightsError(f"weights: {weights.source} has a backbone only, but {name} is a detector.")
+    tensors = {n: array for n, array in weights.tensors.items() if n in written or n in kept}
+    save_weights_file(target, tensors, {"model": spec.name, "dialect": spec.dialect})
+    return Conversion(report, tensors, kept)
+
+
+def check_round_trip(target: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> None:
+    """Read ``target`` again and compare every tensor, bit by bit.
+
+    Raises:
+        WeightsError: Something differs.
+    """
+    again = load_weights_file(target)
+    wrong = [n for n in tensors if n not in again or again[n].tobytes() != tensors[n].tobytes()]
+    wrong += [n for n in again if n not in tensors]
+    if wrong:
+        raise WeightsError(
+            f"weights: {target} differs from what was converted in {len(wrong)} tensors, e.g. {wrong[0]}."
+        )

@@ -1,0 +1,39 @@
+"""Numbers from bytes: the types that weight files hold, bfloat16 included."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["array_from_bytes"]
+
+_DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        "float64",
+        "float32",
+        "float16",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint64",
+        "uint32",
+        "uint16",
+        "uint8",
+        "bool",
+    )
+}
+
+
+def array_from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a C-contiguous array of ``shape``; bfloat16, which NumPy lacks, becomes float32.
+
+    Raises:
+        ValueError: The type is unknown, or the number of bytes is not that of the shape.
+    """
+    if dtype == "bfloat16":
+        halves = np.frombuffer(data, "<u2").reshape(shape)
+        return (halves.astype(np.uint32) << 16).view(np.float32)
+    if dtype not in _DTYPES:
+        raise ValueError(f"tensors of type {dtype!r} are not supported; convert them to float32")
+    return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)

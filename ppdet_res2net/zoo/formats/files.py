@@ -1,0 +1,312 @@
+"""One weight file in, a dictionary of arrays out, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ppdet_res2net.errors import WeightsError, did_you_mean
+from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
+from ppdet_res2net.zoo.formats.mindspore_file import read_mindspore
+from ppdet_res2net.zoo.formats.paddle_file import METADATA_KEY, merge_split_parameters, write_paddle
+from ppdet_res2net.zoo.formats.pickles import RefusedName, as_array, load_pickle
+from ppdet_res2net.zoo.formats.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
+
+__all__ = [
+    "WeightsFile",
+    "describe_damage",
+    "load_weights_file",
+    "read_weights_file",
+    "resolve_weights_path",
+    "save_weights_file",
+]
+
+WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
+
+# Where training scripts put the weights inside their checkpoints. Averaged weights come first: they are the
+# ones that the script itself evaluates (timm, mmengine).
+_WRAPPERS = (
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema",
+    "state_dict",
+    "model_state",
+    "model_state_dict",
+    "model",
+)
+
+_SAFETENSORS_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """What a weight file holds.
+
+    Attributes:
+        path: The file.
+        format: ``paddle``, ``torch-zip``, ``torch-legacy``, ``safetensors`` or ``mindspore``.
+        wrapper: The entries that led to the weights, e.g. ``("state_dict",)``; empty for a plain file.
+        tensors: Arrays by the names in the file.
+        others: Names of entries beside the tensors that are no tensors, e.g. ``epoch``.
+        metadata: What this package wrote beside the tensors: ``dialect``, and ``model`` for a zoo name.
+    """
+
+    path: Path
+    format: str
+    wrapper: tuple[str, ...]
+    tensors: dict[str, np.ndarray]
+    others: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
+    """Return the file that ``path`` means; ``output/model_final`` stands for ``output/model_final.pdparams``.
+
+    Raises:
+        WeightsError: There is no such file.
+    """
+    path = Path(path).expanduser()
+    with_suffix = path.with_name(f"{path.name}.pdparams") if path.name else path
+    for candidate in (path, with_suffix):
+        if candidate.is_file():
+            return candidate
+    folder = path if path.is_dir() else path.parent
+    nearby = (
+        sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES) if folder.is_dir() else []
+    )
+    if path.is_dir():
+        raise WeightsError(
+            f"weights: {path} is a folder; give a file"
+            + (f", for instance {path / nearby[0]}." if nearby else f" ({', '.join(WEIGHT_SUFFIXES)}).")
+        )
+    raise WeightsError(
+        f"weights: neither {path} nor {with_suffix} exists.{did_you_mean(with_suffix.name, nearby)} "
+        "Give a file, a url, or a name that 'ppdet-res2net models' lists."
+    )
+
+
+def load_weights_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the tensors of a weight file by the names in the file. See :func:`read_weights_file`."""
+    return read_weights_file(path).tensors
+
+
+def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> WeightsFile:
+    """Read a weight file of any supported format. Its contents decide which, not its name.
+
+    Args:
+        path: The file; ``.pdparams`` may be left off.
+        name: How messages call it; its path by default.
+
+    Raises:
+        WeightsError: There is no such file, or it is empty, a web page, cut off, damaged, unsafe, of an
+            unknown format, or without tensors.
+    """
+    path = resolve_weights_path(path)
+    name = name or str(path)
+    damage = describe_damage(path)
+    if damage:
+        raise WeightsError(f"weights: {name} {damage}")
+    with open(path, "rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        if _is_safetensors(head):  # first: the length that it begins with can look like another format
+            kind, content = "safetensors", _translated(name, _read_safetensors, file)
+        elif head.startswith(b"PK\x03\x04"):
+            kind, content = "torch-zip", _translated(name, read_torch_zip, file)
+        elif head.startswith(b"\x80"):
+            kind, content = _translated(name, _read_pickle, file)
+        elif head.startswith(b"\x0a"):
+            kind, content = "mindspore", _translated(name, lambda f: read_mindspore(f.read()), file)
+        else:
+            raise WeightsError(
+                f"weights: {name} has an unknown format (it begins with {head[:8]!r}). Supported are Paddle "
+                ".pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt; the contents count, not the "
+                "name."
+            )
+    wrapper, entries = _unwrap(content)
+    tensors = _translated(name, _arrays, entries)
+    if not tensors:
+        found = (
+            ", ".join(map(str, list(entries)[:5])) if isinstance(entries, Mapping) else type(entries).__name__
+        )
+        raise WeightsError(
+            f"weights: {name} holds no tensors (found: {found or 'nothing'}). Save a state_dict, e.g. "
+            "paddle.save(model.state_dict(), path) or torch.save(model.state_dict(), path)."
+        )
+    others = tuple(str(key) for key in entries if key not in tensors and not str(key).endswith("@@"))
+    return WeightsFile(path, kind, wrapper, tensors, others, _metadata(entries))
+
+
+def save_weights_file(
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays to ``path``: ``.pdparams`` (as ``paddle.save`` would) or ``.safetensors``.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+        path: Where to; its folder is created.
+        tensors: Arrays by name.
+        metadata: Kept beside the tensors, where :func:`read_weights_file` finds it and other programs ignore
+            it.
+
+    Raises:
+        WeightsError: Another suffix, or the folder cannot be written to.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in (".pdparams", ".safetensors"):
+        raise WeightsError(f"weights: cannot write {path}: the name must end in .pdparams or .safetensors.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if path.suffix == ".pdparams":
+                    write_paddle(file, tensors, metadata or {})
+                else:
+                    _write_safetensors(file, tensors, metadata or {})
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise WeightsError(
+            f"weights: cannot write {path}: {error.strerror}. Choose another place."
+        ) from error
+
+
+def describe_damage(path: Path) -> str:
+    """Return what is visibly wrong with a downloaded file, as the rest of a sentence, or ``""``."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+        file.seek(257)
+        is_tar = file.read(5) == b"ustar"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "is empty (0 bytes). Delete it and fetch it again."
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")) or text.startswith(b"<head"):
+        return (
+            "is a web page, not weights: the server sent HTML or XML, for instance a login or error page. "
+            "Open the address in a browser, save the real file, and give its path."
+        )
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights themselves. Run 'git lfs pull' in its repository."
+    if is_tar:
+        return (
+            "is a tar archive. Unpack it first; if PyTorch before 0.2 wrote it, load and save it once with a "
+            "newer PyTorch."
+        )
+    return ""
+
+
+def _read_pickle(file: BinaryIO) -> tuple[str, object]:
+    content = load_pickle(file)
+    if content == LEGACY_MAGIC:
+        return "torch-legacy", read_torch_legacy(file)
+    return "paddle", content
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """The format begins with the length of its JSON header, eight bytes, and the header."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
+
+
+def _read_safetensors(file: BinaryIO) -> dict[str, object]:
+    content = file.read()
+    if int.from_bytes(content[:8], "little") + 8 > len(content):
+        raise EOFError("the header is longer than the file")
+    try:
+        parts = dict(safetensors.deserialize(content))
+    except safetensors.SafetensorError as error:
+        raise EOFError(str(error)) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    tensors: dict[str, object] = {METADATA_KEY: header.pop("__metadata__", {})}
+    for name in header:  # the file's order; the library's is random
+        dtype, shape = parts[name]["dtype"], tuple(parts[name]["shape"])
+        tensors[name] = array_from_bytes(parts[name]["data"], _SAFETENSORS_DTYPES.get(dtype, dtype), shape)
+    return tensors
+
+
+def _write_safetensors(
+    file: BinaryIO, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    file.write(safetensors.numpy.save(arrays, dict(metadata) or None))
+
+
+def _unwrap(content: object) -> tuple[tuple[str, ...], object]:
+    """Descend to the dictionary that holds the weights; return the path to it as well."""
+    path: list[str] = []
+    while isinstance(content, Mapping):
+        key = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping) and content[w]), None)
+        if key is None or len(path) == len(_WRAPPERS):
+            break
+        path.append(key)
+        content = content[key]
+    return tuple(path), content
+
+
+def _arrays(entries: object) -> dict[str, np.ndarray]:
+    if not isinstance(entries, Mapping):
+        return {}
+    arrays = {name: as_array(value) for name, value in entries.items() if isinstance(name, str)}
+    return merge_split_parameters(
+        entries, {name: array for name, array in arrays.items() if array is not None}
+    )
+
+
+def _metadata(entries: Mapping) -> dict[str, str]:
+    metadata = entries.get(METADATA_KEY)
+    return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {}
+
+
+def _translated(name: str, read, source):
+    """Call ``read(source)``; say what is wrong with the file where that fails.
+
+    Damaged bytes can provoke nearly any exception in a parser, so all of them are translated.
+    """
+    try:
+        return read(source)
+    except RefusedName as error:
+        raise WeightsError(
+            f"weights: {name} is refused: reading it would call '{error.name}', which weights do not need. "
+            "Nothing was run. If you trust its author, save only the state_dict with the original program, "
+            "better as .safetensors."
+        ) from error
+    except (EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"weights: {name} is cut off or damaged ({error}). Delete it and fetch it again."
+        ) from error
+    except Exception as error:
+        is_short = isinstance(error, pickle.UnpicklingError) and "truncated" in str(error)
+        problem = "is cut off" if is_short else "cannot be read"
+        raise WeightsError(
+            f"weights: {name} {problem} ({type(error).__name__}: {error}). Delete it and fetch it again, or "
+            "convert it with the program that wrote it."
+        ) from error

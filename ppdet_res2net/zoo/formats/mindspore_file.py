@@ -1,0 +1,114 @@
+"""MindSpore's ``.ckpt``: Protocol Buffers messages, read without mindspore.
+
+    Checkpoint  { repeated Value value = 1; }
+    Value       { string tag = 1; TensorProto tensor = 2; }
+    TensorProto { repeated int64 dims = 1; string tensor_type = 2; bytes tensor_content = 3; }
+
+A large tensor is cut into several values with the same tag. A checksum may follow: the letters ``crc_num`` and
+ten bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
+
+__all__ = ["read_mindspore"]
+
+_CRC_MARK, _CRC_BYTES = b"crc_num", 10
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
+    """Return the tensors of a checkpoint by name.
+
+    Raises:
+        EOFError: The file ends inside a message.
+        ValueError: It is not such a message.
+    """
+    view = memoryview(content)
+    if content[-len(_CRC_MARK) - _CRC_BYTES : -_CRC_BYTES] == _CRC_MARK:
+        view = view[: -len(_CRC_MARK) - _CRC_BYTES]
+    parts: dict[str, list[memoryview]] = {}
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for number, value in _fields(view):
+        if number != 1:
+            raise ValueError(f"a message with field {number}, which checkpoints do not have")
+        fields = dict(_fields(value))
+        if 1 not in fields or 2 not in fields:
+            raise ValueError("a value without name or tensor")
+        name = bytes(fields[1]).decode()
+        dims, dtype, data = _tensor(fields[2])
+        layout[name] = (dtype, dims)
+        parts.setdefault(name, []).append(data)
+    tensors = {}
+    for name, (dtype, dims) in layout.items():
+        if dtype == "str":  # appended remarks, e.g. the epoch's name
+            continue
+        data = b"".join(parts[name])
+        # MindSpore writes dims [0] for a scalar.
+        shape = () if dims == (0,) and data else dims
+        array = array_from_bytes(data, dtype.lower(), (-1,))
+        if array.size < math.prod(shape):
+            raise EOFError(f"tensor {name} has {array.size} of {math.prod(shape)} elements")
+        tensors[name] = array.reshape(shape)
+    return tensors
+
+
+def _tensor(message: memoryview) -> tuple[tuple[int, ...], str, memoryview]:
+    dims: list[int] = []
+    dtype, data = "", memoryview(b"")
+    for number, value in _fields(message):
+        if number == 1 and isinstance(value, int):
+            dims.append(value)
+        elif number == 1:  # packed
+            position = 0
+            while position < len(value):
+                dim, position = _varint(value, position)
+                dims.append(dim)
+        elif number == 2:
+            dtype = bytes(value).decode()
+        elif number == 3:
+            data = value
+    return tuple(dims), dtype, data
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield (field number, value) of one message."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, position = _varint(message, position)
+        else:
+            if kind == _BYTES:
+                size, position = _varint(message, position)
+            elif kind in (_FIXED64, _FIXED32):
+                size = 8 if kind == _FIXED64 else 4
+            else:
+                raise ValueError(f"wire type {kind}")
+            if position + size > len(message):
+                raise EOFError(f"a field of {size} bytes with {len(message) - position} left")
+            value, position = message[position : position + size], position + size
+        yield number, value
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return the number at ``position`` and the position behind it."""
+    result = shift = 0
+    while True:
+        if position >= len(message):
+            raise EOFError("the end of the file inside a number")
+        byte = message[position]
+        position += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")

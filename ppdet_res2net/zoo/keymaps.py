@@ -1,0 +1,227 @@
+"""Source parameter names -> ours; pure functions of names, no files.
+
+Our names are PaddleDetection's, with the trunk under ``backbone.`` and a classifier's layer under ``fc.``. A
+file's layout is recognised from the names in it: each implementation gives the first small convolution of the
+first block a name of its own, and what stands before that name is the prefix that wrappers have added
+(``module.``, ``backbone.``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+
+__all__ = ["LAYOUTS", "Layout", "Target", "find_layout", "map_names"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a tensor goes.
+
+    Attributes:
+        name: Our name.
+        is_transposed: The matrix is stored (out, in); Paddle wants (in, out).
+    """
+
+    name: str
+    is_transposed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one family of implementations names its parameters.
+
+    Attributes:
+        name: ``torch``, ``mindcv``, ``paddleclas`` or ``ppdet``.
+        who: Whose files have it, for messages.
+        anchor: The name of a tensor that every trunk of this layout has, and no other network.
+        dialects: The dialects it is written in; all where the names alone cannot tell.
+    """
+
+    name: str
+    who: str
+    anchor: str
+    dialects: tuple[str, ...]
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("torch", "the authors, timm or mmpretrain", "layer1.0.convs.0.weight", ("official",)),
+        Layout("mindcv", "MindCV", "layer1.0.convs.0.weight", ("official",)),
+        Layout("paddleclas", "PaddleClas", "bb_0_0.conv0._conv.weight", ("paddle",)),
+        Layout(
+            "ppdet",
+            "PaddleDetection or this package",
+            "res2.blocks.0.branch2b.0.conv.weight",
+            ("official", "paddle", "ppdet"),
+        ),
+    )
+}
+
+_NORM_PARTS = {
+    "weight": "weight",
+    "bias": "bias",
+    "running_mean": "_mean",
+    "running_var": "_variance",
+    "_mean": "_mean",
+    "_variance": "_variance",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "_mean",
+    "moving_variance": "_variance",
+}
+# PyTorch's deep stem is a flat sequence of convolution, normalisation and ReLU; the last normalisation is
+# ``bn1`` (the authors, timm, MindCV: conv1.N) or in the sequence (mmpretrain: stem.N).
+_DEEP_STEM = {
+    "0": "conv1_1.conv",
+    "1": "conv1_1.norm",
+    "3": "conv1_2.conv",
+    "4": "conv1_2.norm",
+    "6": "conv1_3.conv",
+    "7": "conv1_3.norm",
+}
+_TORCH_BLOCK = re.compile(
+    r"layer(\d)\.(\d+)\.(conv1|bn1|convs|bns|conv3|bn3|down_?sample)\.(?:(\d+)\.)?(\w+)"
+)
+_TORCH_PARTS = {
+    "conv1": "branch2a.conv",
+    "bn1": "branch2a.norm",
+    "convs": "branch2b.{}.conv",
+    "bns": "branch2b.{}.norm",
+    "conv3": "branch2c.conv",
+    "bn3": "branch2c.norm",
+}
+_PADDLECLAS_NAME = re.compile(
+    r"(?:bb_(\d)_(\d+)\.)?(conv\d(?:_\d)?|short|res\w+_branch2b_(\d+))\.(_conv|_batch_norm)\.(\w+)"
+)
+_PLAIN_SHORTCUT = re.compile(r"(backbone\.res[345]\.blocks\.0\.branch1)\.((?:conv\.weight|norm\.).*)")
+
+
+def find_layout(names: Iterable[str]) -> tuple[Layout | None, str]:
+    """Return the layout of these tensor names and the trunk's prefix; (None, "") where it is no Res2Net."""
+    names = list(names)
+    for layout in LAYOUTS.values():
+        prefixes = [name[: -len(layout.anchor)] for name in names if _ends_with_name(name, layout.anchor)]
+        if prefixes:
+            prefix = min(prefixes, key=len)
+            if layout.name == "torch" and f"{prefix}layer1.0.bn1.gamma" in names:
+                layout = LAYOUTS["mindcv"]
+            return layout, prefix
+    return None, ""
+
+
+def map_names(names: Iterable[str], pools_shortcuts: bool = False) -> dict[str, Target]:
+    """Map the names of a file to ours.
+
+    Names without a counterpart are kept (without the wrapper's prefix), so that strict loading reports them.
+
+    Args:
+        names: All tensor names of one file.
+        pools_shortcuts: The file is known to be of a variant d with average-pooled shortcuts.
+            PaddleDetection's own names say ``branch1.conv`` for those too where its code had no pool; ours
+            say ``branch1.conv.conv``.
+    """
+    names = list(names)
+    layout, prefix = find_layout(names)
+    if layout is None:
+        return {name: Target(name) for name in names}
+    wrapper = prefix[: -len("backbone.")] if prefix.endswith("backbone.") else prefix
+    stripped = {name: _without(_without(name, prefix), wrapper) for name in names}
+    rename = _RENAMERS[layout.name](set(stripped.values()), pools_shortcuts)
+    return {name: rename(short) or Target(short) for name, short in stripped.items()}
+
+
+def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
+    is_deep = "conv1.0.weight" in names or "stem.0.weight" in names
+
+    def rename(name: str) -> Target | None:
+        head = re.fullmatch(r"(?:head\.fc|fc|classifier)\.(weight|bias)", name)
+        if head:
+            return Target(f"fc.{head[1]}", is_transposed=head[1] == "weight")
+        if name == "conv1.weight":
+            return Target("backbone.res1.conv1.conv.weight")
+        stem = re.fullmatch(r"(?:conv1|stem)\.(\d)\.(\w+)", name)
+        if stem and stem[1] in _DEEP_STEM:
+            return _tensor(f"res1.{_DEEP_STEM[stem[1]]}", stem[2])
+        first_norm = re.fullmatch(r"bn1\.(\w+)", name)
+        if first_norm:
+            return _tensor("res1.conv1_3.norm" if is_deep else "res1.conv1.norm", first_norm[1])
+        block = _TORCH_BLOCK.fullmatch(name)
+        if not block:
+            return None
+        stage, index, part, number, leaf = block.groups()
+        place = f"res{int(stage) + 1}.blocks.{index}"
+        if part in _TORCH_PARTS:
+            return _tensor(f"{place}.{_TORCH_PARTS[part].format(number)}", leaf)
+        # The shortcut is [pool,] convolution, normalisation; a pool of stride 1 (first stage) is an identity,
+        # which we do not have.
+        shortcut = f"layer{stage}.{index}.{part}"
+        has_pool = any(f"{shortcut}.2.{scale}" in names for scale in ("weight", "gamma"))
+        kind = "norm" if number == ("2" if has_pool else "1") else "conv"
+        return _tensor(f"{place}.branch1.{'conv.' if has_pool and stage != '1' else ''}{kind}", leaf)
+
+    return rename
+
+
+def _paddleclas_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
+    pools_shortcuts = "conv1_1._conv.weight" in names
+
+    def rename(name: str) -> Target | None:
+        if name in ("out.weight", "out.bias"):
+            return Target(name.replace("out", "fc"))
+        match = _PADDLECLAS_NAME.fullmatch(name)
+        if not match:
+            return None
+        stage, index, part, split, kind, leaf = match.groups()
+        kind = "conv" if kind == "_conv" else "norm"
+        if stage is None:
+            return _tensor(f"res1.{part}.{kind}", leaf)
+        if split:
+            part = f"branch2b.{int(split) - 1}"
+        elif part == "short":
+            part = "branch1.conv" if pools_shortcuts and stage != "0" else "branch1"
+        else:
+            part = {"conv0": "branch2a", "conv2": "branch2c"}[part]
+        return _tensor(f"res{int(stage) + 2}.blocks.{index}.{part}.{kind}", leaf)
+
+    return rename
+
+
+def _ppdet_renamer(_: set[str], pools_shortcuts: bool) -> Callable[[str], Target | None]:
+    def rename(name: str) -> Target | None:
+        if name in ("out.weight", "out.bias"):  # left over from PaddleClas
+            return Target(name.replace("out", "fc"))
+        if re.match(r"res[1-5]\.", name):
+            name = f"backbone.{name}"
+        if pools_shortcuts:
+            name = _PLAIN_SHORTCUT.sub(r"\1.conv.\2", name)
+        return Target(name)
+
+    return rename
+
+
+_RENAMERS = {
+    "torch": _torch_renamer,
+    "mindcv": _torch_renamer,
+    "paddleclas": _paddleclas_renamer,
+    "ppdet": _ppdet_renamer,
+}
+
+
+def _tensor(place: str, leaf: str) -> Target | None:
+    """Return our name of a convolution's or normalisation's tensor; None for an unknown one."""
+    if place.endswith(".conv"):
+        return Target(f"backbone.{place}.{leaf}")
+    # ``num_batches_tracked`` has no counterpart, but keeps its place: a rule of strict loading drops it by
+    # this name.
+    return Target(f"backbone.{place}.{_NORM_PARTS.get(leaf, leaf)}")
+
+
+def _ends_with_name(name: str, suffix: str) -> bool:
+    return name == suffix or name.endswith(f".{suffix}")
+
+
+def _without(name: str, prefix: str) -> str:
+    return name[len(prefix) :] if name.startswith(prefix) else name

@@ -1,0 +1,180 @@
+"""What a load did, or why it stopped: reports, rules for what may differ, and guesses at what a file is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from ppdet_res2net.modeling.res2net import STAGE_DEPTHS
+from ppdet_res2net.zoo.keymaps import find_layout
+
+__all__ = ["RULES", "LoadReport", "Misshapen", "Rule", "describe_contents", "describe_names"]
+
+_NAMED_AT_MOST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Something in which weights and model may differ.
+
+    Attributes:
+        name: How reports call it.
+        kind: ``missing`` (in the file), ``unexpected`` (in the file) or ``misshapen``.
+        pattern: Matches our tensor names completely.
+    """
+
+    name: str
+    kind: str
+    pattern: re.Pattern
+
+
+RULES = {
+    rule.name: rule
+    for rule in (
+        # PyTorch counts batches; inference and Paddle do not use the number.
+        Rule("batch counters are not used", "unexpected", re.compile(r".*\.num_batches_tracked")),
+        Rule("the classifier's layer is not used by a trunk", "unexpected", re.compile(r"fc\.(weight|bias)")),
+        Rule("the classifier has another number of classes", "misshapen", re.compile(r"fc\.(weight|bias)")),
+        Rule(
+            "a detector's other parts are not used by a trunk",
+            "unexpected",
+            re.compile(r"(neck|rpn_head|bbox_head|mask_head)\..*"),
+        ),
+        Rule(
+            "the detector has another number of classes",
+            "misshapen",
+            re.compile(
+                r"bbox_head\.bbox_(score|delta)\.(weight|bias)|mask_head\.mask_fcn_logits\.(weight|bias)"
+            ),
+        ),
+        # Zero offsets make a deformable convolution an ordinary one.
+        Rule(
+            "deformable convolutions learn their offsets",
+            "missing",
+            re.compile(r".*\.conv_offset\.(weight|bias)"),
+        ),
+        Rule("the model has fewer stages", "unexpected", re.compile(r"backbone\.res[345]\..*")),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Misshapen:
+    """A tensor whose shape is not the model's."""
+
+    name: str
+    got: tuple[int, ...]
+    expected: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} (got {list(self.got)}, expected {list(self.expected)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What matched between a weight file and a model.
+
+    Attributes:
+        source: Where the weights come from.
+        matched: Names of the tensors that fit.
+        missing: Names that the model has and the file has not.
+        unexpected: Names that the file has and the model has not.
+        misshapen: Tensors of another shape than the model's.
+        allowed: What differs but may: names of tensors by the name of the rule.
+    """
+
+    source: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[Misshapen, ...] = ()
+    allowed: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing differs that must not."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {_tensors(len(self.matched))} match."]
+        for title, names in (
+            ("missing in the file", self.missing),
+            ("unexpected in the file", self.unexpected),
+            ("of another shape", self.misshapen),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {title}: {describe_names(names)}")
+        lines += [
+            f"  {len(names)} left out ({rule}): {describe_names(names)}"
+            for rule, names in self.allowed.items()
+        ]
+        return "\n".join(lines)
+
+
+def describe_names(names: Sequence[object]) -> str:
+    """Name at most five, and count the others."""
+    shown = ", ".join(map(str, names[:_NAMED_AT_MOST]))
+    return shown + (f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
+
+
+def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Say what a file or model with these (our or foreign) tensor names seems to be.
+
+    Returns:
+        For instance ``a Res2Net-101 26w x 4s with the deep stem and pooled shortcuts (variant d)``.
+    """
+    trunk = {
+        name[len("backbone.") :]: shape for name, shape in shapes.items() if name.startswith("backbone.res")
+    }
+    trunk = trunk or {name: shape for name, shape in shapes.items() if re.match(r"res[1-5]\.", name)}
+    first = trunk.get("res2.blocks.0.branch2b.0.conv.weight")
+    if first is None:
+        return _describe_foreign(shapes)
+    depths = tuple(_count(trunk, rf"res{stage}\.blocks\.(\d+)\.") for stage in range(2, 6))
+    scales = _count(trunk, r"res2\.blocks\.0\.branch2b\.(\d+)\.") + 1
+    groups = first[0] // first[1]
+    depth = next((str(d) for d, counts in STAGE_DEPTHS.items() if counts == depths), f"{list(depths)}")
+    text = f"a {'Res2NeXt' if groups > 1 else 'Res2Net'}-{depth} {first[0]}w x {scales}s"
+    text += f" in {groups} groups" if groups > 1 else ""
+    if "res1.conv1_1.conv.weight" not in trunk:
+        text += " with the plain stem (variant b)"
+    elif "res3.blocks.0.branch1.conv.conv.weight" in trunk:
+        text += " with the deep stem and pooled shortcuts (variant d)"
+    else:
+        text += " with the deep stem, without pooled shortcuts (variant d of the ppdet dialect, or c)"
+    return text + _describe_heads(shapes)
+
+
+def _describe_heads(shapes: Mapping[str, Sequence[int]]) -> str:
+    if "fc.weight" in shapes:
+        return f", a classifier of {shapes['fc.weight'][-1]} classes"
+    score = shapes.get("bbox_head.bbox_score.bias")
+    if score is not None:
+        kind = "Mask" if any(name.startswith("mask_head.") for name in shapes) else "Faster"
+        return f", a {kind} R-CNN of {score[0] - 1} classes"
+    return ""
+
+
+def _describe_foreign(shapes: Mapping[str, Sequence[int]]) -> str:
+    names = list(shapes)
+    if find_layout(names)[0] is not None:
+        return "a Res2Net"
+    if any(
+        re.search(
+            r"layer1\.0\.conv2\.weight|res2\.res2a\.branch2b|res2\.blocks\.0\.branch2b\.conv\.weight", n
+        )
+        for n in names
+    ):
+        return "a ResNet, not a Res2Net"
+    if any("attn" in name for name in names):
+        return "a transformer, not a Res2Net"
+    return "no Res2Net"
+
+
+def _count(names: Collection[str], pattern: str) -> int:
+    return 1 + max((int(m[1]) for m in (re.match(pattern, name) for name in names) if m), default=-1)
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'s' * (count != 1)}"

@@ -1,0 +1,101 @@
+"""Weights and images that are pure functions of names and shapes, so that nothing needs to be stored.
+
+Only NumPy: the generator of the goldens runs in environments without this project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+
+import numpy as np
+
+__all__ = ["IMAGE_SHAPE", "make_image", "make_tensor", "run_detector", "sample", "without_random_weights"]
+
+# Odd sizes at every stage: padding, ceil mode and so the dialects show.
+IMAGE_SHAPE = (1, 3, 75, 98)
+# paddledet's FPN only takes multiples of 32.
+DETECTOR_IMAGE_SHAPE = (1, 3, 96, 128)
+SAMPLES = 96
+
+
+def make_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the float32 tensor that the source calls ``name``; activations keep a scale of about one."""
+    tensor = _uniform(f"{name}{list(shape)}", shape)  # in [-1, 1), standard deviation 0.58
+    leaf = name.rpartition(".")[2]
+    if len(shape) == 4:
+        return tensor * np.float32(2.2 / np.sqrt(np.prod(shape[1:])))
+    if len(shape) == 2:
+        return tensor * np.float32(1.7 / np.sqrt(max(shape)))
+    if "var" in leaf:
+        return 1 + np.float32(0.4) * tensor
+    if leaf in ("weight", "gamma"):
+        return np.float32(0.7) + np.float32(0.2) * tensor
+    return np.float32(0.2) * tensor
+
+
+def make_image(shape: tuple[int, ...] = IMAGE_SHAPE) -> np.ndarray:
+    """Return a normalised image."""
+    return 2 * _uniform("image", shape)
+
+
+# Regions of the image, one of them whole: xyxy in pixels.
+REGIONS = ((3.0, 4.0, 60.0, 50.0), (10.0, 20.0, 90.0, 70.0), (0.0, 0.0, 97.0, 74.0))
+
+
+def run_detector(model) -> dict[str, np.ndarray]:
+    """Run the dense parts of a ppdet Faster or Mask R-CNN on an image, the heads on fixed regions."""
+    import paddle
+
+    features = model.neck(model.backbone({"image": paddle.to_tensor(make_image(DETECTOR_IMAGE_SHAPE))}))
+    outputs = {f"p{level}": feature for level, feature in enumerate(features, start=2)}
+    rpn = model.rpn_head.rpn_feat(features)[0]
+    outputs["rpn_score"], outputs["rpn_delta"] = (
+        model.rpn_head.rpn_rois_score(rpn),
+        model.rpn_head.rpn_rois_delta(rpn),
+    )
+    regions = [paddle.to_tensor(REGIONS)], paddle.to_tensor([len(REGIONS)], dtype="int32")
+    box = model.bbox_head.head(model.bbox_head.roi_extractor(features, *regions))
+    outputs["box_score"], outputs["box_delta"] = (
+        model.bbox_head.bbox_score(box),
+        model.bbox_head.bbox_delta(box),
+    )
+    if getattr(model, "mask_head", None) is not None:
+        mask = model.mask_head.head(model.mask_head.roi_extractor(features, *regions))
+        outputs["mask_logits"] = model.mask_head.mask_fcn_logits(mask)
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+@contextlib.contextmanager
+def without_random_weights():
+    """Let Paddle create models with zeros: drawing random tensors would take most of the time."""
+    import paddle
+
+    zero = paddle.nn.initializer.Constant(0.0)
+    paddle.nn.initializer.set_global_initializer(zero, zero)
+    try:
+        yield
+    finally:
+        paddle.nn.initializer.set_global_initializer(None, None)
+
+
+def sample(name: str, array: np.ndarray) -> dict[str, object]:
+    """Return shape, mean, standard deviation and some values at random places of an output."""
+    values = np.ascontiguousarray(array, np.float32).ravel()
+    places = _random(name).choice(values.size, min(SAMPLES, values.size), replace=False)
+    return {
+        "shape": list(array.shape),
+        "mean": float(values.mean(dtype=np.float64)),
+        "std": float(values.std(dtype=np.float64)),
+        "values": [float(f"{value:.8g}") for value in values[places]],
+    }
+
+
+def _uniform(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return float32 numbers in [-1, 1); from raw bytes, because models have millions of them."""
+    count = int(np.prod(shape))
+    return np.frombuffer(_random(text).bytes(2 * count), "<i2").reshape(shape) / np.float32(2**15)
+
+
+def _random(text: str) -> np.random.RandomState:
+    return np.random.RandomState(zlib.crc32(text.encode()))

@@ -1,0 +1,114 @@
+"""Engines: which can be asked for, stepping down from one to the next, and Paddle's known defects."""
+
+from __future__ import annotations
+
+import pytest
+from test_runtime_predictor import toy_model_dir
+
+from res2net_runtime import BackendError, Predictor
+from res2net_runtime.backends import SteppingDownBackend, paddle_quirks
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return toy_model_dir(tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, paddle, onednn, tensorrt"),
+        ({"precision": "int8"}, "has no precision 'int8'. Choose one of: paddle: fp32; onednn: fp32, bf16"),
+        (
+            {"backend": "paddle", "precision": "bf16"},
+            "Backend 'paddle' on device 'cpu' has no precision 'bf16'",
+        ),
+        ({"device": "tpu"}, "Unknown device 'tpu'. Choose cpu, gpu or gpu:<index>"),
+        ({"backend": "tensorrt"}, "TensorRT needs a GPU"),
+    ],
+)
+def test_impossible_engines(model_dir, options, message):
+    with pytest.raises(BackendError, match=message):
+        Predictor(model_dir, **options)
+
+
+def test_gpu_without_gpu_support(model_dir):
+    import paddle
+
+    if paddle.is_compiled_with_cuda():
+        pytest.skip("this Paddle supports GPUs")
+    with pytest.raises(
+        BackendError, match="has no GPU support. Install paddlepaddle-gpu, or pass device='cpu'"
+    ):
+        Predictor(model_dir, device="GPU")
+
+
+class FakeEngine:
+    """Refuses the batches whose numbers it is given."""
+
+    def __init__(self, name: str, refuses=()):
+        self.description, self._refuses, self.closed = name, refuses, False
+
+    def run(self, batch):
+        if batch in self._refuses:
+            raise BackendError(f"{self.description} refuses {batch}")
+        return {"by": self.description}
+
+    def close(self):
+        self.closed = True
+
+
+def refuse_to_open():
+    raise BackendError("does not load")
+
+
+def test_step_down_when_an_engine_does_not_load(caplog):
+    backend = SteppingDownBackend([refuse_to_open, lambda: FakeEngine("slow")])
+    assert backend.run(1) == {"by": "slow"}
+    assert "Trying the next engine, because this one does not load the model: does not load" in caplog.text
+    with pytest.raises(BackendError, match="does not load"):
+        SteppingDownBackend([refuse_to_open, refuse_to_open])
+
+
+def test_an_engine_that_never_works_is_given_up(caplog):
+    fast = FakeEngine("fast", refuses=range(100))
+    backend = SteppingDownBackend([lambda: fast, lambda: FakeEngine("slow")])
+    assert [backend.run(number)["by"] for number in range(5)] == ["slow"] * 5
+    assert fast.closed and backend.description == "slow"
+    assert "Stepping down from fast to slow for good." in caplog.text
+    assert caplog.text.count("run on slow: fast refuses 0") == 1
+
+
+def test_an_engine_that_works_is_kept(caplog):
+    fast, slow = FakeEngine("fast", refuses=[0, 2, 3, 4, 5]), FakeEngine("slow", refuses=[5])
+    backend = SteppingDownBackend([lambda: fast, lambda: slow])
+    assert [backend.run(number)["by"] for number in (0, 1, 2, 3, 4, 6)] == [
+        "slow",
+        "fast",
+        "slow",
+        "slow",
+        "slow",
+        "fast",
+    ]
+    assert backend.description == "fast" and not fast.closed and len(caplog.records) == 1
+    with pytest.raises(BackendError, match="slow refuses 5"):
+        backend.run(5)
+    backend.close()
+    assert fast.closed and slow.closed
+
+
+def test_graph_of_paddle_3_under_paddle_2(tmp_path):
+    class Paddle2:
+        __version__ = "2.6.2"
+
+    with pytest.raises(BackendError, match="was exported by Paddle 3 and the installed Paddle is 2.6.2"):
+        paddle_quirks.check_model_format(Paddle2, tmp_path / "model.json")
+    paddle_quirks.check_model_format(Paddle2, tmp_path / "model.pdmodel")
+
+
+@pytest.mark.parametrize(("flags", "warns"), [("avx2 avx512bw", True), ("avx2 amx_bf16", False), ("", False)])
+def test_simulated_bfloat16_is_said_aloud(tmp_path, caplog, flags, warns):
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
+    paddle_quirks.warn_if_bfloat16_is_simulated(tmp_path / "cpuinfo")
+    paddle_quirks.warn_if_bfloat16_is_simulated(tmp_path / "gone")
+    assert ("This CPU has no bfloat16 instructions" in caplog.text) == warns

@@ -1,0 +1,225 @@
+"""Downloads, from a server on this machine that misbehaves on request."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import multiprocessing
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from ppdet_res2net import get_model_spec
+from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.zoo import hub
+from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves ``files`` by path; ``requests`` counts."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: Counter = Counter()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        kind, _, name = self.path.lstrip("/").partition("?")[0].partition("/")
+        self.server.requests[self.path] += 1
+        content = self.server.files.get(name)
+        if content is None:
+            return self.send_error(404)
+        attempt = self.server.requests[self.path]
+        if kind == "busy" or kind == "busy-once" and attempt == 1:
+            return self.send_error(503)
+        self.send_response(200)
+        if kind != "no-length":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        broken = kind == "broken" or kind == "broken-once" and attempt == 1 or kind == "no-length"
+        self.wfile.write(content[: len(content) // 2] if broken else content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("content") / "x.safetensors"
+    save_weights_file(path, {"w": np.arange(5000, dtype=np.float32)})
+    return path.read_bytes()
+
+
+@pytest.fixture
+def server(content):
+    server = Server()
+    digest = hashlib.sha256(content).hexdigest()
+    server.files = {
+        "x.pth": content,
+        f"good-{digest[:8]}.pth": content,
+        "bad-00000000.pth": content,
+        "empty.pth": b"",
+        "page.pth": b"<!DOCTYPE html><title>Log in</title>",
+    }
+    server.good = f"good-{digest[:8]}.pth"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("RES2NET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("RES2NET_OFFLINE", raising=False)
+    return tmp_path / "home"
+
+
+def kept(home) -> list[str]:
+    """Return the names of all files in the cache except locks."""
+    return sorted(path.name for path in home.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def error_of(url: str) -> str:
+    with pytest.raises(WeightsError) as caught:
+        hub.download_weights(url)
+    return str(caught.value)
+
+
+def test_download_once(server, home, content, capfd):
+    url = server.url(f"plain/{server.good}")
+    path = hub.download_weights(url)
+    assert path == home / f"127.0.0.1_{server.server_port}" / "plain" / server.good
+    assert path.read_bytes() == content
+    assert hub.download_weights(url) == path
+    assert server.requests[f"/plain/{server.good}"] == 1
+    assert kept(home) == [server.good]
+    assert capfd.readouterr().err.startswith(f"Downloading {url} (0.0 MiB) to {path.parent}")
+
+
+@pytest.mark.parametrize(
+    "path, text",
+    [
+        ("plain/empty.pth", "is empty (0 bytes)."),
+        ("plain/page.pth", "is a web page, not weights"),
+        ("plain/bad-00000000.pth", "has the wrong checksum: SHA-256 "),
+        ("no-length/x.pth", "is cut off or damaged"),
+        ("plain/none.pth", "the server answers 404 Not Found. Fetch it by other means and put it at "),
+        ("busy/x.pth", "the server answers 503 Service Unavailable."),
+        ("broken/x.pth", "cannot download http"),
+    ],
+)
+def test_failures_leave_nothing_in_the_cache(server, home, path, text):
+    message = error_of(server.url(path))
+    assert text in message and server.url(path) in message
+    assert kept(home) == []
+
+
+def test_checksum_message_names_both(server, content):
+    message = error_of(server.url("plain/bad-00000000.pth"))
+    assert (
+        f"SHA-256 {hashlib.sha256(content).hexdigest()[:8]}..., expected 00000000... (from its name)"
+        in message
+    )
+
+
+@pytest.mark.parametrize("kind", ["busy-once", "broken-once"])
+def test_starts_again(server, content, kind):
+    assert hub.download_weights(server.url(f"{kind}/x.pth")).read_bytes() == content
+    assert server.requests[f"/{kind}/x.pth"] == 2
+
+
+def test_nobody_listens(home):
+    message = error_of("http://127.0.0.1:9/x/y.pth")
+    assert "Connection refused" in message and str(home / "127.0.0.1_9" / "x" / "y.pth") in message
+
+
+def test_offline(server, home, monkeypatch, content):
+    monkeypatch.setenv("RES2NET_OFFLINE", "1")
+    url = server.url("plain/x.pth")
+    message = error_of(url)
+    target = hub.cached_path(url)
+    assert (
+        f"RES2NET_OFFLINE forbids downloads. Put the file at {target}, or unset RES2NET_OFFLINE." in message
+    )
+    assert not server.requests
+    target.parent.mkdir(parents=True)
+    target.write_bytes(content)
+    assert hub.download_weights(url) == target
+
+
+def test_too_little_room(server, monkeypatch, home):
+    usage = hub.shutil.disk_usage(home.parent)
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: type(usage)(usage.total, usage.total, 10))
+    assert "has only 0.0 MiB left. Make room, or set RES2NET_HOME" in error_of(server.url("plain/x.pth"))
+    assert kept(home) == []
+
+
+def test_queries_do_not_collide(server):
+    one, other = (hub.cached_path(server.url(f"plain/x.pth?v={v}")) for v in (1, 2))
+    assert one != other and one.name == other.name == "x.pth"
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x.pth", "http://host", "file:///etc/x.pth"])
+def test_addresses(url):
+    assert f"{url!r} is no address of a file; expected http(s)://host/path/file." in error_of(url)
+
+
+def test_paths_stay_in_the_cache(home):
+    assert home in hub.cached_path("http://host/a/../../../etc/%2e%2e/x.pth").resolve().parents
+
+
+def test_default_folder_is_the_platforms(monkeypatch):
+    import platformdirs
+
+    monkeypatch.delenv("RES2NET_HOME")
+    assert str(hub.cache_folder()) == platformdirs.user_cache_dir("ppdet_res2net")
+
+
+def test_a_folder_that_cannot_be_made(monkeypatch, tmp_path, server):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("RES2NET_HOME", str(tmp_path / "file"))
+    assert "Set RES2NET_HOME to a folder that you can write to." in error_of(server.url("plain/x.pth"))
+
+
+def test_models_try_their_addresses_in_turn(server, home):
+    spec = dataclasses.replace(
+        get_model_spec("timm/res2net50d"),
+        urls=(server.url("plain/none.pth"), server.url(f"plain/{server.good}")),
+    )
+    path = hub.download_model(spec)
+    assert path.name == server.good
+    assert (
+        hub.download_model(spec) == path
+    )  # the second address is found in the cache without asking the first
+    assert server.requests["/plain/none.pth"] == 1
+    broken = dataclasses.replace(spec, urls=(server.url("plain/none.pth"), server.url("plain/empty.pth")))
+    with pytest.raises(WeightsError, match=r"(?s)404 Not Found.*is empty"):
+        hub.download_model(broken)
+
+
+def test_models_without_weights():
+    with pytest.raises(WeightsError, match="there are no published weights of mindcv/res2net152"):
+        hub.download_model(get_model_spec("mindcv/res2net152"))
+
+
+def test_concurrent_processes_download_once(server, content):
+    url = server.url(f"plain/{server.good}")
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        paths = pool.map(hub.download_weights, [url] * 3)
+    assert len(set(paths)) == 1 and paths[0].read_bytes() == content
+    assert server.requests[f"/plain/{server.good}"] == 1
+    assert load_weights_file(paths[0])["w"].size == 5000

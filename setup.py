@@ -42,7 +42,7 @@ EXTRAS_REQUIRE = {
     # Paddle is one module under two package names, so it cannot be a plain requirement.
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
-    # What Paddle 2.6 still works with: it was built for NumPy 1, and these are the last to accept NumPy 1.
+    # What Paddle 2.6 is tested with: it is older than NumPy 2, and these are the last releases that accept NumPy 1.
     "paddle26": [
         "paddlepaddle>=2.6.2,<2.7",
         "numpy<2",

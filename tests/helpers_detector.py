@@ -221,7 +221,15 @@ def make_training_batch(boxes: list[list[tuple]], seed: int = 0) -> dict[str, ob
 def octagon(x0: float, y0: float, x1: float, y1: float) -> list[float]:
     """Return the polygon x, y, x, y, ... that cuts a quarter off every side of a box at both ends."""
     u, v = (x1 - x0) / 4, (y1 - y0) / 4
-    points = [(x0 + u, y0), (x1 - u, y0), (x1, y0 + v), (x1, y1 - v), (x1 - u, y1), (x0 + u, y1), (x0, y1 - v)]
+    points = [
+        (x0 + u, y0),
+        (x1 - u, y0),
+        (x1, y0 + v),
+        (x1, y1 - v),
+        (x1 - u, y1),
+        (x0 + u, y1),
+        (x0, y1 - v),
+    ]
     return [float(value) for point in [*points, (x0, y0 + v)] for value in point]
 
 

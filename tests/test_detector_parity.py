@@ -12,10 +12,12 @@ if importlib.util.find_spec("ppdet") is None:
     pytest.skip("paddledet is not installed", allow_module_level=True)
 
 import helpers_detector as tiny  # noqa: E402
-from res2net_runtime.masks import masks_to_bitmaps  # noqa: E402
+from paddle import inference  # noqa: E402
 
+from ppdet_res2net.compat.static_graph import upsample_without_interpolate  # noqa: E402
 from ppdet_res2net.detection import RCNNInference  # noqa: E402
 from ppdet_res2net.errors import ConfigError  # noqa: E402
+from res2net_runtime.masks import masks_to_bitmaps  # noqa: E402
 
 ONE_IMAGE = ([(150, 180)], [(1.5, 1.5)])
 TWO_EQUAL = ([(150, 180)] * 2, [(1.5, 1.5)] * 2)
@@ -134,7 +136,9 @@ def test_no_detection_in_any_image(variety):
 )
 def test_one_image_without_detections_changes_nothing_for_the_others(variety, empty):
     ours = tiny.build_ours(tiny.detector_config(**VARIETIES[variety]))
-    find_nothing(ours, background=4.0)  # where the features are zero, every class stays below the score threshold
+    find_nothing(
+        ours, background=4.0
+    )  # where the features are zero, every class stays below the score threshold
     three = tiny.make_inputs([(150, 180)] * 3, [(1.5, 1.5)] * 3)
     full = tiny.detect(ours, three)
     black = dict(three, image=three["image"].clone())
@@ -161,10 +165,59 @@ def test_only_known_detectors_can_be_served(pair_of):
     ours, _ = pair_of("mask-fpn")
     head, ours.bbox_head = ours.bbox_head, paddle.nn.Linear(1, 1)
     try:
-        with pytest.raises(ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is known"):
+        with pytest.raises(
+            ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is known"
+        ):
             RCNNInference(ours)
     finally:
         ours.bbox_head = head
+
+
+# ---------------------------------------------------------------- exported
+
+
+@pytest.fixture(scope="module", params=["mask-fpn", "mask-c4"])
+def exported(request, pair_of, tmp_path_factory):
+    """The eager model and the folder of its static graph."""
+    model, _ = pair_of(request.param)
+    graph = RCNNInference(model)
+    graph.eval()
+    spec = [
+        paddle.static.InputSpec([None, 3, None, None], "float32", "image"),
+        paddle.static.InputSpec([None, 2], "float32", "im_shape"),
+        paddle.static.InputSpec([None, 2], "float32", "scale_factor"),
+    ]
+    folder = tmp_path_factory.mktemp(request.param)
+    with upsample_without_interpolate():
+        paddle.jit.save(paddle.jit.to_static(graph, input_spec=spec, full_graph=True), str(folder / "model"))
+    return model, folder
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+def test_the_exported_graph_gives_the_eager_results(exported, onednn):
+    model, folder = exported
+    program = "model.json" if (folder / "model.json").is_file() else "model.pdmodel"
+    config = inference.Config(str(folder / program), str(folder / "model.pdiparams"))
+    config.disable_glog_info()
+    if onednn:
+        config.enable_mkldnn()
+    elif hasattr(config, "disable_mkldnn"):
+        config.disable_mkldnn()
+    predictor = inference.create_predictor(config)
+    for sizes in (ONE_IMAGE, TWO_DIFFERENT):
+        inputs = tiny.make_inputs(*sizes)
+        expected = tiny.detect(model, inputs)
+        for name in predictor.get_input_names():
+            predictor.get_input_handle(name).copy_from_cpu(inputs[name].numpy())
+        predictor.run()
+        outputs = [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+        found = dict(zip(RCNNInference(model).output_names, outputs))
+        np.testing.assert_array_equal(found["num"], expected["num"])
+        np.testing.assert_array_equal(found["labels"], expected["labels"])
+        np.testing.assert_allclose(found["scores"], expected["scores"], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=0, atol=1e-2)
+        if "masks" in expected:
+            np.testing.assert_allclose(found["masks"], expected["masks"], rtol=0, atol=1e-3)
 
 
 # ---------------------------------------------------------------- training

@@ -16,6 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from test_runtime_predictor import BRIGHT, DARK, picture, toy_model_dir
 
+from res2net_runtime.cli import unique_names
+
 SCRIPT = Path(__file__).parents[1] / "deploy" / "python" / "infer.py"
 
 
@@ -191,8 +193,8 @@ def test_wrong_arguments(infer, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_names_of_pictures_do_not_collide(infer):
-    names = infer.unique_names([Path("a.bmp"), Path("a.png"), Path("A.PNG"), Path("b.gif")])
+def test_names_of_pictures_do_not_collide():
+    names = unique_names([Path("a.bmp"), Path("a.png"), Path("A.PNG"), Path("b.gif")])
     assert list(names.values()) == ["a.bmp.png", "a.png.png", "A.PNG.png", "b.png"]
 
 

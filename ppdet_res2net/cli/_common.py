@@ -6,11 +6,12 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from ppdet_res2net.errors import Res2NetError
 
-__all__ = ["add_config_arguments", "configure_logging", "positive_int", "run"]
+__all__ = ["EXIT_INTERRUPTED", "add_config_arguments", "configure_console", "positive_int", "run"]
 
 DEBUG_VARIABLE = "RES2NET_DEBUG"
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
@@ -40,11 +41,13 @@ def positive_int(text: str) -> int:
     return value
 
 
-def configure_logging() -> None:
-    """Send our INFO lines and everybody's warnings to stderr, once; a handler that is already there stays the only one."""
+def configure_console() -> None:
+    """Send our INFO lines and everybody's warnings to stderr; where the caller has set up logging, that stays."""
     logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
     for package in ("ppdet_res2net", "res2net_runtime"):
         logging.getLogger(package).setLevel(logging.INFO)
+    # Paddle 3 says at import that its extension builder would like ccache; nothing is built here.
+    warnings.filterwarnings("ignore", message="No ccache found")
 
 
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
@@ -53,7 +56,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     An error that the user can mend is one message on stderr and exit code 1; ``RES2NET_DEBUG=1`` shows the traceback.
     Any other exception is a defect of this project and escapes.
     """
-    configure_logging()
+    configure_console()
     try:
         code = command(argv)
         sys.stdout.flush()

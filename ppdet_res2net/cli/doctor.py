@@ -194,12 +194,13 @@ def _package_problems(
                 fatal=False,
             )
         )
-    if any(_number(packages[name])[:2] == (2, 6) for name in paddles) and _number(packages.get("numpy", ""))[0] >= 2:
+    old = [name for name in paddles if _number(packages[name])[:2] == (2, 6)]
+    if old and _number(packages.get("numpy", ""))[0] >= 2:
         problems.append(
             Problem(
-                f"Paddle {packages[paddles[0]]} is built for NumPy 1, but NumPy {packages['numpy']} is installed.",
-                f"pip install '{DISTRIBUTION}[paddle26]' (older NumPy, OpenCV and pandas), or "
-                f"pip install --upgrade {paddles[0]}",
+                f"Paddle {packages[old[0]]} is older than NumPy 2; with NumPy {packages['numpy']} it is not tested.",
+                f"If it fails: pip install '{DISTRIBUTION}[paddle26]', or pip install --upgrade {old[0]}",
+                fatal=False,
             )
         )
     if "paddledet" not in packages:

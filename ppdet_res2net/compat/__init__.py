@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+from ppdet_res2net.compat.crowd_labels import accept_integer_crowd_flags
 from ppdet_res2net.compat.one_element import accept_one_element_tensors_as_numbers
 from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly
 from ppdet_res2net.compat.zero_dim import accept_zero_dim_in_concat
@@ -16,7 +17,7 @@ from ppdet_res2net.compat.zlib_order import load_zlib_before_paddle
 __all__ = ["prepare_ppdet"]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def prepare_ppdet() -> None:
     """Import paddledet and mend what is known to be broken in it. Idempotent.
 
@@ -26,4 +27,5 @@ def prepare_ppdet() -> None:
     load_zlib_before_paddle()
     import_ppdet_quietly()
     accept_zero_dim_in_concat()
+    accept_integer_crowd_flags()
     accept_one_element_tensors_as_numbers()

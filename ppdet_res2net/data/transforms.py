@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
-from res2net_runtime.preprocess import decode_image
 
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
+from res2net_runtime.preprocess import decode_image
 
 __all__ = ["Decode", "build_transforms"]
 

@@ -20,8 +20,8 @@ from ppdet_res2net.errors import ConfigError
 
 __all__ = ["OUTPUT_NAMES", "RCNNInference"]
 
-# A box that exists in every image, whatever its size.
-_NO_BOX = np.array([[0, 0, 16, 16]], np.float32)
+# Label, score, and a box that exists in every image, whatever its size.
+_NO_DETECTION = np.array([[0, 0, 0, 0, 16, 16]], np.float32)
 
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
 
@@ -86,15 +86,14 @@ class RCNNInference(nn.Layer):
         if self.neck is not None:
             features = self.neck(features)
         rois, rois_num = self._proposals(features, im_shape)
-        boxes, scores, labels, num = self._detect(features, rois, rois_num, im_shape)
+        detections, num = self._detect(features, rois, rois_num, im_shape)
 
         # Many operators refuse an image without rows in one Paddle version or another. So one row of no meaning per
         # image is added at the end, goes along through everything, and is dropped at last.
         images = paddle.shape(im_shape)[0]
-        found = paddle.shape(boxes)[0]
-        boxes = paddle.concat([boxes, paddle.to_tensor(_NO_BOX).expand([images, 4])])
-        scores = paddle.concat([scores, paddle.zeros([images], "float32")])
-        labels = paddle.concat([labels, paddle.zeros([images], "int32")])
+        found = paddle.shape(detections)[0]
+        detections = paddle.concat([detections, paddle.to_tensor(_NO_DETECTION).expand([images, 6])])
+        boxes, scores, labels = detections[:, 2:], detections[:, 1], detections[:, 0].cast("int32")
         row = paddle.arange(0, found + images, dtype="int64")
         image_index = paddle.where(row < found, _image_of_row(num, boxes), row - found)
 
@@ -103,13 +102,14 @@ class RCNNInference(nn.Layer):
             paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
         )
         num = _count_per_image(image_index, im_shape)
-        found = paddle.shape(boxes)[0] - images
-        outputs = [original_boxes[:found], scores[:found], labels[:found]]
+        # Dropped by gather: a slice of nothing ends the process in Paddle 2.6.2 with oneDNN.
+        real = paddle.arange(0, paddle.shape(boxes)[0] - images, dtype="int64")
+        outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
         if self.mask_head is not None:
             rows = paddle.arange(0, paddle.shape(boxes)[0], dtype="int64")
             by_image = paddle.argsort(image_index * paddle.shape(boxes)[0] + rows)  # the mask head wants them grouped
             masks = self._masks(features, paddle.gather(boxes, by_image), paddle.gather(labels, by_image), num)
-            outputs.append(paddle.gather(masks, paddle.argsort(by_image))[:found])
+            outputs.append(paddle.gather(masks, paddle.gather(paddle.argsort(by_image), real)))
         return (*outputs, num - 1)
 
     def _proposals(self, features, im_shape):
@@ -162,7 +162,7 @@ class RCNNInference(nn.Layer):
         return (shifts + cell.unsqueeze(0)).reshape([-1, 4])
 
     def _detect(self, features, rois, rois_num, im_shape):
-        """Box head and NMS: -> boxes (M, 4) in network pixels, scores (M,), labels (M,), detections per image (N,)."""
+        """Box head and NMS: -> (M, 6) label, score, box in network pixels; detections per image (N,)."""
         head = self.bbox_head
         roi_features = head.roi_extractor(features, [rois], rois_num)
         roi_features = head.head(roi_features)
@@ -188,9 +188,7 @@ class RCNNInference(nn.Layer):
             nms_eta=nms.nms_eta,
             background_label=head.num_classes,
         )
-        detections = detections.reshape([-1, 6])
-        labels = detections[:, 0].cast("int32")
-        return detections[:, 2:], detections[:, 1], labels, num
+        return detections.reshape([-1, 6]), num
 
     def _masks(self, features, boxes, labels, num):
         """Mask head: -> (M, 28, 28) probabilities of each detection's own class."""

@@ -14,7 +14,7 @@ from ppdet_res2net.errors import ConfigError, Res2NetError, did_you_mean
 __all__ = ["create_dataset", "create_from_config", "instantiate", "register_modules"]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def register_modules() -> None:
     """Put our modules into ppdet's registry under ppdet's names, in place of paddledet's. Idempotent."""
     prepare_ppdet()

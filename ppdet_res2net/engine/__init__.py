@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
+# ``train`` is not here: the module of that name would take the function's place once it is imported.
 _EXPORTS = {
     "load_config": "config",
-    "train": "train",
     "evaluate_from_config": "evaluate",
     "predict_files": "predict",
     "export_model": "export",

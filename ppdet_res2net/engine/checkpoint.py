@@ -67,7 +67,7 @@ def save_checkpoint(
         save_weights_file(path, weights, trunk_metadata(model))
         state = {"format": _FORMAT, "position": position, "optimizer": plain, "weights_sha256": _sha256(path)}
         _write(run_dir / f"{name}.pdstate", to_safetensors(tensors, metadata={"state": json.dumps(state)}))
-    except OSError as error:
+    except (OSError, WeightsError) as error:
         raise TrainingError(
             f"The checkpoint '{path}' cannot be written: {error}. Free some space or pass another -o save_dir=...; "
             f"the checkpoints before it are intact."

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import paddle
 from paddle import nn
-from res2net_runtime.model_folder import ModelInfo
-from res2net_runtime.predictor import Predictor
 
 from ppdet_res2net.data.annotations import read_categories
+from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.detection import RCNNInference, create_from_config
+from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.detection.tagged import Tagged
 from ppdet_res2net.engine.checkpoint import read_checkpoint_info
 from ppdet_res2net.engine.config import Config
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo.checkpoint import load_detector
+from ppdet_res2net.zoo.formats import resolve_weights_path
 from ppdet_res2net.zoo.specs import find_published, is_model_name
+from res2net_runtime.model_folder import ModelInfo
+from res2net_runtime.predictor import Predictor
 
-__all__ = ["Classes", "EagerBackend", "create_predictor", "create_trained_detector", "select_device"]
+__all__ = ["Classes", "EagerBackend", "create_coco_dataset", "create_predictor", "create_trained_detector", "select_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,23 @@ def select_device(config: Mapping) -> str:
             logger.info("running on the CPU: use_gpu is set, but this Paddle %s", why)
     paddle.set_device(device)
     return device
+
+
+def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
+    """Create and read the dataset that ``config`` describes under ``key``.
+
+    Raises:
+        ConfigError: There is none, or it is not in COCO's format.
+        DatasetError: It is missing or wrong.
+    """
+    dataset = create_dataset(config, key)
+    if not isinstance(dataset, COCODataSet):
+        raise ConfigError(
+            f"{key} is {type(dataset).__name__}; only COCODataSet can be trained and evaluated on. Convert the annotations "
+            f"to COCO's format."
+        )
+    dataset.parse_dataset()
+    return dataset
 
 
 def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
@@ -86,8 +107,7 @@ def _find_classes(config: Config, weights: str) -> Classes:
         part = Tagged.from_value(config.get(key))
         if part is None or not part.kwargs.get("anno_path"):
             continue
-        dataset_dir, file = part.kwargs.get("dataset_dir") or "", part.kwargs["anno_path"]
-        path = f"{dataset_dir}/{file}" if dataset_dir else file
+        path = os.path.join(part.kwargs.get("dataset_dir") or "", part.kwargs["anno_path"])
         try:
             names, ids = read_categories(path)
         except (OSError, ValueError) as error:
@@ -100,8 +120,10 @@ def _find_classes(config: Config, weights: str) -> Classes:
         label_of, name_of = coco17_category()
         ids = sorted(label_of, key=label_of.get)
         return Classes(tuple(name_of[i] for i in ids), tuple(ids))
+    if "://" not in str(weights):
+        resolve_weights_path(weights)  # where there are no weights at all, say that
     raise ConfigError(
-        f"The class names of '{weights}' are unknown: there is no '{weights}.json' beside the weights, and no annotation "
+        f"The class names of '{weights}' are unknown: there is no .json of that name beside the weights, and no annotation "
         f"file could be read ({'; '.join(tried) or 'none is configured'}). Keep the .json that training wrote beside the "
         f"weights, or pass -o TestDataset.anno_path=FILE."
     )

@@ -12,15 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from paddle import nn
 from tqdm import tqdm
 
-from ppdet_res2net.data.annotations import read_annotations
+from ppdet_res2net.data.annotations import check_polygons, check_rle, is_number, list_first, read_annotations
+from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.transforms import Decode
-from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.detection.tagged import Tagged
 from ppdet_res2net.engine.config import Config
-from ppdet_res2net.engine.detector import Classes, create_predictor, create_trained_detector, select_device
+from ppdet_res2net.engine.detector import (
+    Classes,
+    create_coco_dataset,
+    create_predictor,
+    create_trained_detector,
+    select_device,
+)
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 __all__ = ["STAT_NAMES", "EvalResult", "evaluate", "evaluate_from_config", "score_detections"]
@@ -49,11 +56,13 @@ def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir:
 
     Args:
         config: The configuration.
-        classwise: Also report AP per class.
-        output_dir: Folder for ``bbox.json`` and ``mask.json`` with the detections in COCO's result format.
+        classwise: Also report AP per class; default: the configuration's ``classwise``.
+        output_dir: Folder for ``bbox.json`` and ``mask.json`` with the detections in COCO's result format; default: the
+            configuration's ``output_eval``.
     """
     select_device(config)
     detector, classes = create_trained_detector(config)
+    classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
 
 
@@ -80,6 +89,11 @@ def evaluate(
             f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
             f"the same categories in the same order, or train again."
         )
+    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
+    ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
+    _check_ground_truth(ground_truth, iou_types, dataset.annotation_path)
+    if output_dir:
+        _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
     was_training = detector.training
     detector.eval()
     started = time.perf_counter()
@@ -89,8 +103,6 @@ def evaluate(
         detector.train()
     if output_dir:
         _write_detections(Path(output_dir), detections)
-    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
-    ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
     figures, report = score_detections(ground_truth, detections, iou_types, classwise)
     summary = {**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}
     return EvalResult(summary, report)
@@ -156,15 +168,13 @@ def _class_table(ground_truth: dict, scored) -> list[str]:
     return lines
 
 
-def _every_image(config: Config):
+def _every_image(config: Config) -> COCODataSet:
     """EvalDataset with all images of its annotation file; objects are read again by the scorer, so not here."""
     part = Tagged.from_value(config.get("EvalDataset"))
     if part is None:
         raise ConfigError(f"'{config.name}' has no EvalDataset.")
     complete = Tagged(part.name, {**part.kwargs, "allow_empty": True, "data_fields": ["image"], "load_crowd": False})
-    dataset = create_dataset({"EvalDataset": complete}, "EvalDataset")
-    dataset.parse_dataset()
-    return dataset
+    return create_coco_dataset({"EvalDataset": complete}, "EvalDataset")
 
 
 def _detect_all(predictor, dataset) -> list[dict]:
@@ -179,9 +189,42 @@ def _detect_all(predictor, dataset) -> list[dict]:
         found = prediction.detections
         if found.image_hw != (int(record["h"]), int(record["w"])):
             # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
-            found = predictor(Decode()(dict(record))["image"])
+            found = predictor(_decode_as_annotated(record))
         detections += found.to_coco(image_id)
     return detections
+
+
+def _decode_as_annotated(record: dict) -> np.ndarray:
+    try:
+        return Decode()(dict(record))["image"]
+    except DatasetError as error:
+        raise DatasetError(f"'{record['im_file']}' (image id {int(record['im_id'][0])}): {error}") from error
+
+
+def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str) -> None:
+    """Refuse, before the images are gone through, what pycocotools would fail on afterwards."""
+    annotations = ground_truth["annotations"]
+    if not annotations:
+        raise DatasetError(f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score.")
+    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
+    usable = {
+        "box": lambda a: isinstance(a.get("bbox"), list) and len(a["bbox"]) == 4 and all(map(is_number, a["bbox"])),
+        "mask": lambda a: _has_mask(a.get("segmentation"), *sizes[a["image_id"]]),
+    }
+    for what in ["box"] + (["mask"] if "segm" in iou_types else []):
+        wrong = [annotation["id"] for annotation in annotations if not usable[what](annotation)]
+        if wrong:
+            raise DatasetError(
+                f"EvalDataset: {len(wrong)} of {len(annotations)} annotations of '{path}' have no valid {what}: annotation "
+                f"id {list_first(wrong)}. Correct or remove them"
+                + (", or evaluate a Faster R-CNN, which needs no masks." if what == "mask" else ".")
+            )
+
+
+def _has_mask(segmentation: object, height: int, width: int) -> bool:
+    if isinstance(segmentation, dict):
+        return check_rle(segmentation, height, width) is not None
+    return bool(check_polygons(segmentation))
 
 
 def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
@@ -194,8 +237,14 @@ def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
     }
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another --output_eval.") from error
+
+
 def _write_detections(folder: Path, detections: Sequence[dict]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     boxes = [{k: v for k, v in d.items() if k != "segmentation"} for d in detections]
     masks = [{k: v for k, v in d.items() if k != "bbox"} for d in detections if "segmentation" in d]
     (folder / "bbox.json").write_text(json.dumps(boxes), encoding="utf-8")

@@ -13,18 +13,24 @@ import numpy as np
 import paddle
 import yaml
 from paddle.static import InputSpec
-from res2net_runtime.files import find_images
-from res2net_runtime.model_folder import CONFIG_NAME, SCHEMA_NAME, SCHEMA_VERSION
-from res2net_runtime.predictor import Predictor
-from res2net_runtime.results import Detections
+from paddle.utils import unique_name
 
 import ppdet_res2net
 from ppdet_res2net.compat.static_graph import upsample_without_interpolate
 from ppdet_res2net.data.demo_scenes import draw_scene
 from ppdet_res2net.detection import RCNNInference
 from ppdet_res2net.engine.config import Config
-from ppdet_res2net.engine.detector import EagerBackend, create_trained_detector, make_model_info, select_device
-from ppdet_res2net.errors import ExportError
+from ppdet_res2net.engine.detector import (
+    EagerBackend,
+    create_trained_detector,
+    make_model_info,
+    select_device,
+)
+from ppdet_res2net.errors import BackendError, ExportError
+from res2net_runtime.files import find_images
+from res2net_runtime.model_folder import CONFIG_NAME, SCHEMA_NAME, SCHEMA_VERSION
+from res2net_runtime.predictor import Predictor
+from res2net_runtime.results import Detections
 
 __all__ = ["Agreement", "compare_detections", "export_model", "verify_export"]
 
@@ -56,8 +62,10 @@ def export_model(
         ExportError: The graph cannot be written, or gives other results than the eager model.
     """
     select_device(config)
-    detector, classes = create_trained_detector(config)
-    network = RCNNInference(detector)
+    with unique_name.guard():
+        # The order of the weights in the file follows from the names of layers, which are then equal in every export.
+        detector, classes = create_trained_detector(config)
+        network = RCNNInference(detector)
     network.eval()
     folder = Path(output_dir) / config.name
     try:
@@ -150,12 +158,16 @@ def verify_export(folder: Path, eager: Predictor, images: Sequence) -> Agreement
     """Compare an exported folder with the eager model on images.
 
     Raises:
-        ExportError: They differ by more than float32 rounding explains, or no image has a detection.
+        ExportError: They differ by more than float32 rounding explains, no image has a detection, or the export does
+            not run.
     """
     expected = [eager(image) for image in images]
-    with Predictor(folder) as exported:
-        logger.info("verifying with %s", exported.description)
-        actual = [exported(image) for image in images]
+    try:
+        with Predictor(folder) as exported:
+            logger.info("verifying with %s", exported.description)
+            actual = [exported(image) for image in images]
+    except BackendError as error:
+        raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
     agreement = compare_detections(expected, actual)
     if not agreement.within_tolerance:
         raise ExportError(
@@ -189,7 +201,9 @@ def compare_detections(expected: Sequence[Detections], actual: Sequence[Detectio
                 if a.masks is not None:
                     masks.append(float(np.abs(a.masks[i] - b.masks[j]).max()))
     detections = sum(len(d) for d in expected)
-    return Agreement(len(expected), detections, unmatched, min(ious), max(scores), max(masks))
+    # NumPy's min and max, unlike Python's, give nan where there is one, and nan is within no tolerance.
+    extremes = float(np.min(ious)), float(np.max(scores)), float(np.max(masks))
+    return Agreement(len(expected), detections, unmatched, *extremes)
 
 
 def _box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

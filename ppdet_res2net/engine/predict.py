@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-from res2net_runtime.draw import draw_detections
+import numpy as np
 from tqdm import tqdm
 
 from ppdet_res2net.engine.config import Config
 from ppdet_res2net.engine.detector import create_predictor, create_trained_detector, select_device
 from ppdet_res2net.errors import ConfigError
+from res2net_runtime.draw import draw_detections
 
 __all__ = ["PredictSummary", "predict_files"]
 
@@ -56,7 +57,7 @@ def predict_files(
         save_results: Write the JSON files. ``image_id`` counts the images from 0; ``file_name`` says which.
 
     Raises:
-        ConfigError: No image is given, or a picture would overwrite its image.
+        ConfigError: No image is given, a picture would overwrite an image or another picture, or cannot be written.
     """
     if not image_paths:
         raise ConfigError("There are no images to predict. Pass --infer_img FILE or --infer_dir FOLDER.")
@@ -64,10 +65,15 @@ def predict_files(
     paths = [Path(path) for path in image_paths]
     if any(path.resolve().parent == folder.resolve() for path in paths):
         raise ConfigError(f"--output_dir '{folder}' holds the images themselves; pass another folder.")
+    if len({path.name for path in paths}) < len(paths):
+        raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another --output_dir.") from error
     select_device(config)
     detector, classes = create_trained_detector(config)
     predictor = create_predictor(detector, config, classes, "TestReader")
-    folder.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(folder)
     results: list[dict] = []
     progress = tqdm(paths, unit="image", disable=len(paths) == 1 or not sys.stderr.isatty())
@@ -77,9 +83,9 @@ def predict_files(
             continue
         picture = draw_detections(prediction.image, prediction.detections, draw_threshold)
         target = folder / path.name
-        if not cv2.imwrite(str(target), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise ConfigError(f"The picture '{target}' cannot be written; is its ending one of an image format?")
-        results += [{**entry, "file_name": path.name} for entry in prediction.detections.to_coco(image_id)]
+        _write_picture(target, picture)
+        if save_results:
+            results += [{**entry, "file_name": path.name} for entry in prediction.detections.to_coco(image_id)]
         summary.succeeded += 1
         shown = len(prediction.detections.filter(draw_threshold))
         logger.info("%s: %d detections with a score of %g or more", path, shown, draw_threshold)
@@ -90,3 +96,15 @@ def predict_files(
             masks = [{k: v for k, v in entry.items() if k != "bbox"} for entry in results]
             (folder / "mask.json").write_text(json.dumps(masks), encoding="utf-8")
     return summary
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    try:
+        is_written = cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    except cv2.error:  # its answer to an ending that it does not know
+        is_written = False
+    if not is_written:
+        raise ConfigError(
+            f"The picture '{path}' cannot be written. Check that its folder can be written and has space, and that its "
+            f"ending is one of an image format."
+        )

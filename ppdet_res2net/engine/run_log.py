@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import paddle
@@ -53,7 +55,12 @@ class RunLog:
                 f"The run's folder '{run_dir}' cannot be written: {error}. Pass another one with -o save_dir=FOLDER."
             ) from error
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("ppdet_res2net").addHandler(self._handler)
+        package = logging.getLogger("ppdet_res2net")
+        package.addHandler(self._handler)
+        self._level = package.level
+        if not package.isEnabledFor(logging.INFO):
+            # A program that has not configured logging still gets a readable file.
+            package.setLevel(logging.INFO)
         self._vdl = _open_vdl(run_dir / "vdl") if use_vdl else None
         self._start_interval()
 
@@ -104,6 +111,13 @@ class RunLog:
         self.write({"kind": "train", **record})
         self._start_interval()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """While active, time does not count for the speed of training: evaluation, writing checkpoints."""
+        since = time.perf_counter()
+        yield
+        self._started += time.perf_counter() - since
+
     def write(self, record: dict) -> None:
         """Append one record to ``metrics.jsonl`` and its numbers to VisualDL."""
         self._metrics.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
@@ -114,7 +128,9 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files."""
-        logging.getLogger("ppdet_res2net").removeHandler(self._handler)
+        package = logging.getLogger("ppdet_res2net")
+        package.removeHandler(self._handler)
+        package.setLevel(self._level)
         self._handler.close()
         self._metrics.close()
         if self._vdl is not None:

@@ -18,10 +18,9 @@ from paddle.utils import unique_name
 
 from ppdet_res2net.data.loader import TrainLoader
 from ppdet_res2net.detection import create_from_config
-from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.engine.checkpoint import load_training_state, save_checkpoint
 from ppdet_res2net.engine.config import Config, save_config
-from ppdet_res2net.engine.detector import Classes, select_device
+from ppdet_res2net.engine.detector import Classes, create_coco_dataset, select_device
 from ppdet_res2net.engine.evaluate import evaluate as evaluate_detector
 from ppdet_res2net.engine.run_log import RunLog
 from ppdet_res2net.errors import ConfigError, TrainingError
@@ -82,12 +81,12 @@ class _Trainer:
     def __init__(
         self, config: Config, resume: str | None, evaluate: bool, amp: bool, use_vdl: bool, max_steps: int | None
     ) -> None:
+        _refuse_what_is_not_supported(config)
         self.config, self.evaluates = config, evaluate
         self.device = select_device(config)
         self.seed = int(config.get("seed", 0))
         self._seed_step(0)
-        dataset = create_dataset(config, "TrainDataset")
-        dataset.parse_dataset()
+        dataset = create_coco_dataset(config, "TrainDataset")
         self.classes = Classes(tuple(dataset.class_names), tuple(dataset.category_ids))
         _set_num_classes(config, self.classes, dataset.annotation_path)
 
@@ -115,7 +114,8 @@ class _Trainer:
         trunk_metadata(self.model)  # refuses another backbone now, rather than when the first checkpoint is written
         self.schedule = create_from_config(config, "LearningRate")(self.steps_per_epoch)
         self.optimizer = create_from_config(config, "OptimizerBuilder")(self.schedule, self.model)
-        self.amp_dtype = ("float16" if self.device.startswith("gpu") else "bfloat16") if amp else None
+        low = "float16" if self.device.startswith("gpu") else "bfloat16"
+        self.amp_dtype = low if amp or config.get("amp", False) else None
         self.scaler = paddle.amp.GradScaler(enable=self.amp_dtype == "float16")
 
         self.done_steps, self.best_ap, self.metrics = 0, -1.0, None
@@ -124,6 +124,7 @@ class _Trainer:
         else:
             self._start_from_pretrained()
         self.run_dir = Path(config.get("save_dir", "output")) / config.name
+        use_vdl = use_vdl or config.get("use_vdl", False)
         self.log = RunLog(self.run_dir, self.total_steps, config.get("log_iter", 20), self.device, use_vdl)
         save_config(config, self.run_dir / "config.yml")
 
@@ -161,16 +162,17 @@ class _Trainer:
             losses = self._train_step(batch, lr)
             self.done_steps += 1
             self.log.step(self.done_steps, epoch, losses, lr, len(batch["im_id"]), data_s)
+            if self.done_steps >= self.total_steps:
+                break  # also after a signal: the run is complete
             if signals:
                 return True
-            if self.done_steps >= self.total_steps:
-                break
             waiting_since = time.perf_counter()
         is_end = self.done_steps >= self.total_steps
         if is_end or (epoch + 1) % self.config.get("snapshot_epoch", 1) == 0:
-            if self.evaluates:
-                self._evaluate()
-            self._save("model_final" if is_end else str(epoch))
+            with self.log.paused():
+                if self.evaluates:
+                    self._evaluate()
+                self._save("model_final" if is_end else str(epoch))
         return bool(signals) and not is_end
 
     def _train_step(self, batch: dict, lr: float) -> dict[str, float]:
@@ -245,6 +247,11 @@ class _Trainer:
                 f"has {self.steps_per_epoch}. Use the same dataset and batch size, or start from its weights with "
                 f"-o pretrain_weights={checkpoint}."
             )
+        if position["steps"] >= self.total_steps:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': it has done {position['steps']} steps, and this run ends after "
+                f"{self.total_steps}. Train longer with a larger epoch (or --max_steps), or use the weights as they are."
+            )
         load_detector(self.model, checkpoint)
         self.optimizer.set_state_dict({**{k: paddle.to_tensor(v) for k, v in tensors.items()}, **plain})
         if position["scaler"] and self.amp_dtype == "float16":
@@ -269,6 +276,18 @@ class _Trainer:
                 "makes the activations explode, and the loss becomes nan. Pass -o pretrain_weights=... , or train "
                 "normalization too with -o Res2Net.freeze_norm=false Res2Net.freeze_at=-1."
             )
+
+
+def _refuse_what_is_not_supported(config: Config) -> None:
+    """Refuse PaddleDetection's settings that would otherwise change nothing without a word."""
+    for key, supported in {"use_ema": False, "amp_level": "O1"}.items():
+        if config.get(key, supported) != supported:
+            raise ConfigError(f"{key} is {config[key]!r}, but only {supported!r} is supported. Pass -o {key}={supported}.")
+    world_size = paddle.distributed.get_world_size()
+    if world_size > 1:
+        raise ConfigError(
+            f"Training was started in {world_size} processes, but runs in one. Start it without paddle.distributed.launch."
+        )
 
 
 def _set_num_classes(config: Config, classes: Classes, annotation_path: str) -> None:

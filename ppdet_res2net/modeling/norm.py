@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import paddle
 from paddle import ParamAttr, nn
 from paddle.regularizer import L2Decay
 
@@ -22,7 +23,7 @@ class NormOptions:
     """How features are normalised.
 
     Attributes:
-        type: ``bn``, ``sync_bn`` (statistics over all devices) or ``gn``.
+        type: ``bn``, ``sync_bn`` (statistics over all GPUs of a distributed run; elsewhere the same as bn) or ``gn``.
         decay: L2 decay of scale and offset.
         frozen: Scale, offset and statistics stay as loaded; BN uses the running statistics in training too.
     """
@@ -52,7 +53,7 @@ def make_norm(channels: int, options: NormOptions, lr_mult: float = 1.0) -> nn.L
     if options.type == "gn":
         groups = next(g for g in range(min(_MAX_GROUPS, channels), 0, -1) if channels % g == 0)
         norm = nn.GroupNorm(groups, channels, weight_attr=attribute(), bias_attr=attribute())
-    elif options.type == "sync_bn" and not options.frozen:
+    elif options.type == "sync_bn" and not options.frozen and _runs_on_many_gpus():
         norm = nn.SyncBatchNorm(channels, weight_attr=attribute(), bias_attr=attribute())
     else:
         norm = nn.BatchNorm2D(
@@ -65,3 +66,8 @@ def make_norm(channels: int, options: NormOptions, lr_mult: float = 1.0) -> nn.L
         for parameter in norm.parameters():
             parameter.stop_gradient = True
     return norm
+
+
+def _runs_on_many_gpus() -> bool:
+    """Whether SyncBatchNorm has anything to synchronise; on other devices Paddle has no such operator."""
+    return paddle.distributed.get_world_size() > 1 and paddle.device.get_device().startswith("gpu")

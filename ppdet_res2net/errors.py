@@ -51,6 +51,7 @@ class ExportError(Res2NetError, RuntimeError):
 
 
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, or ``""`` when none is close."""
-    matches = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
-    return f" Did you mean '{matches[0]}'?" if matches else ""
+    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, case aside, or ``""`` when none is close."""
+    by_lower_case = {str(choice).lower(): str(choice) for choice in choices}
+    matches = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1)
+    return f" Did you mean '{by_lower_case[matches[0]]}'?" if matches else ""

@@ -172,7 +172,8 @@ def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
 
 def test_eval_names_a_json_file_that_cannot_be_written(engine, tmp_path, capsys):
     assert cli.main(["eval", "-c", "x", "--json", str(tmp_path)]) == 1
-    assert f"Is a directory: '{tmp_path}'" in capsys.readouterr().err
+    assert f"Is a directory: '{tmp_path}'. Choose another file." in capsys.readouterr().err
+    assert "evaluate_from_config" not in engine  # found before the evaluation, not after it
 
 
 def test_infer_finds_the_images_of_a_folder(engine, tmp_path, capsys):

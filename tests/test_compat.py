@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import os
 import subprocess
@@ -17,11 +18,13 @@ if importlib.util.find_spec("ppdet") is None:
 from ppdet_res2net.compat import prepare_ppdet  # noqa: E402
 from ppdet_res2net.compat.multiclass_nms import multiclass_nms  # noqa: E402
 from ppdet_res2net.compat.one_element import accept_one_element_tensors_as_numbers  # noqa: E402
+from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly  # noqa: E402
 from ppdet_res2net.compat.static_graph import (  # noqa: E402
     correct_rois_num_type,
     divide_out_of_place,
     upsample_without_interpolate,
 )
+from ppdet_res2net.errors import SetupError  # noqa: E402
 
 prepare_ppdet()
 
@@ -97,6 +100,24 @@ def test_a_missing_package_is_named_with_the_remedy(missing, message):
     )
     result = run_python(code)
     assert message in result.stdout, result.stderr
+
+
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch):
+    error = ImportError("libGL.so.1: cannot open shared object file")
+    monkeypatch.setattr(builtins, "__import__", _failing_import("ppdet.data", error))
+    with pytest.raises(SetupError, match="cannot be imported: libGL.so.1: .*Run 'ppdet-res2net doctor'"):
+        import_ppdet_quietly()
+
+
+def _failing_import(failing, error):
+    original = builtins.__import__
+
+    def import_or_fail(name, *args, **kwargs):
+        if name == failing:
+            raise error
+        return original(name, *args, **kwargs)
+
+    return import_or_fail
 
 
 # ---------------------------------------------------------------- 0-D tensors

@@ -19,6 +19,7 @@ def message(path: object, *overrides: str) -> str:
 OVERRIDE_MISTAKES = {
     # keys and modules
     "epochs=3": "unknown key 'epochs'. Did you mean 'epoch'? Correct its name, or remove it.",
+    "FASTERRCNN.neck=FPN": "no module named 'FASTERRCNN' is registered. Did you mean 'FasterRCNN'?",
     "FasterRCN.neck=FPN": "no module named 'FasterRCN' is registered. Did you mean 'FasterRCNN'? Correct its",
     "architecture=FasterRCN": "'architecture' is 'FasterRCN', which is not registered. Did you mean 'FasterR",
     "architecture=TwoFCHead": "'TwoFCHead', which is a module but not a whole detector. Expected for instanc",

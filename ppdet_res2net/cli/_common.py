@@ -8,10 +8,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from ppdet_res2net.errors import Res2NetError
+from ppdet_res2net.errors import ConfigError, Res2NetError
 
-__all__ = ["EXIT_INTERRUPTED", "add_config_arguments", "configure_console", "positive_int", "run"]
+__all__ = ["EXIT_INTERRUPTED", "add_config_arguments", "check_writable", "configure_console", "positive_int", "run"]
 
 DEBUG_VARIABLE = "RES2NET_DEBUG"
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
@@ -39,6 +40,23 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"got {value}, expected at least 1")
     return value
+
+
+def check_writable(file: str) -> None:
+    """Create the folder of an output file and see whether the file can be written, before the work is done.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    path = Path(file)
+    existed = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"'{file}' cannot be written: {error}. Choose another file.") from error
 
 
 def configure_console() -> None:

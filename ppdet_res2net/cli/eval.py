@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import add_config_arguments
+from ppdet_res2net.cli._common import add_config_arguments, check_writable
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.engine.evaluate import evaluate_from_config
 
     config = load_config(args.config, args.opt)
+    if args.json:
+        check_writable(args.json)  # now, rather than after an evaluation of an hour
     result = evaluate_from_config(config, classwise=args.classwise, output_dir=args.output_eval)
     print(result.report)
     print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s")
     if args.json:
-        path = Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
+        Path(args.json).write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -31,6 +31,10 @@ def import_ppdet_quietly() -> None:
             import ppdet.optimizer  # noqa: F401
     except ModuleNotFoundError as error:
         raise SetupError(_missing_module_message(error.name or str(error))) from error
+    except ImportError as error:
+        raise SetupError(
+            f"paddledet cannot be imported: {error}. Run 'ppdet-res2net doctor', which names the package and the remedy."
+        ) from error
     finally:
         kept = [line for line in printed.getvalue().splitlines() if not line.startswith("Warning: Unable to use ")]
         if kept:

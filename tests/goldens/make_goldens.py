@@ -11,16 +11,12 @@ Each source needs an environment of its own; the versions that made the committe
     paddleclas       pip install paddlepaddle==3.3.1; pip install --no-deps paddleclas==2.6.0
     ppdet            as paddleclas, and paddledet==2.6.0 without its dependency pins
     ppdet_detectors  as ppdet
-    torch_files      as timm: small files for tests/test_zoo_files.py
-    mindspore_files  as mindcv: likewise
 
 Nothing of this project is imported: only the names that the sources themselves use, and ``synthetic.py``.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -40,8 +36,6 @@ FOLDER = Path(__file__).parent
 
 
 def main(source: str) -> None:
-    if source.endswith("_files"):
-        return {"torch_files": write_torch_files, "mindspore_files": write_mindspore_files}[source]()
     models, packages = {
         "timm": (run_timm, ("timm", "torch", "numpy")),
         "mmpretrain": (run_mmpretrain, ("mmpretrain", "mmengine", "mmcv-lite", "torch", "numpy")),
@@ -356,53 +350,6 @@ def run_ppdet_detectors():
             int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(("_mean", "_variance"))
         )
         yield name, {"parameters": parameters}, shapes, outputs
-
-
-# Small files in the formats of PyTorch and MindSpore, written by those themselves
-
-
-FILE_TENSORS = {"a.weight": (3, 4), "a.bias": (3,), "b.weight": (2, 3, 3, 3)}
-
-
-def write_torch_files() -> None:
-    import torch
-
-    tensors = {name: torch.from_numpy(make_tensor(name, shape)) for name, shape in FILE_TENSORS.items()}
-    odd = {
-        "transposed": tensors["a.weight"].t(),
-        "slice": tensors["a.weight"][1:, 1:3],
-        "parameter": torch.nn.Parameter(tensors["a.bias"]),
-        "bfloat16": tensors["a.weight"].bfloat16(),
-        "half": tensors["a.weight"].half(),
-        "counter": torch.tensor(7),
-        "empty": torch.zeros(0, 4),
-    }
-    checkpoint = {
-        "epoch": 3,
-        "arch": "res2net50d",
-        "args": argparse.Namespace(lr=0.1),
-        "state_dict": {name: tensor + 1 for name, tensor in tensors.items()},
-        "state_dict_ema": collections.OrderedDict(tensors),
-        "optimizer": torch.optim.SGD([torch.nn.Parameter(tensors["a.bias"])], 0.1, momentum=0.9).state_dict(),
-    }
-    for kind, is_zip in (("zip", True), ("legacy", False)):
-        for name, content in (("tensors", {**tensors, **odd}), ("checkpoint", checkpoint)):
-            torch.save(content, FOLDER / f"torch_{kind}_{name}.pth", _use_new_zipfile_serialization=is_zip)
-
-
-def write_mindspore_files() -> None:
-    import mindspore
-
-    parameters = [
-        {"name": name, "data": mindspore.Tensor(make_tensor(name, shape))}
-        for name, shape in FILE_TENSORS.items()
-    ]
-    for name, crc_check in (("plain", False), ("crc", True)):
-        file = FOLDER / f"mindspore_{name}.ckpt"
-        mindspore.save_checkpoint(
-            parameters, str(file), append_dict={"epoch": 3, "remark": "x"}, crc_check=crc_check
-        )
-        file.chmod(0o644)
 
 
 def _ppdet_name(key: str) -> str:

@@ -55,6 +55,7 @@ def test_importing_paddledet_drops_its_warnings_and_nothing_else():
         "    return real(name, *rest)\n"
         "builtins.__import__ = noisy\n"
         "from ppdet_res2net.compat import prepare_ppdet; prepare_ppdet(); prepare_ppdet()\n"
+        "from PIL import ImageFile; assert not ImageFile.LOAD_TRUNCATED_IMAGES\n"
     )
     result = run_python(code)
     assert result.returncode == 0, result.stderr
@@ -177,21 +178,26 @@ def test_one_element_tensors_are_numbers():
 # ---------------------------------------------------------------- crowds
 
 
-def test_integer_crowd_flags_are_matched():
+def test_boxes_in_a_crowd_are_ignored_by_their_own_share():
     from ppdet.modeling.proposal_generator.target import label_box
 
     boxes = paddle.to_tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 90.0, 90.0]])
     anchors = paddle.to_tensor(
-        [[0.0, 0.0, 10.0, 9.0], [50.0, 50.0, 90.0, 88.0], [200.0, 200.0, 210.0, 210.0]]
+        [[0.0, 0.0, 10.0, 9.0], [50.0, 50.0, 90.0, 88.0], [60.0, 60.0, 65.0, 65.0], [200.0, 200.0, 210.0, 210.0]]
     )
     crowd = paddle.to_tensor([[0], [1]], dtype="int32")
     arguments = (anchors, boxes, 0.7, 0.3, True)
     _, plain = label_box(*arguments, -1.0, None)
     _, labels = label_box(*arguments, -1.0, crowd)
     _, ignored = label_box(*arguments, 0.5, is_crowd=crowd)
-    assert plain.flatten().numpy().tolist() == [1, 1, 0]
-    assert labels.flatten().numpy().tolist() == [1, 0, 0]
-    assert ignored.flatten().numpy().tolist() == [1, -1, 0]
+    _, only_crowds = label_box(*arguments, 0.5, paddle.ones([2, 1], "int32"))
+    matches, second = label_box(*arguments, 0.5, paddle.to_tensor([[1], [0]], dtype="int32"))
+    assert plain.flatten().numpy().tolist() == [1, 1, 0, 0]
+    assert labels.flatten().numpy().tolist() == [1, 0, 0, 0]
+    assert ignored.flatten().numpy().tolist() == [1, -1, -1, 0]  # the third is small, but all of it is in the crowd
+    assert only_crowds.flatten().numpy().tolist() == [-1, -1, -1, 0]
+    assert second.flatten().numpy().tolist() == [-1, 1, 0, 0]
+    assert matches.flatten().numpy()[1] == 1
 
 
 # ---------------------------------------------------------------- static graphs

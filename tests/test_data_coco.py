@@ -133,7 +133,10 @@ def test_a_dropped_annotation_takes_its_box_class_and_mask_along(write, caplog):
     np.testing.assert_array_equal(record["gt_class"], [[0], [1], [0]])
     np.testing.assert_array_equal(record["gt_bbox"], [[0, 0, 5, 6], [1, 1, 7, 7], [2, 2, 9, 8]])
     assert len(record["gt_poly"]) == len(record["is_crowd"]) == 3
-    assert "1 annotations without a usable mask are not used: annotation id 20" in caplog.text
+    assert (
+        "1 annotations without a usable mask are not used where masks are trained: annotation id 20"
+        in caplog.text
+    )
     assert "1 annotations with a box of zero or negative size are not used: annotation id 21" in caplog.text
     assert "1 annotations with a box outside its image are not used: annotation id 22" in caplog.text
 
@@ -150,7 +153,7 @@ def test_boxes_that_are_no_numbers_are_dropped(write, caplog, box):
 def test_boxes_are_cut_at_the_border(write, caplog):
     dataset = load(write([annotation(8, bbox=[-5, 30, 20, 20]), annotation(9, bbox=[0, 0, 60.5, 40])]))
     np.testing.assert_array_equal(dataset.roidbs[0]["gt_bbox"], [[0, 30, 15, 40], [0, 0, 60, 40]])
-    assert "1 boxes reach beyond their image and were cut at its border: annotation id 8" in caplog.text
+    assert "1 boxes that reach beyond their image are cut at its border: annotation id 8" in caplog.text
 
 
 def test_only_the_first_ids_are_named(write, caplog):
@@ -221,8 +224,10 @@ def test_missing_area_and_iscrowd_are_filled_in_and_said_once(write, caplog):
     content = read_annotations(Path(arguments["dataset_dir"], "all.json"))
     assert [one["area"] for one in content["annotations"]] == [100.0, 20.0, 100]
     assert [one["iscrowd"] for one in content["annotations"]] == [0, 0, 0]
+    taken = "2 annotations without iscrowd are taken for single objects (iscrowd 0): annotation id 1, 2"
+    assert caplog.text.count(taken) == 1
     assert (
-        caplog.text.count("lacks iscrowd (set to 0) in 2 annotations, area (computed) in 2 annotations") == 1
+        caplog.text.count("2 annotations without area get the area of their mask, or else of their box") == 1
     )
 
 
@@ -255,42 +260,54 @@ def test_a_file_without_annotations_is_for_prediction(write, caplog):
 
 def test_annotations_of_unlisted_images_are_named(write, caplog):
     load(write([annotation(1), annotation(2, image_id=99)]))
-    assert (
-        "1 annotations belong to images that the file does not list and are not used: annotation id 2"
-        in caplog.text
-    )
+    assert "1 annotations of images that the file does not list are not used: annotation id 2" in caplog.text
 
 
 def test_unknown_category(write):
     message = error_of(write([annotation(1), annotation(77, category_id=8)]))
-    assert "1 annotations have a category that the file does not define" in message
-    assert "annotation id 77, has category id 8, and the categories are 3, 7" in message
+    assert (
+        "1 annotations of a category that the file does not define are refused: annotation id 77 (the "
+        in message
+    )
+    assert "first: its category id is 8; the file defines 3, 7). Add the category, or remove these" in message
+    assert "check-dataset --annotations" in message and "mends what is certain with --fix" in message
 
 
 def test_repeated_ids(write):
-    assert "annotation id 5 is used more than once" in error_of(write([annotation(5), annotation(5, 2)]))
+    assert "1 annotations with an id that an earlier one has are refused: annotation id 5" in error_of(
+        write([annotation(5), annotation(5, 2)])
+    )
     image = {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}
-    assert "image id 1 is used more than once" in error_of(write(images=[image, image]))
+    assert "1 images with an id that an earlier one has are refused: image id 1" in error_of(
+        write(images=[image, image])
+    )
     category = {"id": 3, "name": "apple"}
-    assert "category id 3 is used more than once" in error_of(write(categories=[category, category]))
-    assert "1 of 1 entries have no whole number as annotation id" in error_of(write([annotation("x")]))
+    assert "1 categories with an id that an earlier one has are refused: category id 3" in error_of(
+        write(categories=[category, category])
+    )
+    assert "1 annotations without a whole number as id are refused (the first: entry 0" in error_of(
+        write([annotation("x")])
+    )
 
 
 def test_a_shared_category_name_is_said(write, caplog):
     load(write(categories=[{"id": 3, "name": "apple"}, {"id": 4, "name": "apple"}]))
-    assert "several categories share the name 'apple'" in caplog.text
+    assert (
+        "1 categories with a name that an earlier one has, but for case and spaces, count as"
+        in caplog.text
+    )
 
 
 def test_incomplete_entries(write):
     assert "lists no images" in error_of(write(images=[]))
-    assert "has no categories" in error_of(write(categories=[]))
-    assert "no name is given for category id 3" in error_of(write(categories=[{"id": 3}]))
-    assert "no file_name is given for image id 1" in error_of(
+    assert "lists no categories" in error_of(write(categories=[]))
+    assert "1 categories without a name are refused: category id 3" in error_of(write(categories=[{"id": 3}]))
+    assert "1 images without file_name are refused: image id 1" in error_of(
         write(images=[{"id": 1, "height": HEIGHT, "width": WIDTH}])
     )
     message = error_of(write(images=[{"id": 1, "file_name": "a.png", "height": 0}]))
-    assert "1 images have no valid width and height: image id 1" in message
-    assert "'a.png', has width None and height 0" in message
+    assert "1 images without a valid width and height are refused: image id 1" in message
+    assert "(the first: 'a.png' has width None and height 0). Boxes cannot be checked" in message
 
 
 def test_broken_files(write):

@@ -100,6 +100,17 @@ def test_same_batches_as_paddledetections_reader(folder):
     assert is_same({key: ours[key] for key in theirs}, theirs) and ours.keys() == theirs.keys()
 
 
+def test_a_loader_from_a_recipe(folder):
+    reader = {"sample_transforms": SAMPLE_TRANSFORMS, "batch_transforms": BATCH_TRANSFORMS, "batch_size": 4}
+    loader = TrainLoader.from_reader(dataset_in(folder), reader, num_workers=0, seed=7, num_classes=3)
+    assert len(loader) == TRAIN_IMAGES // 4  # drop_last
+    assert is_same(next(loader.epoch(1)), next(loader_for(dataset_in(folder), batch_size=4).epoch(1)))
+    options = {"num_workers": 0, "seed": 7, "num_classes": 3, "rank": 1, "world_size": 2}
+    plain = TrainLoader.from_reader(dataset_in(folder), {}, **options)
+    with pytest.raises(ConfigError, match="start_step must be between 0 and 7"):
+        plain.epoch(0, 8)
+
+
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_workers_and_restarts_change_nothing(folder, num_workers):
     plain = loader_for(dataset_in(folder), batch_size=3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from ppdet_res2net.compat.crowd_labels import accept_integer_crowd_flags
+from ppdet_res2net.compat.crowd_labels import ignore_crowd_regions
 from ppdet_res2net.compat.one_element import accept_one_element_tensors_as_numbers
 from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly
 from ppdet_res2net.compat.zero_dim import accept_zero_dim_in_concat
@@ -27,5 +27,5 @@ def prepare_ppdet() -> None:
     load_zlib_before_paddle()
     import_ppdet_quietly()
     accept_zero_dim_in_concat()
-    accept_integer_crowd_flags()
+    ignore_crowd_regions()
     accept_one_element_tensors_as_numbers()

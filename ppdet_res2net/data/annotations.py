@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem, list_first
+from ppdet_res2net.data.structure import find_structure_problems, get_size, is_number
 from ppdet_res2net.errors import DatasetError, did_you_mean
 
 __all__ = [
-    "read_annotations",
-    "read_categories",
     "check_dataset_path",
     "check_polygons",
     "check_rle",
+    "compute_area",
+    "fill_in",
+    "is_number",
     "list_first",
+    "outline_box",
+    "read_annotations",
+    "read_categories",
+    "read_json",
+    "write_annotations",
 ]
 
 logger = logging.getLogger(__name__)
 
 NOTHING_IS_DOWNLOADED = "Nothing is downloaded"
-SHOWN_IDS = 5
 # A polygon needs three points; pycocotools reads a list of four numbers as a box.
 MIN_POLYGON_NUMBERS = 6
 
@@ -46,20 +51,15 @@ def read_annotations(annotation_path: str | os.PathLike) -> dict:
         The content of the file: ``images``, ``categories`` and, if the file has it, ``annotations``.
 
     Raises:
-        DatasetError: The file is missing, empty, not JSON or not COCO's format; ids are missing or not
-            unique; an image has no valid size; an annotation has an unknown category.
+        DatasetError: The file is missing, empty, not JSON or not COCO's format; or it has one of the errors of
+            :func:`~ppdet_res2net.data.structure.find_structure_problems`.
     """
-    dataset = _read_json(annotation_path)
-    _check_images(dataset, annotation_path)
-    names, _ = _list_categories(dataset, annotation_path)
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        logger.warning(
-            "'%s': several categories share the name %s", annotation_path, ", ".join(map(repr, repeated))
-        )
-    if "annotations" in dataset:
-        _check_annotations(dataset, annotation_path)
-        _fill_in(dataset, annotation_path)
+    dataset = read_json(annotation_path)
+    groups = group_by_problem(find_structure_problems(dataset))
+    _refuse(groups, annotation_path)
+    for problem, findings in groups.items():
+        logger.warning("'%s': %s", annotation_path, describe(problem, findings))
+    fill_in(dataset)
     return dataset
 
 
@@ -72,7 +72,11 @@ def read_categories(annotation_path: str | os.PathLike) -> tuple[list[str], list
         DatasetError: The file is missing or not COCO's format, or a category has no id or name, or an id is
             repeated.
     """
-    return _list_categories(_read_json(annotation_path), annotation_path)
+    categories = read_json(annotation_path, ("categories",))["categories"]
+    _refuse(
+        group_by_problem(find_structure_problems({"categories": categories, "images": []})), annotation_path
+    )
+    return [category["name"] for category in categories], [category["id"] for category in categories]
 
 
 def check_dataset_path(path: str | os.PathLike, what: str) -> None:
@@ -129,19 +133,12 @@ def check_rle(segmentation: dict, height: int, width: int) -> dict | None:
     return mask_utils.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
-def list_first(ids: Iterable[object]) -> str:
-    """Write the first of ``ids`` for a message: ``"3, 8, 9, 12, 20 and 31 more"``."""
-    ids = list(ids)
-    shown = ", ".join(str(one) for one in ids[:SHOWN_IDS])
-    return shown if len(ids) <= SHOWN_IDS else f"{shown} and {len(ids) - SHOWN_IDS} more"
+def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("images", "categories")) -> dict:
+    """Read an annotation file, of which only the outline is checked: lists of images, categories and annotations.
 
-
-def is_number(value: object) -> bool:
-    """Tell whether ``value`` is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read_json(annotation_path) -> dict:
+    Raises:
+        DatasetError: The file is missing, empty, not JSON or not COCO's format, or a list of ``needed`` is empty.
+    """
     check_dataset_path(annotation_path, "annotation file")
     if os.path.isdir(annotation_path):
         raise DatasetError(
@@ -175,100 +172,71 @@ def _read_json(annotation_path) -> dict:
         entries = dataset.get(key, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DatasetError(f"'{key}' of annotation file '{annotation_path}' must be a list of objects.")
+    for key in needed:
+        if not dataset[key]:
+            raise DatasetError(
+                f"annotation file '{annotation_path}' lists no {key}. Add them, or name another file."
+            )
     return dataset
 
 
-def _list_categories(dataset: dict, annotation_path) -> tuple[list[str], list[int]]:
-    categories = dataset["categories"]
-    if not categories:
-        raise DatasetError(
-            f"annotation file '{annotation_path}' has no categories; add the classes to detect."
-        )
-    _check_unique_ids(categories, "category", annotation_path)
-    nameless = [category["id"] for category in categories if not isinstance(category.get("name"), str)]
-    if nameless:
-        raise DatasetError(f"'{annotation_path}': no name is given for category id {list_first(nameless)}.")
-    return [category["name"] for category in categories], [category["id"] for category in categories]
+def outline_box(segmentation: list | dict) -> np.ndarray:
+    """Return the box around a mask (polygons or compressed RLE): float64 (4,), x0 y0 x1 y1, not cut at the border."""
+    if isinstance(segmentation, dict):
+        x, y, width, height = mask_utils.toBbox(segmentation)
+        return np.array([x, y, x + width, y + height])
+    points = np.concatenate([np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in segmentation])
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _check_images(dataset: dict, annotation_path) -> None:
-    images = dataset["images"]
-    if not images:
-        raise DatasetError(f"annotation file '{annotation_path}' lists no images.")
-    _check_unique_ids(images, "image", annotation_path)
-    nameless = [image["id"] for image in images if not isinstance(image.get("file_name"), str)]
-    if nameless:
-        raise DatasetError(f"'{annotation_path}': no file_name is given for image id {list_first(nameless)}.")
-    sizeless = [
-        image
-        for image in images
-        if not all(is_number(image.get(key)) and image[key] > 0 for key in ("width", "height"))
+def write_annotations(content: dict, path: str | os.PathLike) -> None:
+    """Write an annotation file; it appears under its name only when it is complete.
+
+    Raises:
+        DatasetError: It cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
+        try:
+            unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+
+
+def _refuse(groups: dict[Problem, list[Finding]], annotation_path) -> None:
+    errors = [
+        f"{describe(problem, findings)} (the first: {findings[0].detail}). {problem.remedy}"
+        for problem, findings in groups.items()
+        if problem.severity == ERROR
     ]
-    if sizeless:
-        example = sizeless[0]
+    if errors:
         raise DatasetError(
-            f"'{annotation_path}': {len(sizeless)} images have no valid width and height: image id "
-            f"{list_first(image['id'] for image in sizeless)} (the first, '{example['file_name']}', has "
-            f"width {example.get('width')!r} and height {example.get('height')!r}). Boxes cannot be checked "
-            "without them; write the sizes of the image files there."
+            f"'{annotation_path}': {' Also, '.join(errors)} 'ppdet-res2net check-dataset --annotations "
+            f"{annotation_path} --images DIR' shows all of it, and mends what is certain with --fix FILE."
         )
 
 
-def _check_unique_ids(entries: list[dict], what: str, annotation_path) -> None:
-    without = sum(not isinstance(entry.get("id"), int) for entry in entries)
-    if without:
-        raise DatasetError(
-            f"'{annotation_path}': {without} of {len(entries)} entries have no whole number as {what} id."
-        )
-    repeated = [one for one, count in Counter(entry["id"] for entry in entries).items() if count > 1]
-    if repeated:
-        raise DatasetError(
-            f"'{annotation_path}': {what} id {list_first(repeated)} is used more than once; ids must be "
-            "unique. Number the entries again (merged files often need it)."
-        )
-
-
-def _check_annotations(dataset: dict, annotation_path) -> None:
-    annotations = dataset["annotations"]
-    _check_unique_ids(annotations, "annotation", annotation_path)
-    known = {category["id"] for category in dataset["categories"]}
-    unknown = [annotation for annotation in annotations if annotation.get("category_id") not in known]
-    if unknown:
-        example = unknown[0]
-        raise DatasetError(
-            f"'{annotation_path}': {len(unknown)} annotations have a category that the file does not define; "
-            f"the first, annotation id {example['id']}, has category id {example.get('category_id')!r}, and "
-            f"the categories are {list_first(sorted(known))}. Add the category or remove these annotations."
-        )
-    image_ids = {image["id"] for image in dataset["images"]}
-    strays = [annotation["id"] for annotation in annotations if annotation.get("image_id") not in image_ids]
-    if strays:
-        logger.warning(
-            "'%s': %d annotations belong to images that the file does not list and are not used: annotation "
-            "id %s",
-            annotation_path,
-            len(strays),
-            list_first(strays),
-        )
-
-
-def _fill_in(dataset: dict, annotation_path) -> None:
-    """Add what pycocotools' evaluation reads without asking."""
-    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in dataset["images"]}
-    filled = Counter()
-    for annotation in dataset["annotations"]:
-        if "iscrowd" not in annotation:
-            annotation["iscrowd"] = 0
-            filled["iscrowd (set to 0)"] += 1
+def fill_in(dataset: dict) -> None:
+    """Add ``iscrowd`` and ``area`` where they are missing: pycocotools' evaluation reads both without asking."""
+    sizes = {image["id"]: get_size(image) for image in dataset["images"]}
+    for annotation in dataset.get("annotations", []):
+        annotation.setdefault("iscrowd", 0)
         if "area" not in annotation:
-            annotation["area"] = _compute_area(annotation, sizes.get(annotation.get("image_id")))
-            filled["area (computed)"] += 1
-    if filled:
-        counts = ", ".join(f"{what} in {count} annotations" for what, count in filled.items())
-        logger.warning("'%s' lacks %s", annotation_path, counts)
+            annotation["area"] = compute_area(annotation, sizes.get(annotation.get("image_id")))
 
 
-def _compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
+def compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
+    """Return the area in pixels of an annotation's mask, else of its box, else 0.
+
+    Args:
+        annotation: In COCO's format.
+        size: (height, width) of its image; without it only the box counts.
+    """
     segmentation = annotation.get("segmentation")
     rle = None
     if size is not None and isinstance(segmentation, dict):

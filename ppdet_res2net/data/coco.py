@@ -16,7 +16,7 @@ from ppdet_res2net.data.annotations import (
     read_annotations,
     read_categories,
 )
-from ppdet_res2net.data.instances import select_instances
+from ppdet_res2net.data.instances import NO_MASKS, has_no_masks, select_instances
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
 
 __all__ = ["COCODataSet", "copy_record"]
@@ -192,15 +192,10 @@ class COCODataSet:
     def _join(self, images: list[dict], annotations: list[dict]) -> list[dict]:
         """Return one record per image that is used: first those with objects, then those without."""
         with_masks = "gt_poly" in self.data_fields
-        if (
-            with_masks
-            and annotations
-            and not any(annotation.get("segmentation") for annotation in annotations)
-        ):
+        if with_masks and has_no_masks(annotations):
             raise DatasetError(
                 f"none of the {len(annotations)} annotations of '{self.annotation_path}' has a segmentation, "
-                "but gt_poly is among the data_fields: this recipe trains masks. Use a Faster R-CNN recipe, "
-                "or annotate masks."
+                f"but gt_poly is among the data_fields: this recipe trains masks. {NO_MASKS.remedy}"
             )
         sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in images}
         selection = select_instances(annotations, sizes, with_masks, self.load_crowd, self.annotation_path)

@@ -3,41 +3,92 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 
-from ppdet_res2net.data.annotations import check_polygons, check_rle, is_number, list_first
+from ppdet_res2net.data.annotations import check_polygons, check_rle
+from ppdet_res2net.data.problems import ERROR, WARNING, Finding, Problem, describe, group_by_problem
+from ppdet_res2net.data.structure import is_number
 
-__all__ = ["InstanceSelection", "select_instances"]
+__all__ = ["InstanceSelection", "examine_instances", "has_no_masks", "select_instances"]
 
 logger = logging.getLogger(__name__)
 
 MIN_SIDE_PX = 1e-5
 # Annotation tools round; a box that reaches this far beyond the image is cut without a word.
 TOLERATED_OVERHANG_PX = 1.0
+NOT_USED = "are not used"
 
-NO_BOX = "without a box of four finite numbers"
-NO_SIZE = "with a box of zero or negative size"
-OUTSIDE = "with a box outside its image"
-NO_MASK = "without a usable mask"
+NO_BOX = Problem(
+    "no-box",
+    WARNING,
+    "annotations without a box of four finite numbers",
+    NOT_USED,
+    "Write bbox as [x, y, width, height] in pixels.",
+)
+NO_BOX_SIZE = Problem(
+    "empty-box",
+    WARNING,
+    "annotations with a box of zero or negative size",
+    NOT_USED,
+    "Often a slip of the mouse, or [x0, y0, x1, y1] in place of [x, y, width, height]. Draw the object again, or "
+    "remove the annotation.",
+)
+OUTSIDE = Problem(
+    "box-outside",
+    WARNING,
+    "annotations with a box outside its image",
+    NOT_USED,
+    "Often normalised or exchanged coordinates, or the annotation of another image. Correct or remove it.",
+)
+CUT = Problem(
+    "box-cut",
+    WARNING,
+    "boxes that reach beyond their image",
+    "are cut at its border",
+    "Correct them if the image is not the one that was annotated.",
+)
+NO_MASK = Problem(
+    "no-mask",
+    WARNING,
+    "annotations without a usable mask",
+    "are not used where masks are trained",
+    "A mask is a list of polygons of at least three points, or run lengths that fill the image exactly.",
+)
+BAD_PART = Problem(
+    "unusable-polygon",
+    WARNING,
+    "masks with parts that are no polygons",
+    "lose these parts",
+    "A polygon has at least three points, that is six numbers x, y, x, y, ... Draw it again, or remove the part.",
+)
+NO_MASKS = Problem(
+    "no-masks-at-all",
+    ERROR,
+    "annotation files without any mask, though masks are to be trained (gt_poly is among the data_fields),",
+    "are refused",
+    "Use a Faster R-CNN recipe, or annotate masks.",
+)
+DROPPED = (NO_BOX, NO_BOX_SIZE, OUTSIDE, NO_MASK)
 
 
 @dataclass
 class InstanceSelection:
-    """The annotations to train on, as parallel sequences.
+    """Annotations as parallel sequences, and what was found about them.
 
     Attributes:
         annotations: The annotations themselves.
         boxes_xyxy: float32 (N, 4), cut at the border of the image.
-        segmentations: Per annotation a list of float64 polygons or a compressed RLE; None where no masks were
-            asked for.
+        segmentations: Per annotation a list of float64 polygons or a compressed RLE; None where there is no
+            usable mask or none was asked for.
+        findings: What is wrong with them.
     """
 
     annotations: list[dict]
     boxes_xyxy: np.ndarray
     segmentations: list[list[np.ndarray] | dict | None]
+    findings: list[Finding]
 
 
 def select_instances(
@@ -66,32 +117,58 @@ def select_instances(
         and not annotation.get("ignore", False)
         and (load_crowd or not annotation["iscrowd"])
     ]
-    dropped: dict[str, list[int]] = defaultdict(list)
-    boxes_xyxy, reasons = _clean_boxes(annotations, sizes, source)
-    kept, segmentations = [], []
-    for index, (annotation, reason) in enumerate(zip(annotations, reasons)):
-        segmentation = None
-        if reason is None and with_masks:
-            segmentation = _clean_segmentation(annotation.get("segmentation"), *sizes[annotation["image_id"]])
-            reason = None if segmentation else NO_MASK
-        if reason is None:
-            kept.append(index)
-            segmentations.append(segmentation)
-        else:
-            dropped[reason].append(annotation["id"])
-    for reason, ids in dropped.items():
-        logger.warning(
-            "'%s': %d annotations %s are not used: annotation id %s",
-            source,
-            len(ids),
-            reason,
-            list_first(ids),
-        )
-    return InstanceSelection([annotations[index] for index in kept], boxes_xyxy[kept], segmentations)
+    examined = examine_instances(annotations, sizes, with_masks)
+    for problem, findings in group_by_problem(examined.findings).items():
+        logger.warning("'%s': %s", source, describe(problem, findings))
+    dropped = {finding.subject_id for finding in examined.findings if finding.problem in DROPPED}
+    kept = [index for index, annotation in enumerate(annotations) if annotation["id"] not in dropped]
+    return InstanceSelection(
+        [annotations[index] for index in kept],
+        examined.boxes_xyxy[kept],
+        [examined.segmentations[index] for index in kept],
+        examined.findings,
+    )
 
 
-def _clean_boxes(annotations, sizes, source) -> tuple[np.ndarray, list[str | None]]:
-    """Return the boxes as (x0, y0, x1, y1) inside the image, and for each why it cannot be used, or None."""
+def has_no_masks(annotations: list[dict]) -> bool:
+    """Tell whether there are annotations, but none has a mask: data that was made for boxes alone."""
+    return bool(annotations) and not any(annotation.get("segmentation") for annotation in annotations)
+
+
+def examine_instances(
+    annotations: list[dict], sizes: dict[int, tuple[int, int]], with_masks: bool
+) -> InstanceSelection:
+    """Bring boxes and masks into the form in which they are trained on, and find those that cannot be.
+
+    Args:
+        annotations: Annotations of listed images, each with an id.
+        sizes: Image id -> (height, width).
+        with_masks: Whether an annotation needs a mask.
+
+    Returns:
+        All of them; a box that cannot be used is any four numbers.
+    """
+    boxes_xyxy, findings = _clean_boxes(annotations, sizes)
+    segmentations: list = [None] * len(annotations)
+    without_box = {finding.subject_id for finding in findings if finding.problem in DROPPED}
+    for index, annotation in enumerate(annotations):
+        if not with_masks or annotation["id"] in without_box:
+            continue
+        segmentation = annotation.get("segmentation")
+        usable = _clean_segmentation(segmentation, *sizes[annotation["image_id"]])
+        if not usable:
+            detail = _describe_mask(segmentation, *sizes[annotation["image_id"]])
+            findings.append(Finding(NO_MASK, annotation["id"], annotation["image_id"], detail))
+            continue
+        segmentations[index] = usable
+        if isinstance(usable, list) and len(usable) < len(segmentation):
+            detail = f"{len(segmentation) - len(usable)} of its {len(segmentation)} parts"
+            findings.append(Finding(BAD_PART, annotation["id"], annotation["image_id"], detail))
+    return InstanceSelection(annotations, boxes_xyxy, segmentations, findings)
+
+
+def _clean_boxes(annotations: list[dict], sizes) -> tuple[np.ndarray, list[Finding]]:
+    """Return the boxes as (x0, y0, x1, y1) inside the image, and what is wrong with them."""
     boxes_xywh = np.array([_read_box(annotation) for annotation in annotations], np.float64).reshape(-1, 4)
     limits = np.array(
         [sizes[annotation["image_id"]][::-1] * 2 for annotation in annotations], np.float64
@@ -99,25 +176,17 @@ def _clean_boxes(annotations, sizes, source) -> tuple[np.ndarray, list[str | Non
     whole = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     # PaddleDetection rounds to 3 decimals; the same here, so that both train on the same numbers.
     boxes_xyxy = np.clip(whole.round(3), 0.0, limits)
-    reasons = np.full(len(annotations), None, dtype=object)
-    is_flat = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] <= MIN_SIDE_PX).any(axis=1)
-    reasons[is_flat] = OUTSIDE
-    reasons[(boxes_xywh[:, 2:] <= MIN_SIDE_PX).any(axis=1)] = NO_SIZE
-    reasons[~np.isfinite(boxes_xywh).all(axis=1)] = NO_BOX
-    overhang_px = np.abs(whole - boxes_xyxy).max(axis=1, initial=0.0)
-    cut = [
-        annotation["id"]
-        for annotation, over, reason in zip(annotations, overhang_px, reasons)
-        if reason is None and over > TOLERATED_OVERHANG_PX
-    ]
-    if cut:
-        logger.warning(
-            "'%s': %d boxes reach beyond their image and were cut at its border: annotation id %s",
-            source,
-            len(cut),
-            list_first(cut),
-        )
-    return boxes_xyxy.astype(np.float32), reasons.tolist()
+    problems = np.full(len(annotations), None, dtype=object)
+    problems[np.abs(whole - boxes_xyxy).max(axis=1, initial=0.0) > TOLERATED_OVERHANG_PX] = CUT
+    problems[(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] <= MIN_SIDE_PX).any(axis=1)] = OUTSIDE
+    problems[(boxes_xywh[:, 2:] <= MIN_SIDE_PX).any(axis=1)] = NO_BOX_SIZE
+    problems[~np.isfinite(boxes_xywh).all(axis=1)] = NO_BOX
+    findings = []
+    for index in np.flatnonzero(problems != None):  # noqa: E711 - elementwise
+        annotation, (height, width) = annotations[index], sizes[annotations[index]["image_id"]]
+        detail = f"bbox {annotation.get('bbox')} (x, y, width, height) in an image of {width}x{height}"
+        findings.append(Finding(problems[index], annotation["id"], annotation["image_id"], detail))
+    return boxes_xyxy.astype(np.float32), findings
 
 
 def _read_box(annotation: dict) -> list[float]:
@@ -130,3 +199,12 @@ def _clean_segmentation(segmentation: object, height: int, width: int) -> list[n
     if isinstance(segmentation, dict):
         return check_rle(segmentation, height, width)
     return check_polygons(segmentation)
+
+
+def _describe_mask(segmentation: object, height: int, width: int) -> str:
+    """Say why a segmentation is not usable."""
+    if isinstance(segmentation, dict):
+        if segmentation.get("size") != [height, width]:
+            return f"run lengths of size {segmentation.get('size')} in an image of [height, width] = {[height, width]}"
+        return "run lengths that do not add up to the pixels of the image"
+    return "polygons of fewer than three points" if segmentation else "no segmentation"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppdet_res2net.data.coco import COCODataSet, copy_record
+from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.transforms import build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
 from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
@@ -103,8 +104,9 @@ class TrainLoader:
             )
             num_workers = 0
         self._dataset = dataset
-        self._sample_transforms = build_transforms(sample_transforms, num_classes)
-        self._batch_transforms = build_transforms(batch_transforms, num_classes)
+        self._sample_transforms, self._batch_transforms = fuse_transforms(
+            build_transforms(sample_transforms, num_classes), build_transforms(batch_transforms, num_classes)
+        )
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._drop_last = drop_last
@@ -120,6 +122,40 @@ class TrainLoader:
                 f"{world_size} processes, and drop_last is set. Use a smaller batch_size, or drop_last: "
                 "false."
             )
+
+    @classmethod
+    def from_reader(
+        cls,
+        dataset: COCODataSet,
+        reader: Mapping,
+        *,
+        num_workers: int,
+        seed: int,
+        num_classes: int,
+        **options,
+    ) -> TrainLoader:
+        """Create a loader from the settings of a recipe's ``TrainReader``.
+
+        Args:
+            dataset: The dataset.
+            reader: ``sample_transforms``, ``batch_transforms``, ``batch_size`` (1), ``shuffle`` and ``drop_last`` (true).
+            num_workers: As for the class.
+            seed: As for the class.
+            num_classes: As for the class.
+            **options: ``rank``, ``world_size`` and ``time_limit_s``.
+        """
+        return cls(
+            dataset,
+            reader.get("sample_transforms", []),
+            reader.get("batch_transforms", []),
+            batch_size=reader.get("batch_size", 1),
+            shuffle=reader.get("shuffle", True),
+            drop_last=reader.get("drop_last", True),
+            num_workers=num_workers,
+            seed=seed,
+            num_classes=num_classes,
+            **options,
+        )
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
@@ -201,8 +237,9 @@ class TrainLoader:
                 self.close()
 
     def _make_batch(self, task: BatchTask) -> dict:
-        samples = [self._make_sample(task.epoch, index) for index in task.indices]
-        with _seeded(self._seed, BATCH, task.epoch, task.step):
+        with _random_state_kept():
+            samples = [self._make_sample(task.epoch, index) for index in task.indices]
+            _seed_generators(self._seed, BATCH, task.epoch, task.step)
             for name, transform in self._batch_transforms:
                 try:
                     samples = transform(samples)
@@ -215,16 +252,16 @@ class TrainLoader:
     def _make_sample(self, epoch: int, index: int) -> dict:
         record = self._record(index)
         sample = copy_record(record)
-        with _seeded(self._seed, SAMPLE, epoch, index):
-            for name, transform in self._sample_transforms:
-                try:
-                    sample = transform(sample)
-                except Exception as error:
-                    reason = error if isinstance(error, Res2NetError) else f"{type(error).__name__}: {error}"
-                    raise DatasetError(
-                        f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): transform {name} "
-                        f"failed: {reason}"
-                    ) from error
+        _seed_generators(self._seed, SAMPLE, epoch, index)
+        for name, transform in self._sample_transforms:
+            try:
+                sample = transform(sample)
+            except Exception as error:
+                reason = error if isinstance(error, Res2NetError) else f"{type(error).__name__}: {error}"
+                raise DatasetError(
+                    f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): transform {name} "
+                    f"failed: {reason}"
+                ) from error
         _check_alignment(sample, record)
         return sample
 
@@ -234,13 +271,17 @@ def _seed_words(*numbers: int) -> np.ndarray:
     return np.random.SeedSequence(numbers).generate_state(4)
 
 
-@contextlib.contextmanager
-def _seeded(*numbers: int) -> Iterator[None]:
-    """Seed the two generators that PaddleDetection's transforms draw from, and restore them afterwards."""
+def _seed_generators(*numbers: int) -> None:
+    """Seed the two generators that PaddleDetection's transforms draw from."""
     words = _seed_words(*numbers)
-    python_state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(words.tobytes())
     np.random.seed(words)
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Restore those generators afterwards. NumPy takes half a millisecond for it: once per batch, not per sample."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield
     finally:
@@ -276,5 +317,16 @@ def _collate(samples: list[dict], task: BatchTask) -> dict:
                 f"{task}: the entries '{key}' have different shapes {shapes} and cannot be stacked. Add a "
                 "transform that makes them equal, such as PadBatch, to batch_transforms."
             )
-        batch[key] = np.stack(values)
+        batch[key] = _stack(values)
     return batch
+
+
+def _stack(values: list) -> np.ndarray:
+    """Stack arrays of one shape; where they are the rows of an array already, that is it, and nothing is copied."""
+    whole = getattr(values[0], "base", None)
+    if isinstance(whole, np.ndarray) and whole.shape == (len(values), *np.shape(values[0])):
+        if all(
+            value.base is whole and value.ctypes.data == row.ctypes.data for value, row in zip(values, whole)
+        ):
+            return whole
+    return np.stack(values)

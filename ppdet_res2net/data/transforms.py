@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import cv2
 import numpy as np
 
-from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
-from res2net_runtime.preprocess import decode_image
+from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
+from ppdet_res2net.errors import ConfigError, did_you_mean
 
 __all__ = ["Decode", "build_transforms"]
 
@@ -16,13 +15,9 @@ __all__ = ["Decode", "build_transforms"]
 class Decode:
     """Read the image of a record as RGB, in the orientation that the annotations use.
 
-    The pixels are those of PaddleDetection's ``Decode``, that is, turned upright by the EXIF orientation. The
-    record's ``h`` and ``w`` tell how the annotator saw the image: where they are those of the stored pixels
-    instead, with the sides exchanged, the image is left as it is stored, since that is where the boxes are.
-    Any other disagreement is an error, as nobody can tell where the boxes are. (A turn by 180 degrees keeps
-    the size, and is always applied.)
-
-    PaddleDetection's class hides what it cannot read, and goes on with garbage.
+    The pixels are those of PaddleDetection's ``Decode``, except where the annotations are of another orientation or
+    size: see :func:`~ppdet_res2net.data.image_files.decode_as_annotated`. PaddleDetection's class hides what it
+    cannot read, and goes on with garbage.
     """
 
     def __call__(self, sample: dict, context: object = None) -> dict:
@@ -40,20 +35,10 @@ class Decode:
             ImageError: The image cannot be read.
             DatasetError: Its size is not the one in the annotation file.
         """
-        source = sample.pop("image", None)
+        data = sample.pop("image", None)
         path = sample.pop("im_file", None)
-        if source is None:
-            source = path
-        image = decode_image(source)
-        expected_hw = tuple(int(sample.get(key, side)) for key, side in zip("hw", image.shape))
-        if expected_hw != image.shape[:2] and expected_hw == image.shape[1::-1]:
-            image = _decode_as_stored(source)
-        if expected_hw != image.shape[:2]:
-            raise DatasetError(
-                f"the image is {image.shape[1]}x{image.shape[0]} pixels (width x height), but the annotation "
-                f"file says {expected_hw[1]}x{expected_hw[0]}, so its boxes may be misplaced. Annotate this "
-                "image, or correct width and height there if the boxes fit."
-            )
+        annotated_hw = (int(sample["h"]), int(sample["w"])) if "h" in sample else None
+        image, _ = decode_as_annotated(read_image_file(path) if data is None else data, annotated_hw)
         height, width = image.shape[:2]
         sample.update(
             image=image,
@@ -63,14 +48,6 @@ class Decode:
             scale_factor=np.ones(2, np.float32),
         )
         return sample
-
-
-def _decode_as_stored(source: str | bytes) -> np.ndarray:
-    """Decode an image, of which it is known that this works, without turning it by its EXIF orientation."""
-    encoded = np.frombuffer(source, np.uint8) if isinstance(source, bytes) else np.fromfile(source, np.uint8)
-    return cv2.cvtColor(
-        cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB
-    )
 
 
 def build_transforms(

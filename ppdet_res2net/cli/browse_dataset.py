@@ -1,0 +1,41 @@
+"""``ppdet-res2net browse-dataset``: the pictures that the network is trained on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ppdet_res2net.cli._common import add_config_arguments, positive_int
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net browse-dataset",
+        description="Write a page with training pictures after augmentation, with their boxes, masks and classes.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_config_arguments(parser)
+    parser.add_argument("-n", "--num", type=positive_int, default=24, metavar="N", help="how many pictures")
+    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0")
+    parser.add_argument("--html", default="browse.html", metavar="FILE", help="page to write")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    args = _parser().parse_args(argv)
+    from ppdet_res2net.data import TrainLoader
+    from ppdet_res2net.data.browse import write_browse_page
+    from ppdet_res2net.engine.config import load_config
+    from ppdet_res2net.engine.detector import create_coco_dataset
+
+    config = load_config(args.config, args.opt)
+    dataset = create_coco_dataset(config, "TrainDataset")
+    reader = config["TrainReader"]
+    seed, num_classes = int(config.get("seed", 0)), len(dataset.class_names)
+    loader = TrainLoader.from_reader(dataset, reader, num_workers=0, seed=seed, num_classes=num_classes)
+    transforms = reader.get("sample_transforms", [])
+    title = f"Training pictures of {config.name}"
+    count = write_browse_page(loader, dataset.class_names, transforms, args.html, title, args.num, args.epoch)
+    print(f"wrote {args.html} with {count} pictures of epoch {args.epoch}")
+    return 0

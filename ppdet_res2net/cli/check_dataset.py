@@ -1,0 +1,123 @@
+"""``ppdet-res2net check-dataset``: find what is wrong with annotations and images before training does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppdet_res2net.errors import ConfigError
+
+SPLITS = {"train": "TrainDataset", "eval": "EvalDataset"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net check-dataset",
+        description="Check annotation files in COCO's format and their images. Exit code 1 if there are errors.",
+    )
+    parser.add_argument(
+        "-c", "--config", metavar="CFG", help="check what this recipe trains and evaluates on"
+    )
+    parser.add_argument(
+        "-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it"
+    )
+    parser.add_argument("--only", choices=SPLITS, help="of the recipe, check only this split")
+    parser.add_argument(
+        "--annotations", nargs="+", metavar="FILE", help="annotation files, instead of a recipe"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="DIR",
+        help="their image folders: one each, or one for all; needed unless --skip-images",
+    )
+    parser.add_argument("--skip-images", action="store_true", help="do not read the image files")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with pictures")
+    parser.add_argument("--fix", metavar="FILE", help="write a corrected annotation file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 1 if there are errors, else 0."""
+    args = _parser().parse_args(argv)
+    from ppdet_res2net.data import check
+
+    sources = _sources(args)
+    if args.fix and (len(sources) > 1 or args.skip_images):
+        raise ConfigError(
+            "--fix writes one file, and has to read the images: name one annotation file, or --only train or eval, "
+            "and leave out --skip-images."
+        )
+    reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())
+    if args.json:
+        print(json.dumps(check.to_json(reports), indent=1, ensure_ascii=False))
+    else:
+        print("\n\n".join(map(check.format_report, reports)))
+    said = sys.stderr if args.json else sys.stdout
+    if args.html:
+        check.write_page(reports, args.html)
+        print(f"\nwrote {args.html}", file=said)
+    if args.fix:
+        _fix(reports[0], args.fix, said)
+    return 1 if any(report.count("error") for report in reports) else 0
+
+
+def _sources(args: argparse.Namespace) -> list:
+    from ppdet_res2net.data.check import DatasetSource
+
+    if bool(args.config) == bool(args.annotations):
+        raise ConfigError("check-dataset needs either -c CFG, or --annotations FILE with --images DIR.")
+    if args.config:
+        return _sources_of_recipe(args)
+    folders = args.images or (["."] if args.skip_images else [])
+    if len(folders) == 1:
+        folders = folders * len(args.annotations)
+    if len(folders) != len(args.annotations):
+        raise ConfigError(
+            f"--annotations names {len(args.annotations)} files and --images {len(folders)} folders; expected one folder "
+            "for each file, or one for all."
+        )
+    return [
+        DatasetSource(Path(file), Path(folder), Path(file).stem)
+        for file, folder in zip(args.annotations, folders)
+    ]
+
+
+def _sources_of_recipe(args: argparse.Namespace) -> list:
+    from ppdet_res2net.data import COCODataSet
+    from ppdet_res2net.data.check import DatasetSource
+    from ppdet_res2net.detection.registry import create_dataset
+    from ppdet_res2net.engine.config import load_config
+
+    config = load_config(args.config, args.opt)
+    sources = []
+    for split, key in SPLITS.items():
+        if args.only not in (None, split):
+            continue
+        dataset = create_dataset(config, key)
+        if not isinstance(dataset, COCODataSet):
+            raise ConfigError(
+                f"{key} is {type(dataset).__name__}; only COCODataSet can be checked. Convert it first."
+            )
+        folder = Path(dataset.dataset_dir, dataset.image_dir)
+        with_masks = True if "gt_poly" in dataset.data_fields else None
+        sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks))
+    return sources
+
+
+def _fix(report, path: str, said) -> None:
+    from ppdet_res2net.data import check
+
+    changes = check.fix_dataset(report, path)
+    print(f"\nwrote {path}; changes:", file=said)
+    for change in changes or ["none were needed"]:
+        print(f"  {change}", file=said)
+    source = check.DatasetSource(
+        Path(path), report.source.image_dir, Path(path).stem, report.source.with_masks
+    )
+    (again,) = check.check_datasets([source])
+    print(f"what is left to do by hand: {check.summarize(again)}", file=said)

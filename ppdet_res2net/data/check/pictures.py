@@ -1,0 +1,185 @@
+"""Looks at every image file: can it be read, is it of the annotated size, is it there twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ppdet_res2net.data.image_files import (
+    MISSING_FILE,
+    SIZE_DIFFERS,
+    UNREADABLE,
+    decode_as_annotated,
+    read_image_file,
+)
+from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
+from ppdet_res2net.data.structure import get_size
+from ppdet_res2net.errors import DatasetError, Res2NetError
+
+__all__ = ["Picture", "examine_pictures", "find_copies", "find_file_problems"]
+
+SAME_FILE = Problem(
+    "same-picture",
+    WARNING,
+    "images whose file has the same content as another one",
+    "are used as they are",
+    "Keep one of them, with all annotations.",
+    "image",
+)
+IN_BOTH_SPLITS = Problem(
+    "in-both-splits",
+    WARNING,
+    "images that another split has too, or nearly the same",
+    "are used as they are",
+    "Remove them from one of the two: what has been trained on cannot measure what was learnt, and the AP is too high.",
+    "image",
+)
+ALMOST_SAME = Problem(
+    "almost-same-picture",
+    NOTE,
+    "images that look like another one",
+    "are used as they are",
+    "Frames of a video or copies of another quality teach little; above all, keep them within one split.",
+    "image",
+)
+
+# Pictures are compared as grey ones of so many pixels a side. They look the same where the root mean square of the
+# difference is below so many grey levels, and below this share of the picture's own contrast.
+SIGNATURE_SIDE = 16
+SAME_RMS, SAME_SHARE = 4.0, 0.1
+COMPARED_AT_ONCE = 1024
+
+
+@dataclass
+class Picture:
+    """What the file of one image is like.
+
+    Attributes:
+        image_id: Id of the image.
+        path: Its file.
+        size: (height, width) of the pixels as they are shown, or None if they cannot be read.
+        digest: Of the file's content; empty if there is none.
+        signature: float32 (256,), the picture in grey, 16 x 16; None if it cannot be read.
+        findings: What is wrong with the file.
+    """
+
+    image_id: int
+    path: Path
+    size: tuple[int, int] | None = None
+    digest: bytes = b""
+    signature: np.ndarray | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def examine_pictures(images: dict[int, dict], image_dir: str | os.PathLike) -> Iterator[Picture]:
+    """Read all images, on all cores, and yield what each is like, in order.
+
+    Args:
+        images: Image id -> entry of the annotation file, with ``file_name``.
+        image_dir: Folder of the images.
+    """
+    folder = Path(image_dir)
+    with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock alone
+        yield from pool.map(lambda image: _examine(image, folder), images.values())
+
+
+def find_file_problems(pictures: Iterable[Picture], image_dir: str | os.PathLike) -> Iterator[Finding]:
+    """Yield the findings of all pictures; those about missing files say where such a file is."""
+    folder = Path(image_dir)
+    by_stem: dict[str, str] | None = None
+    for picture in pictures:
+        for finding in picture.findings:
+            if finding.problem is MISSING_FILE:
+                if by_stem is None:
+                    by_stem = {
+                        path.stem.lower(): str(path.relative_to(folder)) for path in folder.rglob("*.*")
+                    }
+                found = by_stem.get(picture.path.stem.lower())
+                hint = f", but there is '{found}'" if found else ""
+                finding = Finding(MISSING_FILE, picture.image_id, picture.image_id, finding.detail + hint)
+            yield finding
+
+
+def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
+    """Find pictures that are there twice, in one split or in two.
+
+    Args:
+        splits: The pictures of each annotation file.
+
+    Returns:
+        The findings of each split. Of two alike, the later one is reported.
+    """
+    found: list[list[Finding]] = [[] for _ in splits]
+    pictures = [
+        (split, picture) for split, members in enumerate(splits) for picture in members if picture.digest
+    ]
+    first_of: dict[bytes, int] = {}
+    kept = []
+    for index, (split, picture) in enumerate(pictures):
+        other_split, other = pictures[first_of.setdefault(picture.digest, index)]
+        if other is picture:
+            kept.append(index)
+        elif other.path != picture.path or other_split != split:
+            problem = SAME_FILE if other_split == split else IN_BOTH_SPLITS
+            detail = f"'{picture.path.name}' is the same file as '{other.path}'"
+            found[split].append(Finding(problem, picture.image_id, picture.image_id, detail))
+    kept = [index for index in kept if pictures[index][1].signature is not None]
+    for one, other in _find_alike([pictures[index][1].signature for index in kept]):
+        (split, first), (other_split, later) = pictures[kept[one]], pictures[kept[other]]
+        problem = ALMOST_SAME if split == other_split else IN_BOTH_SPLITS
+        detail = f"'{later.path.name}' looks like '{first.path}'"
+        found[other_split].append(Finding(problem, later.image_id, later.image_id, detail))
+    return found
+
+
+def _examine(image: dict, folder: Path) -> Picture:
+    picture = Picture(image["id"], folder / image["file_name"])
+    if not picture.path.is_file():
+        detail = f"there is no file '{picture.path}'"
+        picture.findings.append(Finding(MISSING_FILE, picture.image_id, picture.image_id, detail))
+        return picture
+    try:
+        data = read_image_file(picture.path)
+        picture.digest = hashlib.blake2b(data, digest_size=16).digest()
+        pixels, _ = decode_as_annotated(data, None)
+        picture.size = pixels.shape[:2]
+        small = cv2.resize(
+            cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIGNATURE_SIDE,) * 2, interpolation=cv2.INTER_AREA
+        )
+        picture.signature = small.astype(np.float32).ravel()
+        if get_size(image) not in (None, picture.size):
+            _, remark = decode_as_annotated(data, get_size(image))
+            if remark is not None:
+                detail = f"'{image['file_name']}' is annotated as {image['width']}x{image['height']}"
+                picture.findings.append(Finding(remark, picture.image_id, picture.image_id, detail))
+    except Res2NetError as error:
+        problem = SIZE_DIFFERS if isinstance(error, DatasetError) else UNREADABLE
+        what = str(error).replace(f" '<{len(data)} bytes>'", "") if picture.digest else str(error)
+        detail = f"'{image['file_name']}': {what.partition('. ')[0].rstrip('.')}"
+        picture.findings.append(Finding(problem, picture.image_id, picture.image_id, detail))
+    return picture
+
+
+def _find_alike(signatures: list[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of indices of pictures that look the same; each later one once."""
+    if not signatures:
+        return
+    table = np.stack(signatures)
+    # Around the middle grey, so that the products below keep their accuracy in float32.
+    table = table - 128.0
+    squares = (table**2).sum(axis=1)
+    limits = np.minimum(SAME_RMS, SAME_SHARE * table.std(axis=1)) ** 2 * table.shape[1]
+    for start in range(0, len(table), COMPARED_AT_ONCE):
+        rows = slice(start, start + COMPARED_AT_ONCE)
+        distances = squares[rows, None] + squares[: rows.stop] - 2 * table[rows] @ table[: rows.stop].T
+        alike = distances <= np.minimum(limits[rows, None], limits[: rows.stop])
+        alike &= np.arange(alike.shape[1]) < np.arange(start, start + alike.shape[0])[:, None]
+        for row in np.flatnonzero(alike.any(axis=1)):
+            yield int(alike[row].argmax()), start + int(row)

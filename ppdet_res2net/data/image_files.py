@@ -1,0 +1,125 @@
+"""Reads an image file as its annotations see it: the right way up, whole, and of the annotated size."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ppdet_res2net.data.problems import ERROR, NOTE, Problem
+from ppdet_res2net.errors import DatasetError, ImageError
+from res2net_runtime.preprocess import decode_image
+
+__all__ = [
+    "MISSING_FILE",
+    "SIZE_DIFFERS",
+    "STORED_TURNED",
+    "UNREADABLE",
+    "decode_as_annotated",
+    "read_image_file",
+]
+
+MISSING_FILE = Problem(
+    "missing-image",
+    ERROR,
+    "images without their file",
+    "are refused",
+    "Copy the files there, correct the image folder, or remove the entries.",
+    "image",
+)
+UNREADABLE = Problem(
+    "unreadable-image",
+    ERROR,
+    "image files that cannot be read",
+    "are refused as soon as they are read",
+    "Copy them again, save them as JPEG or PNG, or remove the entries.",
+    "image",
+)
+SIZE_DIFFERS = Problem(
+    "size-differs",
+    ERROR,
+    "image files of another size than the annotations say",
+    "are refused as soon as they are read, as the boxes may be misplaced",
+    "If the image was resized, put the original back or scale its annotations; if the boxes fit the file, correct "
+    "width and height; else annotate it again.",
+    "image",
+)
+STORED_TURNED = Problem(
+    "stored-turned",
+    NOTE,
+    "images that were annotated as stored, not as their EXIF orientation shows them,",
+    "are trained as they are stored",
+    "Nothing has to be done here. Other programs may show the boxes in the wrong place.",
+    "image",
+)
+
+# How whole files end. Cameras append data of their own, so that a file that ends otherwise is not always cut.
+WHOLE_FILE_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
+# Pillow decodes a JPEG that is only looked through at an eighth of its size.
+DRAFT_SIZE_PX = (64, 64)
+
+
+def read_image_file(path: str | os.PathLike) -> bytes:
+    """Return the encoded image.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"Cannot read image '{path}': {error.strerror or error}. Check the path.") from error
+
+
+def decode_as_annotated(
+    data: bytes, annotated_hw: tuple[int, int] | None
+) -> tuple[np.ndarray, Problem | None]:
+    """Decode an image in the orientation that its annotations use.
+
+    The pixels are turned upright by the EXIF orientation, unless the annotated size is that of the stored pixels
+    with the sides exchanged: then the boxes are in the stored image, and it is left so. (A turn by 180 degrees
+    keeps the size, and is always applied.)
+
+    Args:
+        data: The encoded image.
+        annotated_hw: (height, width) that the annotation file says, or None if that is not known.
+
+    Returns:
+        uint8 (H, W, 3) in RGB order, and ``STORED_TURNED`` if it was left as stored, else None.
+
+    Raises:
+        ImageError: It is damaged, cut short, or of an unknown format.
+        DatasetError: Its size is not the annotated one.
+    """
+    image = decode_image(data)
+    if _is_cut_short(data):
+        # OpenCV before 5 reads such a file without a word, and leaves the rest of the image grey.
+        raise ImageError(f"the image file is cut short ({len(data)} bytes are left). Copy it again.")
+    if annotated_hw is None or annotated_hw == image.shape[:2]:
+        return image, None
+    if annotated_hw == image.shape[1::-1]:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        stored = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), flags), cv2.COLOR_BGR2RGB)
+        if stored.shape[:2] == annotated_hw:
+            return stored, STORED_TURNED
+    raise DatasetError(
+        f"the image is {image.shape[1]}x{image.shape[0]} pixels (width x height), but the annotation file says "
+        f"{annotated_hw[1]}x{annotated_hw[0]}, so its boxes may be misplaced. {SIZE_DIFFERS.remedy}"
+    )
+
+
+def _is_cut_short(data: bytes) -> bool:
+    end = next((end for start, end in WHOLE_FILE_ENDS.items() if data.startswith(start)), None)
+    if end is None or data.endswith(end):
+        return False
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", DRAFT_SIZE_PX)
+            image.load()
+    except (OSError, SyntaxError):  # the latter is Pillow's for a broken PNG
+        return True
+    return False

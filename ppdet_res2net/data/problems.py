@@ -1,0 +1,79 @@
+"""What can be wrong with a dataset: one definition of each problem, for training and for ``check-dataset``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "list_first"]
+
+# An error is refused by training, or would teach something wrong. With a warning, training goes on without the
+# annotation or after mending it, or something looks like a mistake. A note is good to know.
+ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
+SHOWN_IDS = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem.
+
+    Attributes:
+        code: Short name for ``--json``.
+        severity: ``error``, ``warning`` or ``note``.
+        title: What has it, after a count: "boxes of zero or negative size".
+        training: What training does about it, after the title: "are not used".
+        remedy: What to do about it, in whole sentences.
+        subject: What the ids of its findings are: ``image``, ``annotation`` or ``category``.
+    """
+
+    code: str
+    severity: str
+    title: str
+    training: str
+    remedy: str
+    subject: str = "annotation"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One case of a problem.
+
+    Attributes:
+        problem: What it is.
+        subject_id: Id of the image, annotation or category that has it; None where that has no id.
+        image_id: Id of the image to look at, if it is about one.
+        detail: What exactly was found, without full stop; may be empty.
+    """
+
+    problem: Problem
+    subject_id: object = None
+    image_id: object = None
+    detail: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What has the problem, for a message: ``"annotation id 7"``."""
+        number = "without id" if self.subject_id is None else f"id {self.subject_id}"
+        return f"{self.problem.subject} {number}"
+
+
+def group_by_problem(findings: Iterable[Finding]) -> dict[Problem, list[Finding]]:
+    """Return the findings of each problem, errors first, else in the order in which problems were first found."""
+    groups: dict[Problem, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.problem, []).append(finding)
+    return dict(sorted(groups.items(), key=lambda group: SEVERITIES.index(group[0].severity)))
+
+
+def describe(problem: Problem, findings: list[Finding]) -> str:
+    """Say how many have a problem, what training does, and which they are: one sentence, without full stop."""
+    known = [finding.subject_id for finding in findings if finding.subject_id is not None]
+    which = f": {problem.subject} id {list_first(known)}" if known else ""
+    return f"{len(findings)} {problem.title} {problem.training}{which}"
+
+
+def list_first(ids: Iterable[object]) -> str:
+    """Write the first of ``ids`` for a message: ``"3, 8, 9, 12, 20 and 31 more"``."""
+    ids = list(ids)
+    shown = ", ".join(str(one) for one in ids[:SHOWN_IDS])
+    return shown if len(ids) <= SHOWN_IDS else f"{shown} and {len(ids) - SHOWN_IDS} more"

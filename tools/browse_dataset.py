@@ -1,0 +1,7 @@
+"""``ppdet-res2net browse-dataset``, as a script."""
+
+import sys
+
+from ppdet_res2net.cli.main import main
+
+sys.exit(main(["browse-dataset", *sys.argv[1:]]))

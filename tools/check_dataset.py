@@ -1,0 +1,7 @@
+"""``ppdet-res2net check-dataset``, as a script."""
+
+import sys
+
+from ppdet_res2net.cli.main import main
+
+sys.exit(main(["check-dataset", *sys.argv[1:]]))

@@ -1,0 +1,7 @@
+"""``ppdet-res2net convert-dataset``, as a script."""
+
+import sys
+
+from ppdet_res2net.cli.main import main
+
+sys.exit(main(["convert-dataset", *sys.argv[1:]]))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from test_runtime_predictor import toy_model_dir
+from runtime_toys import toy_model_dir
 
 from res2net_runtime import BackendError, Predictor
-from res2net_runtime.backends import SteppingDownBackend, paddle_quirks
+from res2net_runtime.backends import SteppingDownBackend, native_errors, paddle_quirks
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +17,22 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, paddle, onednn, tensorrt"),
-        ({"precision": "int8"}, "has no precision 'int8'. Choose one of: paddle: fp32; onednn: fp32, bf16"),
+        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, paddle, onednn, tensorrt, onnxruntime"),
+        ({"precision": "fp16"}, "has no precision 'fp16'. Choose one of: paddle: fp32; onednn: fp32, bf16"),
         (
             {"backend": "paddle", "precision": "bf16"},
             "Backend 'paddle' on device 'cpu' has no precision 'bf16'",
         ),
         ({"device": "tpu"}, "Unknown device 'tpu'. Choose cpu, gpu or gpu:<index>"),
-        ({"backend": "tensorrt"}, "TensorRT needs a GPU"),
+        ({"device": "gpu:one"}, "Unknown device 'gpu:one'"),
+        ({"backend": "tensorrt"}, "Backend 'tensorrt' runs on gpu only. Pass that as device"),
+        ({"backend": "onednn", "device": "gpu"}, "Backend 'onednn' runs on cpu only"),
+        ({"backend": "openvino", "device": "GPU:0"}, "Backend 'openvino' runs on cpu only"),
+        (
+            {"backend": "openvino"},
+            "Backend 'openvino' reads openvino or onnx in fp32, and the model folder .* holds paddle. Make it with "
+            "export_model.py --format openvino, or choose another backend",
+        ),
     ],
 )
 def test_impossible_engines(model_dir, options, message):
@@ -65,7 +73,7 @@ def refuse_to_open():
 def test_step_down_when_an_engine_does_not_load(caplog):
     backend = SteppingDownBackend([refuse_to_open, lambda: FakeEngine("slow")])
     assert backend.run(1) == {"by": "slow"}
-    assert "Trying the next engine, because this one does not load the model: does not load" in caplog.text
+    assert "Trying a slower engine, because this one does not load the model: does not load" in caplog.text
     with pytest.raises(BackendError, match="does not load"):
         SteppingDownBackend([refuse_to_open, refuse_to_open])
 
@@ -75,8 +83,8 @@ def test_an_engine_that_never_works_is_given_up(caplog):
     backend = SteppingDownBackend([lambda: fast, lambda: FakeEngine("slow")])
     assert [backend.run(number)["by"] for number in range(5)] == ["slow"] * 5
     assert fast.closed and backend.description == "slow"
-    assert "Stepping down from fast to slow for good." in caplog.text
-    assert caplog.text.count("run on slow: fast refuses 0") == 1
+    assert "Stepping down from fast to the slower slow for good." in caplog.text
+    assert caplog.text.count("run on the slower slow: fast refuses 0") == 1
 
 
 def test_an_engine_that_works_is_kept(caplog):
@@ -106,9 +114,32 @@ def test_graph_of_paddle_3_under_paddle_2(tmp_path):
     paddle_quirks.check_model_format(Paddle2, tmp_path / "model.pdmodel")
 
 
-@pytest.mark.parametrize(("flags", "warns"), [("avx2 avx512bw", True), ("avx2 amx_bf16", False), ("", False)])
-def test_simulated_bfloat16_is_said_aloud(tmp_path, caplog, flags, warns):
-    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
-    paddle_quirks.warn_if_bfloat16_is_simulated(tmp_path / "cpuinfo")
-    paddle_quirks.warn_if_bfloat16_is_simulated(tmp_path / "gone")
+@pytest.mark.parametrize(("bfloat16", "warns"), [(False, True), (True, False), (None, False)])
+def test_simulated_bfloat16_is_said_aloud(monkeypatch, caplog, bfloat16, warns):
+    monkeypatch.setattr(paddle_quirks, "has_bfloat16", lambda: bfloat16)
+    paddle_quirks.warn_if_bfloat16_is_simulated()
     assert ("This CPU has no bfloat16 instructions" in caplog.text) == warns
+
+
+@pytest.mark.parametrize("failure", [ImportError("no such file"), RuntimeError("made for another NumPy")])
+def test_broken_installation_is_no_crash(monkeypatch, failure):
+    def fail(name):
+        raise failure
+
+    monkeypatch.setattr(native_errors.importlib, "import_module", fail)
+    with pytest.raises(BackendError, match=rf"Cannot import openvino \({failure}\). Install it with: pip install openvino\."):
+        native_errors.import_engine("openvino")
+    with pytest.raises(BackendError, match=r"pip install paddlepaddle \(or paddlepaddle-gpu\)"):
+        paddle_quirks.import_paddle()
+
+
+def test_paddle_without_onednn():
+    class Config:
+        def enable_mkldnn(self):
+            pass
+
+        def mkldnn_enabled(self):
+            return False
+
+    with pytest.raises(BackendError, match="was built without oneDNN. Choose another backend"):
+        paddle_quirks.enable_onednn(Config())

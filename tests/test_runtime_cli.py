@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
-from test_runtime_predictor import BRIGHT, DARK, picture, toy_model_dir
+from runtime_toys import BRIGHT, DARK, picture, toy_model_dir
 
-from res2net_runtime.cli import unique_names
+from res2net_runtime.jobs import unique_names
+from res2net_runtime.result_files import ResultFiles
 
 SCRIPT = Path(__file__).parents[1] / "deploy" / "python" / "infer.py"
 
@@ -117,6 +118,42 @@ def test_bad_images_are_reported_and_the_others_done(infer, model_dir, image_dir
     assert ids == {"12.jpg": 0, "7.png": 1}  # "empty" is not a number, so ids are positions
 
 
+def test_gigantic_images_do_not_stop_the_others(infer, model_dir, image_dir, tmp_path, capsys):
+    claims_much = bytearray(cv2.imencode(".png", picture(4, 4))[1].tobytes())
+    claims_much[16:24] = (60_000).to_bytes(4, "big") * 2  # the size in the header
+    (image_dir / "bomb.png").write_bytes(claims_much)
+    Image.fromarray(picture(1, 70_000)).save(image_dir / "ribbon.jpg", format="PNG")
+    arguments = ["--image_dir", str(image_dir), "--batch_size", "4"]
+    assert run(infer, model_dir, tmp_path / "out", *arguments) == 1
+    captured = capsys.readouterr()
+    assert "3 of 5 images" in captured.out
+    assert "bomb.png' is 60000x60000 = 3600000000 pixels, more than the limit of 178956970" in captured.err
+    assert "The picture of 70000x1 pixels cannot be saved as '" in captured.err
+    assert "JPEG holds at most 65500 pixels a side: save the image as PNG" in captured.err
+    assert run(infer, model_dir, tmp_path / "out", *arguments, "--max_pixels", "100") == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "12.jpg' is 60x40 = 2400 pixels, more than the limit of 100" in captured.err
+
+
+def test_results_so_far_survive_ctrl_c(infer, model_dir, image_dir, tmp_path, capsys, monkeypatch):
+    add = ResultFiles.add
+
+    def add_and_interrupt(self, entries, **more):
+        add(self, entries, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultFiles, "add", add_and_interrupt)
+    assert run(infer, model_dir, tmp_path, "--image_dir", str(image_dir), "--save_results") == 130
+    assert "Interrupted; the pictures and results so far are kept." in capsys.readouterr().err
+    for name in ("bbox.json", "mask.json"):
+        assert [entry["file_name"] for entry in json.loads((tmp_path / name).read_text())] == ["12.jpg"]
+
+
+def test_results_without_detections_are_empty_lists(infer, model_dir, image_dir, tmp_path):
+    assert run(infer, model_dir, tmp_path, "--image_file", str(image_dir / "9.bmp"), "--save_results") == 0
+    assert [json.loads((tmp_path / name).read_text()) for name in ("bbox.json", "mask.json")] == [[], []]
+
+
 def test_unusual_images_run_through(infer, model_dir, tmp_path, capsys):
     folder = tmp_path / "odd"
     folder.mkdir()
@@ -156,7 +193,7 @@ def test_unusual_images_run_through(infer, model_dir, tmp_path, capsys):
         (["--image_file", "gone.jpg"], "Error: Cannot read image 'gone.jpg'"),
         (["--image_dir", "gone"], "Error: There is no image folder 'gone'"),
         (["--image_file", "x.jpg", "--model_dir", "gone"], "Error: There is no model folder 'gone'"),
-        (["--image_file", "x.jpg", "--run_mode", "trt_fp16"], "Error: TensorRT needs a GPU"),
+        (["--image_file", "x.jpg", "--run_mode", "trt_fp16"], "Error: Backend 'tensorrt' runs on gpu only"),
     ],
 )
 def test_nothing_could_be_done(infer, model_dir, tmp_path, capsys, arguments, message):
@@ -177,7 +214,7 @@ def test_output_that_cannot_be_written(infer, model_dir, image_dir, tmp_path, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --image_file --image_dir is required"),
+        ([], "one of the arguments --image_file --image_dir --video_file --camera_id is required"),
         (["--image_file", "a", "--image_dir", "b"], "not allowed with argument"),
         (
             ["--image_file", "a", "--run_mode", "mkldnn", "--backend", "paddle"],

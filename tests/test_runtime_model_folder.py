@@ -6,10 +6,9 @@ import shutil
 
 import pytest
 import yaml
-from test_runtime_predictor import toy_model_dir
+from runtime_toys import toy_model_dir
 
-from res2net_runtime import BackendError, ModelFolderError, Predictor
-from res2net_runtime.backends import create_backend
+from res2net_runtime import ModelFolderError, Predictor
 from res2net_runtime.model_folder import load_model_folder
 
 
@@ -34,14 +33,19 @@ def rewrite(path, **changes):
     ("changes", "message"),
     [
         ({"schema": None}, "has no schema named res2net_runtime: it was not written by this project"),
-        ({"schema": {"name": "res2net_runtime", "version": 2}}, "has schema version 2, this runtime reads 1"),
+        ({"schema": {"name": "res2net_runtime", "version": 1}}, "has schema version 1, this runtime reads 2"),
         ({"task": "keypoints"}, "is for task 'keypoints'"),
         ({"label_list": None}, "infer_cfg.yml' lacks the key 'label_list'. Export the model again"),
         ({"label_list": "cat"}, "has label_list: 'cat', which is of the wrong type"),
         ({"label_list": ["cat"]}, "has 1 names in label_list but 2 category_ids"),
+        ({"category_ids": ["a", "b"]}, r"has category_ids: \['a', 'b'\], expected whole numbers"),
+        ({"formats": None}, "lacks the key 'formats'"),
+        ({"formats": {}}, "names no formats. Export the model again"),
+        ({"formats": {"caffe": {}}}, "has the format 'caffe' with {}, expected paddle with model_file and params"),
+        ({"formats": {"paddle": {"model_file": "model.json"}}}, "has the format 'paddle' with .*, expected paddle"),
         (
-            {"model_file": "gone.json"},
-            "The model folder lacks '.*gone.json', which infer_cfg.yml names as model_file",
+            {"formats": {"onnx": {"model_file": "gone.onnx"}}},
+            "The model folder lacks '.*gone.onnx', which infer_cfg.yml names as model_file of format onnx. Copy",
         ),
         (
             {"outputs": ["boxes", "scores"]},
@@ -70,23 +74,3 @@ def test_wrong_folders(broken_dir, tmp_path):
         ModelFolderError, match="has no infer_cfg.yml. Pass the folder that export_model.py wrote"
     ):
         load_model_folder(broken_dir)
-
-
-def test_folder_for_another_engine_or_with_another_graph(broken_dir):
-    rewrite(broken_dir, outputs=["boxes", "scores", "labels", "num"])
-    with pytest.raises(
-        BackendError, match=r"has 5 outputs, infer_cfg.yml names 4 \(boxes, scores, labels, num\)"
-    ):
-        Predictor(broken_dir)
-    rewrite(broken_dir, backend="onnxruntime")
-    with pytest.raises(BackendError, match="was exported for 'onnxruntime', this runtime runs 'paddle'"):
-        create_backend(load_model_folder(broken_dir), "auto", "fp32", "cpu", None)
-
-
-def test_damaged_graph(broken_dir):
-    graph = load_model_folder(broken_dir).model_path
-    graph.write_bytes(graph.read_bytes()[:100])
-    with pytest.raises(
-        BackendError, match=f"cannot load '.*{graph.name}': .*Choose another backend, or export"
-    ):
-        Predictor(broken_dir, backend="paddle")

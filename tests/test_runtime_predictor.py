@@ -6,90 +6,17 @@ import logging
 import subprocess
 import sys
 import threading
-import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import yaml
+from runtime_toys import BRIGHT, DARK, picture, toy_model_dir
 
 import res2net_runtime
 from res2net_runtime import BackendError, ImageError, Predictor, find_images
 
-BRIGHT, DARK = 200, 20
 RUNTIME_DIR = Path(__file__).parents[1] / "deploy" / "python"
-
-
-def save_toy_model(path) -> None:
-    """Export a "detector" that finds one box, the whole image, in bright images, and nothing in dark ones."""
-    import paddle
-
-    class Toy(paddle.nn.Layer):
-        def __init__(self):
-            super().__init__()
-            self.conv = paddle.nn.Conv2D(3, 1, 1, bias_attr=False)
-            self.conv.weight.set_value(np.full((1, 3, 1, 1), 1 / 3, np.float32))
-
-        def forward(self, image, im_shape, scale_factor):
-            brightness = self.conv(image).mean(axis=[1, 2, 3])
-            size_hw = im_shape / scale_factor
-            boxes = paddle.concat([paddle.zeros_like(size_hw), size_hw.flip(axis=[1])], axis=1)
-            found = paddle.nonzero(brightness > 0).flatten()
-            masks = paddle.tile(paddle.nn.functional.sigmoid(brightness).reshape([-1, 1, 1]), [1, 28, 28])
-            return (
-                paddle.gather(boxes, found),
-                paddle.gather(paddle.nn.functional.sigmoid(brightness), found),
-                paddle.gather(paddle.zeros_like(brightness).astype("int32") + 1, found),
-                paddle.gather(masks, found),
-                paddle.cast(brightness > 0, "int32"),
-            )
-
-    spec = [
-        paddle.static.InputSpec([None, *shape], "float32", name)
-        for name, shape in [("image", (3, None, None)), ("im_shape", (2,)), ("scale_factor", (2,))]
-    ]
-    model = Toy()
-    model.eval()
-    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(path / "model"))
-    graph = next(name for name in ("model.json", "model.pdmodel") if (path / name).exists())
-    config = {
-        "schema": {"name": "res2net_runtime", "version": 1},
-        "task": "detection",
-        "arch": "MaskRCNN",
-        "backend": "paddle",
-        "model_file": graph,
-        "params_file": "model.pdiparams",
-        "outputs": ["boxes", "scores", "labels", "masks", "num"],
-        "Preprocess": [
-            {"type": "Resize", "target_size": [64, 96], "keep_ratio": True, "interp": 1},
-            {
-                "type": "NormalizeImage",
-                "mean": [0.5] * 3,
-                "std": [0.25] * 3,
-                "is_scale": True,
-                "norm_type": "mean_std",
-            },
-            {"type": "Permute"},
-            {"type": "PadStride", "stride": 32},
-        ],
-        "label_list": ["cat", "dog"],
-        "category_ids": [17, 18],
-        "draw_threshold": 0.5,
-        "mask_threshold": 0.5,
-        "versions": {},
-    }
-    (path / "infer_cfg.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
-
-
-def toy_model_dir(tmp_path_factory) -> Path:
-    """Return the folder of the toy model, exported once per test run."""
-    pytest.importorskip("paddle", exc_type=ImportError)
-    path = tmp_path_factory.getbasetemp() / "toy_model"
-    if not path.exists():
-        path.mkdir()
-        save_toy_model(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +28,6 @@ def model_dir(tmp_path_factory):
 def predictor(model_dir):
     with Predictor(model_dir, cpu_threads=1) as predictor:
         yield predictor
-
-
-def picture(height: int, width: int, value: int = BRIGHT) -> np.ndarray:
-    return np.full((height, width, 3), value, np.uint8)
 
 
 @pytest.mark.parametrize("backend", ["auto", "paddle"])
@@ -183,6 +106,25 @@ def test_endless_stream_is_read_only_as_far_as_needed(predictor):
     assert len(next(stream).detections) == 1
     assert len(taken) < 10
     stream.close()
+
+
+def test_the_next_images_are_prepared_while_the_network_runs(predictor, monkeypatch):
+    prepare, run = predictor._prepare, predictor._backend.run
+    prepared, all_prepared = [], threading.Event()
+
+    def prepare_and_count(source):
+        prepared.append(prepare(source))
+        if len(prepared) == 4:
+            all_prepared.set()
+        return prepared[-1]
+
+    def run_when_all_are_prepared(batch):
+        assert all_prepared.wait(timeout=10)
+        return run(batch)
+
+    monkeypatch.setattr(predictor, "_prepare", prepare_and_count)
+    monkeypatch.setattr(predictor._backend, "run", run_when_all_are_prepared)
+    assert len(list(predictor.predict_iter([picture(40, 60)] * 4))) == 4
 
 
 def test_a_batch_that_the_network_refuses_is_an_error_of_its_images(predictor, monkeypatch):

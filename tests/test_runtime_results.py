@@ -88,6 +88,21 @@ def test_from_outputs_splits_a_batch():
         Detections.from_outputs(outputs, [(1, 1)], **SHARED)
 
 
+def test_results_come_best_first_whatever_the_order_of_the_engine():
+    whole = make_detections(4)
+    shuffled = [1, 0, 3, 2]
+    outputs = {
+        "boxes": whole.boxes_xyxy[shuffled], "scores": whole.scores[shuffled], "labels": whole.labels[shuffled],
+        "masks": whole.masks[shuffled] * whole.scores[shuffled, None, None], "num": np.array([2, 2], np.int32),
+    }  # fmt: skip
+    first, last = Detections.from_outputs(outputs, [(9, 9), (9, 9)], **SHARED)
+    for part, rows in ((first, slice(0, 2)), (last, slice(2, 4))):
+        np.testing.assert_array_equal(part.scores, whole.scores[rows])
+        np.testing.assert_array_equal(part.boxes_xyxy, whole.boxes_xyxy[rows])
+        np.testing.assert_array_equal(part.labels, whole.labels[rows])
+        np.testing.assert_array_equal(part.masks[:, 0, 0], whole.scores[rows])
+
+
 def test_drawing_marks_the_box_the_mask_and_the_label():
     image = np.full((200, 300, 3), 128, np.uint8)
     box = np.float32([[100, 80, 220, 180]])

@@ -132,7 +132,7 @@ def _runs_in_columns(
     x0, y0, x1, y1 = boxes_xyxy.T
     # Across the columns: the float32 arithmetic of paste_mask and of grid_sample with align_corners=False.
     centre = column.astype(np.float32) + np.float32(0.5)
-    normalized = (centre - x0[instance]) / (x1 - x0)[instance] * np.float32(2) - np.float32(1)
+    normalized = (centre - x0.take(instance)) / (x1 - x0).take(instance) * np.float32(2) - np.float32(1)
     position = ((normalized + np.float32(1)) * np.float32(mask_size) - np.float32(1)) / np.float32(2)
     cell = np.floor(position)
     far = (position - cell)[:, None]
@@ -146,11 +146,16 @@ def _runs_in_columns(
 
     # Down the columns: every second crossing begins a run, and the next one ends it.
     is_set = values >= threshold
-    row, cell = np.divmod(np.flatnonzero(is_set[:, 1:] != is_set[:, :-1]), mask_size + 1)
-    before, after = values[row, cell].astype(np.float64), values[row, cell + 1].astype(np.float64)
+    change = np.flatnonzero(is_set[:, 1:] != is_set[:, :-1])
+    row = change // (mask_size + 1)
+    cell = change - row * (mask_size + 1)
+    values = values.ravel()
+    change += row  # now an index into the values, of which every row has one more
+    before, after = values.take(change).astype(np.float64), values.take(change + 1).astype(np.float64)
     crossing = cell - 0.5 + (threshold - before) / (after - before)  # in mask cells from the top of the box
     top, bottom = y0.astype(np.float64), y1.astype(np.float64)
-    pixel = top[instance[row]] + crossing * ((bottom - top) / mask_size)[instance[row]] - 0.5
+    cell_px = (bottom - top) / mask_size
+    pixel = top.take(instance).take(row) + crossing * cell_px.take(instance).take(row) - 0.5
     start = np.clip(np.ceil(pixel[0::2]), 0, image_height).astype(np.int64)
     stop = np.clip(np.floor(pixel[1::2]) + 1, 0, image_height).astype(np.int64)
     has_pixels = stop > start

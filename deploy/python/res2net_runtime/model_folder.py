@@ -1,4 +1,4 @@
-"""Read an exported folder: a static graph, its weights, and ``infer_cfg.yml`` that says how to use them."""
+"""Read an exported folder: a network in one or several formats, and ``infer_cfg.yml``, which describes it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,33 @@ import yaml
 
 from res2net_runtime.errors import ModelFolderError
 
-__all__ = ["CONFIG_NAME", "SCHEMA_NAME", "SCHEMA_VERSION", "ModelFolder", "ModelInfo", "load_model_folder"]
+__all__ = [
+    "CONFIG_NAME",
+    "FORMATS",
+    "SCHEMA_NAME",
+    "SCHEMA_VERSION",
+    "TASKS",
+    "ModelFiles",
+    "ModelFolder",
+    "ModelInfo",
+    "find_files",
+    "load_model_folder",
+    "read_model_config",
+    "take",
+]
 
 CONFIG_NAME = "infer_cfg.yml"
 SCHEMA_NAME = "res2net_runtime"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+TASKS = ("detection", "classification")
+
+# Formats of the network, and the keys under which infer_cfg.yml names the files of each.
+FORMATS = {
+    "paddle": ("model_file", "params_file"),
+    "onnx": ("model_file",),
+    "openvino": ("model_file", "params_file"),
+    "onnx_int8": ("model_file",),  # what res2net_runtime.quantize adds
+}
 
 _BOX_OUTPUTS = ("boxes", "scores", "labels", "num")
 _KNOWN_OUTPUTS = (*_BOX_OUTPUTS, "masks")
@@ -46,21 +68,30 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class ModelFiles:
+    """The files of a network in one format.
+
+    Attributes:
+        model_path: The graph.
+        params_path: The weights, or None where they are in the same file.
+    """
+
+    model_path: Path
+    params_path: Path | None = None
+
+
+@dataclass(frozen=True)
 class ModelFolder(ModelInfo):
     """An exported folder.
 
     Attributes:
         path: The folder.
-        backend: The inference engine that the files were written for: ``paddle``.
-        model_path: File of the graph.
-        params_path: File of the weights.
+        formats: The formats in which it holds the network: ``paddle``, ``onnx``, ``openvino``.
         versions: What the model was exported with.
     """
 
     path: Path
-    backend: str
-    model_path: Path
-    params_path: Path
+    formats: Mapping[str, ModelFiles]
     versions: Mapping[str, str]
 
 
@@ -69,6 +100,52 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
 
     Raises:
         ModelFolderError: The folder or one of its files is missing, or it was written for another version.
+    """
+    config, config_path = read_model_config(model_dir, "detection")
+    label_list = take(config, "label_list", list, config_path)
+    category_ids = take(config, "category_ids", list, config_path)
+    if len(label_list) != len(category_ids):
+        raise ModelFolderError(
+            f"'{config_path}' has {len(label_list)} names in label_list but {len(category_ids)} "
+            "category_ids. Both need one entry per class: correct the file or export the model again."
+        )
+    if not all(isinstance(category, int) for category in category_ids):
+        raise ModelFolderError(
+            f"'{config_path}' has category_ids: {category_ids}, expected whole numbers. Correct the file or "
+            "export the model again."
+        )
+    outputs = take(config, "outputs", list, config_path)
+    if not set(_BOX_OUTPUTS) <= set(outputs) <= set(_KNOWN_OUTPUTS) or len(set(outputs)) != len(outputs):
+        raise ModelFolderError(
+            f"'{config_path}' names the outputs {outputs}, expected {', '.join(_BOX_OUTPUTS)} and for masks "
+            "also 'masks'. Export the model again."
+        )
+    return ModelFolder(
+        path=Path(model_dir),
+        arch=take(config, "arch", str, config_path),
+        formats=find_files(take(config, "formats", Mapping, config_path), config_path),
+        outputs=tuple(outputs),
+        preprocess=tuple(take(config, "Preprocess", list, config_path)),
+        label_list=tuple(str(name) for name in label_list),
+        category_ids=tuple(category_ids),
+        draw_threshold=float(take(config, "draw_threshold", (int, float), config_path)),
+        mask_threshold=float(take(config, "mask_threshold", (int, float), config_path)),
+        versions=dict(config.get("versions") or {}),
+    )
+
+
+def read_model_config(model_dir: str | os.PathLike[str], task: str | None = None) -> tuple[Mapping[str, Any], Path]:
+    """Read ``infer_cfg.yml`` of an exported folder, and check that it is for this version.
+
+    Args:
+        model_dir: The folder.
+        task: ``detection`` or ``classification``; None if either will do.
+
+    Returns:
+        Its content, and its path for messages.
+
+    Raises:
+        ModelFolderError: The folder or the file is missing, or it was written for another version or task.
     """
     path = Path(model_dir)
     config_path = path / CONFIG_NAME
@@ -82,41 +159,37 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
             "which holds the graph, the weights and this file."
         )
     config = _read_config(config_path)
-    _check_schema(config, config_path)
-    files = {key: path / str(_take(config, key, str, config_path)) for key in ("model_file", "params_file")}
-    for key, file in files.items():
-        if not file.is_file():
+    _check_schema(config, config_path, task)
+    return config, config_path
+
+
+def find_files(formats: Mapping[str, Any], config_path: Path) -> dict[str, ModelFiles]:
+    """Return the files of each format that ``infer_cfg.yml`` names under ``formats``.
+
+    Raises:
+        ModelFolderError: A format is unknown, or a file is missing.
+    """
+    found = {}
+    for name, files in formats.items():
+        keys = FORMATS.get(name, ())
+        if not keys or not isinstance(files, Mapping) or not set(keys) <= set(files):
             raise ModelFolderError(
-                f"The model folder lacks '{file}', which {CONFIG_NAME} names as {key}. Copy the whole folder "
-                "again, or export the model again."
+                f"'{config_path}' has the format {name!r} with {files!r}, expected "
+                + "; ".join(f"{known} with {' and '.join(keys)}" for known, keys in FORMATS.items())
+                + ". Export the model again, or update res2net_runtime."
             )
-    label_list = _take(config, "label_list", list, config_path)
-    category_ids = _take(config, "category_ids", list, config_path)
-    if len(label_list) != len(category_ids):
-        raise ModelFolderError(
-            f"'{config_path}' has {len(label_list)} names in label_list but {len(category_ids)} "
-            "category_ids. Both need one entry per class: correct the file or export the model again."
-        )
-    outputs = _take(config, "outputs", list, config_path)
-    if not set(_BOX_OUTPUTS) <= set(outputs) <= set(_KNOWN_OUTPUTS) or len(set(outputs)) != len(outputs):
-        raise ModelFolderError(
-            f"'{config_path}' names the outputs {outputs}, expected {', '.join(_BOX_OUTPUTS)} and for masks "
-            "also 'masks'. Export the model again."
-        )
-    return ModelFolder(
-        path=path,
-        arch=_take(config, "arch", str, config_path),
-        backend=_take(config, "backend", str, config_path),
-        model_path=files["model_file"],
-        params_path=files["params_file"],
-        outputs=tuple(outputs),
-        preprocess=tuple(_take(config, "Preprocess", list, config_path)),
-        label_list=tuple(str(name) for name in label_list),
-        category_ids=tuple(int(category) for category in category_ids),
-        draw_threshold=float(_take(config, "draw_threshold", (int, float), config_path)),
-        mask_threshold=float(_take(config, "mask_threshold", (int, float), config_path)),
-        versions=dict(config.get("versions") or {}),
-    )
+        paths = [config_path.parent / str(files[key]) for key in keys]
+        for key, path in zip(keys, paths):
+            if not path.is_file():
+                raise ModelFolderError(
+                    f"The model folder lacks '{path}', which {CONFIG_NAME} names as {key} of format {name}. "
+                    "Copy the whole folder again, export the model again, or, if you do without this format, "
+                    f"remove it from {CONFIG_NAME}."
+                )
+        found[name] = ModelFiles(*paths)
+    if not found:
+        raise ModelFolderError(f"'{config_path}' names no formats. Export the model again.")
+    return found
 
 
 def _read_config(config_path: Path) -> Mapping[str, Any]:
@@ -129,7 +202,7 @@ def _read_config(config_path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _check_schema(config: Mapping[str, Any], config_path: Path) -> None:
+def _check_schema(config: Mapping[str, Any], config_path: Path, task: str | None) -> None:
     schema = config.get("schema")
     if not isinstance(schema, Mapping) or schema.get("name") != SCHEMA_NAME:
         raise ModelFolderError(
@@ -142,13 +215,19 @@ def _check_schema(config: Mapping[str, Any], config_path: Path) -> None:
             f"{SCHEMA_VERSION}. Export the model again with the installed version, or install the version "
             "that wrote it."
         )
-    if config.get("task") != "detection":
+    if config.get("task") not in ((task,) if task else TASKS):
         raise ModelFolderError(
-            f"'{config_path}' is for task {config.get('task')!r}, this runtime does 'detection'."
+            f"'{config_path}' is for task {config.get('task')!r}, expected {task or ' or '.join(TASKS)}. Detectors are "
+            "loaded by res2net_runtime.Predictor, classifiers by res2net_runtime.classification.Classifier."
         )
 
 
-def _take(config: Mapping[str, Any], key: str, kind: type | tuple[type, ...], config_path: Path) -> Any:
+def take(config: Mapping[str, Any], key: str, kind: type | tuple[type, ...], config_path: Path) -> Any:
+    """Return a setting of ``infer_cfg.yml``.
+
+    Raises:
+        ModelFolderError: It is missing, or of another type.
+    """
     if key not in config:
         raise ModelFolderError(f"'{config_path}' lacks the key '{key}'. Export the model again.")
     if not isinstance(config[key], kind):

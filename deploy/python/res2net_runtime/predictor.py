@@ -62,9 +62,11 @@ class Predictor:
         cpu_threads: Threads of the network on a CPU, or None for one per available core.
         batch_size: Images that run at once; only images of the same padded size share a batch, so that an
             image's result does not depend on its neighbours.
-        backend: ``"auto"``, ``"paddle"``, ``"onednn"`` or ``"tensorrt"``. ``"auto"`` takes the fastest for
-            the device and logs a warning where it has to step down; any other either works or raises.
-        precision: ``"fp32"``, ``"bf16"`` (oneDNN) or ``"fp16"`` (TensorRT).
+        backend: ``"auto"``, ``"openvino"``, ``"onnxruntime"``, ``"onednn"``, ``"paddle"`` or ``"tensorrt"``.
+            ``"auto"`` takes the fastest that is installed and reads a format of the folder, and logs a warning
+            where it has to step down; any other either works or raises.
+        precision: ``"fp32"``, ``"bf16"`` (OpenVINO, oneDNN), ``"int8"`` (OpenVINO, ONNX Runtime; after
+            ``python -m res2net_runtime.quantize``) or ``"fp16"`` (TensorRT).
         max_pixels: Larger images are refused.
 
     Raises:

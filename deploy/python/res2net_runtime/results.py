@@ -16,7 +16,7 @@ __all__ = ["Detections"]
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The n detections of one image, best score first as the network gives them.
+    """The n detections of one image, best score first.
 
     Attributes:
         boxes_xyxy: float32 (n, 4): x1, y1, x2, y2 in pixels of the original image.
@@ -66,13 +66,17 @@ class Detections:
                 f"The network returned labels from {labels.min()} to {labels.max()}, but label_list in "
                 f"infer_cfg.yml has {len(shared['label_list'])} names. Export the model again."
             )
+        scores = np.asarray(outputs["scores"])
         ends = np.cumsum(num)
-        parts = [slice(int(end - count), int(end)) for end, count in zip(ends, num)]
+        # Engines differ in the order of an image's rows. Indices and not slices also make copies.
+        parts = [
+            end - count + np.argsort(-scores[end - count : end], kind="stable") for end, count in zip(ends, num)
+        ]
         masks = outputs.get("masks")
         return [
             cls(
                 boxes_xyxy=outputs["boxes"][part],
-                scores=outputs["scores"][part],
+                scores=scores[part],
                 labels=labels[part],
                 masks=None if masks is None else masks[part],
                 image_hw=tuple(int(side) for side in image_hw),

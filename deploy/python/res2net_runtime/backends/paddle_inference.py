@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from res2net_runtime.backends import paddle_quirks
+from res2net_runtime.backends.base import EngineOptions
+from res2net_runtime.backends.native_errors import loading, running
 from res2net_runtime.errors import BackendError
-from res2net_runtime.model_folder import ModelFolder
+from res2net_runtime.model_folder import ModelFiles, ModelFolder
 
 __all__ = ["PaddleBackend"]
 
@@ -27,122 +28,83 @@ class PaddleBackend:
 
     Args:
         folder: The exported model.
-        engine: ``"paddle"``, ``"onednn"`` or ``"tensorrt"``.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``, as far as the engine has it.
-        device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
-        cpu_threads: Threads on a CPU, or None for one per available core.
+        options: The engine is ``"paddle"``, ``"onednn"`` or ``"tensorrt"``.
 
     Raises:
         BackendError: Paddle is missing, or refuses the device or the model.
     """
 
-    def __init__(
-        self, folder: ModelFolder, engine: str, precision: str, device: str, cpu_threads: int | None
-    ) -> None:
+    def __init__(self, folder: ModelFolder, options: EngineOptions) -> None:
         paddle = paddle_quirks.import_paddle()
-        paddle_quirks.check_model_format(paddle, folder.model_path)
-        self.description = f"Paddle {paddle.__version__} ({engine}, {precision}, {device})"
-        self._folder = folder
-        try:
-            config = _make_config(paddle, folder, engine, precision, device, cpu_threads)
+        files = folder.formats[options.format]
+        paddle_quirks.check_model_format(paddle, files.model_path)
+        self.description = (
+            f"Paddle {paddle.__version__} ({options.engine}, {options.precision}, {options.device})"
+        )
+        self._output_names = folder.outputs
+        with loading(self.description, files.model_path):
+            config = _make_config(paddle, files, options)
             self._predictor = paddle.inference.create_predictor(config)
-        except BackendError:
-            raise
-        except Exception as error:  # native code raises whatever type it likes
+        names = self._predictor.get_output_names()
+        if len(names) != len(folder.outputs):
             raise BackendError(
-                f"{self.description} cannot load '{folder.model_path}': {_summary(error)}. "
-                "Choose another backend, or export the model again."
-            ) from error
-        output_names = self._predictor.get_output_names()
-        if len(output_names) != len(folder.outputs):
-            raise BackendError(
-                f"'{folder.model_path}' has {len(output_names)} outputs, infer_cfg.yml names "
-                f"{len(folder.outputs)} ({', '.join(folder.outputs)}). Export the model again."
+                f"'{files.model_path}' has {len(names)} outputs, infer_cfg.yml names {len(folder.outputs)} "
+                f"({', '.join(folder.outputs)}). Export the model again."
             )
         self._inputs = {
             name: self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()
         }
-        self._outputs = [self._predictor.get_output_handle(name) for name in output_names]
+        self._outputs = [self._predictor.get_output_handle(name) for name in names]
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs of one batch; see :class:`~res2net_runtime.backends.Backend`."""
-        try:
+        with running(self.description, batch):
             for name, handle in self._inputs.items():
                 handle.copy_from_cpu(batch[name])
             self._predictor.run()
-            return {name: handle.copy_to_cpu() for name, handle in zip(self._folder.outputs, self._outputs)}
-        except Exception as error:  # native code raises whatever type it likes
-            shape = tuple(batch["image"].shape)
-            raise BackendError(
-                f"{self.description} failed on a batch of shape {shape}: {_summary(error)}. Choose another "
-                "backend."
-            ) from error
+            return {name: handle.copy_to_cpu() for name, handle in zip(self._output_names, self._outputs)}
 
     def close(self) -> None:
         """Free the network."""
         self._inputs, self._outputs, self._predictor = {}, [], None
 
 
-def _make_config(
-    paddle: ModuleType, folder: ModelFolder, engine: str, precision: str, device: str, cpu_threads: int | None
-) -> Any:
-    config = paddle.inference.Config(str(folder.model_path), str(folder.params_path))
+def _make_config(paddle: ModuleType, files: ModelFiles, options: EngineOptions) -> Any:
+    config = paddle.inference.Config(str(files.model_path), str(files.params_path))
     config.disable_glog_info()
-    paddle_quirks.enable_memory_reuse(config, folder.model_path)
-    kind, _, index = device.partition(":")
+    paddle_quirks.enable_memory_reuse(config, files.model_path)
+    kind, _, index = options.device.partition(":")
     if kind == "cpu":
-        _set_up_cpu(config, engine, precision, cpu_threads)
-    elif kind == "gpu" and (not index or index.isdigit()):
-        _set_up_gpu(paddle, config, engine, precision, int(index or 0))
+        _set_up_cpu(config, options)
     else:
-        raise BackendError(f"Unknown device '{device}'. Choose cpu, gpu or gpu:<index>.")
+        _set_up_gpu(paddle, config, options, int(index or 0))
     return config
 
 
-def _set_up_cpu(config: Any, engine: str, precision: str, cpu_threads: int | None) -> None:
-    if engine == "tensorrt":
-        raise BackendError(
-            "TensorRT needs a GPU. Pass device='gpu' (--device GPU), or choose another backend."
-        )
+def _set_up_cpu(config: Any, options: EngineOptions) -> None:
     config.disable_gpu()
-    config.set_cpu_math_library_num_threads(cpu_threads or _available_cores())
-    if engine == "paddle":
+    config.set_cpu_math_library_num_threads(options.cpu_threads)
+    if options.engine == "paddle":
         paddle_quirks.call_onednn_method(config, "disable")  # Paddle 2.6 and later turn it on by themselves
         return
-    paddle_quirks.call_onednn_method(config, "enable")
+    paddle_quirks.enable_onednn(config)
     config.set_mkldnn_cache_capacity(_ONEDNN_CACHED_SHAPES)
-    if precision == "bf16":
+    if options.precision == "bf16":
         paddle_quirks.warn_if_bfloat16_is_simulated()
         paddle_quirks.call_onednn_method(config, "enable", "_bfloat16")
 
 
-def _set_up_gpu(paddle: ModuleType, config: Any, engine: str, precision: str, index: int) -> None:
+def _set_up_gpu(paddle: ModuleType, config: Any, options: EngineOptions, index: int) -> None:
     if not paddle.is_compiled_with_cuda():
         raise BackendError(
             f"Device 'gpu' was asked for, but the installed Paddle {paddle.__version__} has no GPU support. "
             "Install paddlepaddle-gpu, or pass device='cpu' (--device CPU)."
         )
-    if engine == "onednn":
-        raise BackendError(
-            "oneDNN runs on a CPU only. Pass device='cpu' (--device CPU), or choose another backend."
-        )
     config.enable_use_gpu(_GPU_MEMORY_MB, index)
-    if engine == "tensorrt":
+    if options.engine == "tensorrt":
         modes = {"fp32": paddle.inference.PrecisionType.Float32, "fp16": paddle.inference.PrecisionType.Half}
         config.enable_tensorrt_engine(
-            workspace_size=_TENSORRT_WORKSPACE_BYTES, precision_mode=modes[precision], use_static=False
+            workspace_size=_TENSORRT_WORKSPACE_BYTES,
+            precision_mode=modes[options.precision],
+            use_static=False,
         )
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _summary(error: Exception) -> str:
-    """Return the lines of a native error that say something, without Paddle's C++ stack and banners."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line.startswith(("(", "[Hint", "[operator"))]
-    summary = " ".join(telling) or " ".join(line for line in lines if line)[:300] or type(error).__name__
-    return summary.rstrip(".")

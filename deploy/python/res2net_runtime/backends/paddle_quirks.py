@@ -6,23 +6,30 @@ elements, as they occur where nothing is found, and some end the process. Seen i
 ``softmax``, ``clip``, ``where`` and multiplication by a constant raise. Seen in 2.6.2: ``concat`` dies with
 and without oneDNN, ``split``, ``slice`` and ``take_along_axis`` die with it, convolutions raise. ``gather``
 works everywhere, so a graph keeps a spare row until a last ``gather`` drops it.
+
+Another cannot be mended at all: ``Predictor.run`` holds Python's interpreter lock until it is done (seen in
+3.3.1), so no other thread prepares the next image meanwhile. OpenVINO and ONNX Runtime release it.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 import zlib  # noqa: F401  (must come before paddle: see import_paddle)
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from res2net_runtime.backends.cpu import has_bfloat16
+from res2net_runtime.backends.native_errors import import_engine
 from res2net_runtime.errors import BackendError
 
 __all__ = [
     "call_onednn_method",
     "check_model_format",
     "enable_memory_reuse",
+    "enable_onednn",
     "import_paddle",
     "warn_if_bfloat16_is_simulated",
 ]
@@ -37,17 +44,11 @@ def import_paddle() -> ModuleType:
     Python's zlib, imported at the top of this module, must therefore be loaded first. Paddle 3.3.1 warns that
     there is no ccache, which only matters to those who compile operators.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No ccache found")
-            import paddle
-            import paddle.inference
-    except ImportError as error:
-        raise BackendError(
-            f"Cannot import paddle ({error}). Install it with: pip install paddlepaddle (or "
-            "paddlepaddle-gpu)."
-        ) from error
-    return paddle
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No ccache found")
+        for module in ("paddle", "paddle.inference"):
+            import_engine(module, "paddlepaddle (or paddlepaddle-gpu)")
+    return sys.modules["paddle"]
 
 
 def is_pir(model_path: Path) -> bool:
@@ -76,19 +77,30 @@ def enable_memory_reuse(config: Any, model_path: Path) -> None:
     config.enable_memory_optim()
 
 
-def warn_if_bfloat16_is_simulated(cpu_info: Path = Path("/proc/cpuinfo")) -> None:
+def warn_if_bfloat16_is_simulated() -> None:
     """Say aloud that a CPU without bfloat16 instructions gets slower, not faster, by asking for bfloat16.
 
-    Paddle (2.6.2 and 3.3.1) then simulates bfloat16, and tells only its own log. Where the system does not
-    list the CPU's features in this file, nothing is said.
+    Paddle (2.6.2 and 3.3.1) then simulates bfloat16, and tells only its own log. Where the CPU's features
+    cannot be known, nothing is said.
     """
-    if not cpu_info.is_file():
-        return
-    flags = set(cpu_info.read_text(encoding="utf-8", errors="replace").split())
-    if "avx2" in flags and not flags & {"avx512_bf16", "amx_bf16"}:
+    if has_bfloat16() is False:
         logger.warning(
             "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16): Paddle simulates them, which "
             "is slower than fp32. Choose precision fp32."
+        )
+
+
+def enable_onednn(config: Any) -> None:
+    """Turn oneDNN on.
+
+    A Paddle that was built without it, as for some ARM machines, only says so in its own log and would run
+    its slow kernels.
+    """
+    call_onednn_method(config, "enable")
+    if not config.mkldnn_enabled():
+        raise BackendError(
+            "The installed Paddle was built without oneDNN. Choose another backend, for instance openvino or "
+            "onnxruntime."
         )
 
 

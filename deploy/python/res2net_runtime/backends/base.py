@@ -1,0 +1,67 @@
+"""What every inference engine offers and is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from res2net_runtime.errors import BackendError
+
+__all__ = ["Backend", "EngineOptions", "check_names"]
+
+
+class Backend(Protocol):
+    """A loaded network. Not thread-safe: :class:`~res2net_runtime.Predictor` holds the lock.
+
+    Attributes:
+        description: The engine, its version, precision and device, for logs.
+    """
+
+    description: str
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs, by the names in ``infer_cfg.yml``, for a batch as ``collate`` makes it.
+
+        Raises:
+            BackendError: The engine refuses the model or the input.
+        """
+
+    def close(self) -> None:
+        """Free the network."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a network shall run.
+
+    Attributes:
+        engine: A key of :data:`~res2net_runtime.backends.BACKENDS`.
+        format: The format of the network to load, one that the folder holds.
+        precision: One of :data:`~res2net_runtime.backends.PRECISIONS`.
+        device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
+        cpu_threads: Threads on a CPU.
+    """
+
+    engine: str
+    format: str
+    precision: str
+    device: str
+    cpu_threads: int
+
+
+def check_names(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:
+    """Check that a loaded network has the outputs that ``infer_cfg.yml`` names.
+
+    Raises:
+        BackendError: It lacks one.
+    """
+    missing = [name for name in expected if name not in actual]
+    if missing:
+        raise BackendError(
+            f"'{model_path}' lacks the outputs {', '.join(missing)}, which infer_cfg.yml names; it has "
+            f"{', '.join(actual)}. Export the model again."
+        )

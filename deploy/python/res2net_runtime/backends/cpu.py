@@ -1,0 +1,58 @@
+"""What this machine's CPU offers: how many cores this process may use, and whether it has bfloat16."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+__all__ = ["available_cores", "cpu_features", "has_bfloat16"]
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+# Names of instructions that multiply bfloat16, on x86 and on ARM.
+_BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
+    """Return the instruction sets that Linux lists for the first CPU, or None where it cannot be known."""
+    if not cpu_info.is_file():
+        return None
+    for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, values = line.partition(":")
+        if key.strip() in ("flags", "Features"):  # x86, ARM
+            return frozenset(values.split())
+    return None
+
+
+def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool | None:
+    """Return whether the CPU multiplies bfloat16 in hardware, or None where it cannot be known."""
+    features = cpu_features(cpu_info)
+    return None if features is None else bool(features & _BFLOAT16_FEATURES)
+
+
+def available_cores(cgroup: Path = _CGROUP) -> int:
+    """Return how many cores this process may use, as CPU affinity and a container's CPU quota allow.
+
+    More threads than that do not run at the same time but wait for each other.
+    """
+    if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _cpu_quota(cgroup)
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def _cpu_quota(cgroup: Path) -> float | None:
+    """Return the number of CPUs that ``docker run --cpus`` and the like grant, or None without a limit."""
+    try:
+        try:
+            quota, period = (cgroup / "cpu.max").read_text().split()  # control groups, version 2
+        except FileNotFoundError:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()  # version 1
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no control groups, or "max"
+        return None

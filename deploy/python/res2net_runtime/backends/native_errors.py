@@ -1,0 +1,79 @@
+"""Turn whatever an engine's native code raises into a :class:`BackendError` that says what to do."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from res2net_runtime.errors import BackendError, Res2NetError
+
+__all__ = ["import_engine", "loading", "running"]
+
+_MAX_CHARACTERS = 300
+
+
+def import_engine(module: str, requirement: str = "") -> ModuleType:
+    """Import an inference engine.
+
+    Args:
+        module: Its module.
+        requirement: What to pass to pip; default: the module's name.
+
+    Raises:
+        BackendError: It is not installed, or not for this machine.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # a broken installation raises whatever type it likes
+        raise BackendError(
+            f"Cannot import {module} ({error}). Install it with: pip install {requirement or module}."
+        ) from error
+
+
+@contextmanager
+def loading(description: str, model_path: Path) -> Iterator[None]:
+    """Wrap the loading of a network.
+
+    Args:
+        description: The engine.
+        model_path: The graph.
+    """
+    try:
+        yield
+    except Res2NetError:
+        raise
+    except Exception as error:  # native code raises whatever type it likes
+        raise BackendError(
+            f"{description} cannot load '{model_path}': {_summarize(error)}. Choose another backend, or export "
+            "the model again."
+        ) from error
+
+
+@contextmanager
+def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Wrap the run of a batch.
+
+    Args:
+        description: The engine.
+        batch: The inputs.
+    """
+    try:
+        yield
+    except Exception as error:  # native code raises whatever type it likes
+        raise BackendError(
+            f"{description} failed on a batch of shape {tuple(batch['image'].shape)}: {_summarize(error)}. "
+            "Choose another backend."
+        ) from error
+
+
+def _summarize(error: Exception) -> str:
+    """Return the lines of a native error that say something, without C++ stacks and banners."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line.startswith(("(", "[Hint", "[operator"))]  # Paddle's
+    summary = " ".join(telling) or " ".join(line for line in lines if line)[:_MAX_CHARACTERS]
+    return (summary or type(error).__name__).rstrip(".")

@@ -1,0 +1,66 @@
+"""OpenVINO on a CPU, in float32, bfloat16 or int8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from res2net_runtime.backends.base import EngineOptions, check_names
+from res2net_runtime.backends.native_errors import import_engine, loading, running
+from res2net_runtime.errors import BackendError
+from res2net_runtime.model_folder import ModelFolder
+
+__all__ = ["OpenVINOBackend"]
+
+# Of what is not quantised. OpenVINO's default follows the CPU: bfloat16 where it has it.
+_PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVINOBackend:
+    """A :class:`~res2net_runtime.backends.Backend` on ``openvino``.
+
+    Args:
+        folder: The exported model.
+        options: Format, precision and number of threads count.
+
+    Raises:
+        BackendError: OpenVINO is missing, or refuses the model, or the CPU lacks the precision.
+    """
+
+    def __init__(self, folder: ModelFolder, options: EngineOptions) -> None:
+        openvino = import_engine("openvino")
+        model_path = folder.formats[options.format].model_path
+        version = openvino.__version__.partition("-")[0]  # without the build's number
+        self.description = f"OpenVINO {version} ({options.precision}, {options.device})"
+        core = openvino.Core()
+        if options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise BackendError(
+                "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16), and OpenVINO does not "
+                "simulate them. Choose precision fp32."
+            )
+        with loading(self.description, model_path):
+            model = core.compile_model(
+                str(model_path),
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": options.cpu_threads,
+                    "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[options.precision],
+                },
+            )
+        self._output_names = list(folder.outputs)
+        names = {name for output in model.outputs for name in output.get_names()}
+        check_names(self._output_names, sorted(names), model_path)
+        self._input_names = [value.get_any_name() for value in model.inputs]
+        self._request = model.create_infer_request()
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs of one batch; see :class:`~res2net_runtime.backends.Backend`."""
+        with running(self.description, batch):
+            self._request.infer({name: batch[name] for name in self._input_names}, share_inputs=True)
+            return {name: self._request.get_tensor(name).data.copy() for name in self._output_names}
+
+    def close(self) -> None:
+        """Free the network."""
+        self._request = None

@@ -1,0 +1,85 @@
+"""Use the fastest of several engines, and the next one for what it refuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from res2net_runtime.backends.base import Backend
+from res2net_runtime.errors import BackendError
+
+__all__ = ["SteppingDownBackend"]
+
+logger = logging.getLogger(__name__)
+
+# Batches that an engine may refuse before it is given up, if it has not run a single one.
+_FAILURES_TO_GIVE_UP = 3
+
+
+class SteppingDownBackend:
+    """The fastest of several engines that works, with a logged step down to the next where one fails.
+
+    A batch that an engine refuses runs on the next one. An engine that has never worked is given up after a
+    few batches; one that has worked is kept: Paddle's oneDNN kernels, for instance, refuse arrays without
+    elements (seen in 2.6.2 and 3.3.1), which can occur in images where nothing is found, and run all others.
+
+    Args:
+        openers: Functions that load the model into an engine, the preferred one first.
+
+    Raises:
+        BackendError: None of the engines loads the model.
+    """
+
+    def __init__(self, openers: Sequence[Callable[[], Backend]]) -> None:
+        self._openers = list(openers)
+        self._backend = self._open_first()
+        self._next: SteppingDownBackend | None = None
+        self._has_worked = False
+        self._failures = 0
+
+    @property
+    def description(self) -> str:
+        return self._backend.description
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            outputs = self._backend.run(batch)
+        except BackendError as error:
+            if not self._openers:
+                raise
+            return self._run_on_next(batch, error)
+        self._has_worked = True
+        return outputs
+
+    def close(self) -> None:
+        self._backend.close()
+        if self._next is not None:
+            self._next.close()
+
+    def _open_first(self) -> Backend:
+        while True:
+            open_backend = self._openers.pop(0)
+            try:
+                return open_backend()
+            except BackendError as error:
+                if not self._openers:
+                    raise
+                logger.warning("Trying a slower engine, because this one does not load the model: %s", error)
+
+    def _run_on_next(self, batch: Mapping[str, np.ndarray], error: BackendError) -> dict[str, np.ndarray]:
+        if self._next is None:
+            self._next = SteppingDownBackend(self._openers)
+        outputs = self._next.run(batch)  # if this fails too, the input is to blame and nothing changes
+        self._failures += 1
+        if self._failures == 1:
+            logger.warning(
+                "This batch, and others that are refused, run on the slower %s: %s", self._next.description, error
+            )
+        if not self._has_worked and self._failures >= _FAILURES_TO_GIVE_UP:
+            logger.warning("Stepping down from %s to the slower %s for good.", self.description, self._next.description)
+            self._backend.close()
+            self._backend, self._openers = self._next, []
+            self._next = None
+        return outputs

@@ -1,0 +1,58 @@
+"""Write detections as COCO results, image by image, so that a long run neither fills the memory nor loses them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+__all__ = ["ResultFiles"]
+
+# Key that one file has and the other has not -> file.
+_FILES = {"bbox": "bbox.json", "segmentation": "mask.json"}
+
+
+class ResultFiles:
+    """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
+
+    The files are begun with the first image, and are complete JSON once the context is left, however that
+    happens.
+
+    Args:
+        directory: Where they are written.
+        has_masks: Whether there is a ``mask.json``.
+    """
+
+    def __init__(self, directory: Path, has_masks: bool) -> None:
+        self._directory = directory
+        self._kinds = ("bbox", "segmentation") if has_masks else ("bbox",)
+        self._files: dict[str, TextIO] = {}
+        self._is_empty = True
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for file in self._files.values():
+            file.write("]\n")
+            file.close()
+
+    def add(self, entries: list[dict[str, Any]], **more: Any) -> None:
+        """Append the detections of one image.
+
+        Args:
+            entries: What ``Detections.to_coco`` gives.
+            **more: Put before the keys of each entry.
+        """
+        if not self._files:
+            self._files = {kind: self._begin(_FILES[kind]) for kind in self._kinds}
+        for entry in entries:
+            for kind, file in self._files.items():
+                kept = {key: value for key, value in entry.items() if key == kind or key not in _FILES}
+                file.write(("" if self._is_empty else ",\n") + json.dumps({**more, **kept}))
+            self._is_empty = False
+
+    def _begin(self, name: str) -> TextIO:
+        file = (self._directory / name).open("w", encoding="utf-8")
+        file.write("[")
+        return file

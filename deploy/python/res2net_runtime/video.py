@@ -1,0 +1,208 @@
+"""Read frames of a video file or a camera, and write annotated ones."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from res2net_runtime.errors import ImageError
+
+__all__ = ["Camera", "Frame", "VideoFile", "VideoWriter"]
+
+# What is written where a container or a camera does not say how fast it is, or says nonsense.
+_DEFAULT_FPS = 25.0
+_MAX_FPS = 1000.0
+_CODEC = "mp4v"  # MPEG-4: the one that every build of OpenCV can write into an MP4 file
+_MAX_WAIT_S = 5.0  # for the last frame of a camera
+# Containers state the number of frames only roughly; a file that ends earlier than this is damaged.
+_MISSING_FRAMES, _MISSING_SHARE = 5, 0.02
+
+
+class Frame(NamedTuple):
+    """A picture of a video.
+
+    Attributes:
+        index: From 0.
+        time_s: Seconds since the first one.
+        image: uint8 (H, W, 3), RGB.
+    """
+
+    index: int
+    time_s: float
+    image: np.ndarray
+
+
+class _Capture:
+    """An open ``cv2.VideoCapture``; use it as a context manager."""
+
+    def __init__(self, source: str | int, name: str, advice: str) -> None:
+        self.name = name
+        self._capture = cv2.VideoCapture(source)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise ImageError(f"Cannot open {name}: {advice}")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._capture.release()
+
+    def _read(self) -> np.ndarray | None:
+        is_read, image = self._capture.read()
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if is_read else None
+
+
+class VideoFile(_Capture):
+    """A video file, frame by frame.
+
+    Attributes:
+        fps: Frames per second.
+        frame_count: How many the file says it has, or None if it does not say.
+
+    Raises:
+        ImageError: The file is missing or cannot be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise ImageError(f"There is no video '{path}'. Check the path.")
+        advice = (
+            f"it is damaged, empty, or of a format that OpenCV {cv2.__version__} does not read. Convert it to an "
+            "MP4 file with H.264."
+        )
+        super().__init__(str(path), f"video '{path}'", advice)
+        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frame_count = count if count > 0 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames.
+
+        Raises:
+            ImageError: The file holds no frame, or ends long before the number of frames that it states.
+        """
+        index = 0
+        while True:
+            image = self._read()
+            if image is None:
+                break
+            yield Frame(index, index / self.fps, image)
+            index += 1
+        missing = (self.frame_count or index) - index
+        if index == 0 or missing > max(_MISSING_FRAMES, _MISSING_SHARE * index):
+            raise ImageError(
+                f"The {self.name} breaks off after {index} of {self.frame_count or 'unknown'} frames: "
+                "it is damaged or cut short. Copy it again."
+            )
+
+
+class Camera(_Capture):
+    """A camera, of which always the newest frame is read: those that come while the network runs are dropped.
+
+    Attributes:
+        fps: Frames per second that the camera claims.
+
+    Raises:
+        ImageError: It cannot be opened.
+    """
+
+    def __init__(self, camera_id: int) -> None:
+        advice = "is it connected, free, and may this user read it? Cameras are numbered from 0."
+        super().__init__(camera_id, f"camera {camera_id}", advice)
+        self._newest: np.ndarray | None = None
+        self._has_ended = False
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._keep_reading, name="res2net-camera", daemon=True)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the newest frame whenever one is asked for, until the camera ends."""
+        self._reader.start()
+        start_s, index = time.monotonic(), 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest is not None or self._has_ended)
+                if self._newest is None:
+                    return
+                image, self._newest = self._newest, None
+            yield Frame(index, time.monotonic() - start_s, image)
+            index += 1
+
+    def __exit__(self, *exception: object) -> None:
+        self._has_ended = True
+        if self._reader.is_alive():
+            self._reader.join(timeout=_MAX_WAIT_S)
+        if not self._reader.is_alive():  # a camera that hangs is left to the end of the process
+            super().__exit__(*exception)
+
+    def _keep_reading(self) -> None:
+        while not self._has_ended:
+            image = self._read()
+            with self._changed:
+                if image is None:
+                    self._has_ended = True
+                else:
+                    self._newest = image
+                self._changed.notify()
+
+
+class VideoWriter:
+    """An MP4 file; use it as a context manager.
+
+    Args:
+        path: The file. Its size is that of the first picture.
+        fps: Frames per second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size_wh: tuple[int, int] | None = None
+        self._written = 0
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def write(self, picture_rgb: np.ndarray, until_s: float | None = None) -> None:
+        """Append a picture.
+
+        Args:
+            picture_rgb: uint8 (H, W, 3).
+            until_s: Repeat it until the video lasts so many seconds; default: once.
+
+        Raises:
+            ImageError: The file cannot be written, or the size is not that of the first picture.
+        """
+        size_wh = picture_rgb.shape[1::-1]
+        if self._writer is None:
+            codec = cv2.VideoWriter_fourcc(*_CODEC)
+            self._writer, self._size_wh = cv2.VideoWriter(str(self.path), codec, self._fps, size_wh), size_wh
+            if not self._writer.isOpened():
+                raise ImageError(
+                    f"Cannot write the video '{self.path}': OpenCV {cv2.__version__} lacks the encoder {_CODEC}, "
+                    "or the folder cannot be written. Install opencv-python-headless, or choose another folder."
+                )
+        if size_wh != self._size_wh:
+            raise ImageError(
+                f"The frames change from {self._size_wh} to {size_wh} (width, height), which '{self.path}' cannot. "
+                "Convert the video to one size first."
+            )
+        picture_bgr = cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR)
+        frames = 1 if until_s is None else max(1, round(until_s * self._fps) - self._written)
+        for _ in range(frames):
+            self._writer.write(picture_bgr)
+        self._written += frames

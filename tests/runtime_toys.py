@@ -1,0 +1,159 @@
+"""A tiny "detector" in every format of the runtime; it finds one box in bright images and none in dark ones."""
+
+from __future__ import annotations
+
+import shutil
+import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+BRIGHT, DARK = 200, 20
+INPUTS = {"image": (3, None, None), "im_shape": (2,), "scale_factor": (2,)}
+CONFIG = {
+    "schema": {"name": "res2net_runtime", "version": 2},
+    "task": "detection",
+    "arch": "MaskRCNN",
+    "outputs": ["boxes", "scores", "labels", "masks", "num"],
+    "Preprocess": [
+        {"type": "Resize", "target_size": [64, 96], "keep_ratio": True, "interp": 1},
+        {
+            "type": "NormalizeImage",
+            "mean": [0.5] * 3,
+            "std": [0.25] * 3,
+            "is_scale": True,
+            "norm_type": "mean_std",
+        },
+        {"type": "Permute"},
+        {"type": "PadStride", "stride": 32},
+    ],
+    "label_list": ["cat", "dog"],
+    "category_ids": [17, 18],
+    "draw_threshold": 0.5,
+    "mask_threshold": 0.5,
+    "versions": {},
+}
+
+
+def picture(height: int, width: int, value: int = BRIGHT) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def toy_model_dir(tmp_path_factory, *formats: str) -> Path:
+    """Return a folder with the toy in the given formats (default: paddle), written once per test run."""
+    formats = formats or ("paddle",)
+    path = tmp_path_factory.getbasetemp() / "-".join(("toy_model", *formats))
+    if not path.exists():
+        for name in formats:
+            for package in _SAVERS[name][0]:
+                pytest.importorskip(package, exc_type=ImportError)
+        path.mkdir()
+        try:
+            files = {name: _SAVERS[name][1](path) for name in formats}
+            (path / "infer_cfg.yml").write_text(yaml.safe_dump({**CONFIG, "formats": files}), encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(path)
+            raise
+    return path
+
+
+def _save_paddle(path: Path) -> dict[str, str]:
+    import paddle
+
+    class Toy(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.conv = paddle.nn.Conv2D(3, 1, 1, bias_attr=False)
+            self.conv.weight.set_value(np.full((1, 3, 1, 1), 1 / 3, np.float32))
+
+        def forward(self, image, im_shape, scale_factor):
+            brightness = self.conv(image).mean(axis=[1, 2, 3])
+            size_hw = im_shape / scale_factor
+            boxes = paddle.concat([paddle.zeros_like(size_hw), size_hw.flip(axis=[1])], axis=1)
+            found = paddle.nonzero(brightness > 0).flatten()
+            masks = paddle.tile(paddle.nn.functional.sigmoid(brightness).reshape([-1, 1, 1]), [1, 28, 28])
+            return (
+                paddle.gather(boxes, found),
+                paddle.gather(paddle.nn.functional.sigmoid(brightness), found),
+                paddle.gather(paddle.zeros_like(brightness).astype("int32") + 1, found),
+                paddle.gather(masks, found),
+                paddle.cast(brightness > 0, "int32"),
+            )
+
+    spec = [paddle.static.InputSpec([None, *shape], "float32", name) for name, shape in INPUTS.items()]
+    model = Toy()
+    model.eval()
+    paddle.jit.save(paddle.jit.to_static(model, input_spec=spec, full_graph=True), str(path / "model"))
+    graph = next(name for name in ("model.json", "model.pdmodel") if (path / name).exists())
+    return {"model_file": graph, "params_file": "model.pdiparams"}
+
+
+def _toy_onnx():
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "weight"], ["grey"]),
+        node("ReduceMean", ["grey"], ["brightness"], axes=[1, 2, 3], keepdims=0),
+        node("Greater", ["brightness", "zero"], ["is_bright"]),
+        node("Cast", ["is_bright"], ["num"], to=TensorProto.INT32),
+        node("NonZero", ["is_bright"], ["found_row"]),
+        node("Squeeze", ["found_row", "first_axis"], ["found"]),
+        node("Div", ["im_shape", "scale_factor"], ["size_hw"]),
+        node("Gather", ["size_hw", "swap"], ["size_wh"], axis=1),
+        node("Sub", ["size_wh", "size_wh"], ["corner"]),
+        node("Concat", ["corner", "size_wh"], ["all_boxes"], axis=1),
+        node("Gather", ["all_boxes", "found"], ["boxes"]),
+        node("Sigmoid", ["brightness"], ["all_scores"]),
+        node("Gather", ["all_scores", "found"], ["scores"]),
+        node("Gather", ["num", "found"], ["labels"]),  # 1 where there is something
+        node("Unsqueeze", ["scores", "last_axes"], ["scores_3d"]),
+        node("Tile", ["scores_3d", "repeats"], ["masks"]),
+    ]
+    constants = {
+        "weight": np.full((1, 3, 1, 1), 1 / 3, np.float32),
+        "zero": np.float32(0),
+        "first_axis": np.array([0]),
+        "swap": np.array([1, 0]),
+        "last_axes": np.array([1, 2]),
+        "repeats": np.array([1, 28, 28]),
+    }
+    outputs = {
+        "boxes": (TensorProto.FLOAT, ["m", 4]),
+        "scores": (TensorProto.FLOAT, ["m"]),
+        "labels": (TensorProto.INT32, ["m"]),
+        "masks": (TensorProto.FLOAT, ["m", 28, 28]),
+        "num": (TensorProto.INT32, ["n"]),
+    }
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [value(name, TensorProto.FLOAT, ["n", *shape]) for name, shape in INPUTS.items()],
+        [value(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _save_onnx(path: Path) -> dict[str, str]:
+    (path / "model.onnx").write_bytes(_toy_onnx().SerializeToString())
+    return {"model_file": "model.onnx"}
+
+
+def _save_openvino(path: Path) -> dict[str, str]:
+    import openvino
+
+    model = openvino.Core().read_model(_toy_onnx().SerializeToString())
+    openvino.save_model(model, path / "model.xml", compress_to_fp16=False)
+    return {"model_file": "model.xml", "params_file": "model.bin"}
+
+
+# Format -> the packages that writing and running it takes, and the function that writes it.
+_SAVERS = {
+    "paddle": (("paddle",), _save_paddle),
+    "onnx": (("onnx", "onnxruntime"), _save_onnx),
+    "openvino": (("onnx", "openvino"), _save_openvino),
+}

@@ -8,6 +8,8 @@
 PYTHON ?= python3
 # cpu or gpu: which Paddle to install
 PADDLE ?= cpu
+# Processes that share the tests
+WORKERS ?= 2
 ARGS ?=
 
 PADDLEDET = paddledet==2.6.0
@@ -20,8 +22,9 @@ PIP_INSTALL = -m pip install -qq --disable-pip-version-check
 demo: .venv/installed
 	.venv/bin/ppdet-res2net demo $(ARGS)
 
+# One thread per process: Paddle's own threads would only compete with the other process.
 test: .venv/installed
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 # Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.9 to 3.12.
 test-paddle26: .venv-paddle26/installed

@@ -50,8 +50,12 @@ EXTRAS_REQUIRE = {
         "pandas<2.3",
         "scikit-learn<1.6",
     ],
-    "test": ["pytest>=8,<10", "ruff>=0.9,<1"],
+    # Formats and engines of exports beside Paddle's own
+    "onnx": ["onnx>=1.15", "onnxruntime>=1.17"],
+    "openvino": ["onnx>=1.15", "openvino>=2024.0"],
+    "test": ["pytest>=8,<10", "pytest-xdist>=3.5", "ruff>=0.9,<1"],
 }
+EXTRAS_REQUIRE["test"] += EXTRAS_REQUIRE["onnx"] + EXTRAS_REQUIRE["openvino"]
 
 setup(
     name="ppdet-res2net",

@@ -39,13 +39,14 @@ def eager(detecting, demo_data, tmp_path_factory):
 def test_the_folder_and_its_description(exported):
     assert exported.name == "demo_mask_rcnn"
     description = yaml.safe_load((exported / "infer_cfg.yml").read_text())
-    graph = description["model_file"]
+    graph = description["formats"]["paddle"]["model_file"]
+    assert list(description["formats"]) == ["paddle"]
     assert graph in ("model.json", "model.pdmodel")
     files = {file.name for file in exported.iterdir()}
     assert {"infer_cfg.yml", graph, "model.pdiparams"} <= files <= {
         "infer_cfg.yml", graph, "model.pdiparams", "model.pdiparams.info"
     }  # fmt: skip
-    assert description["schema"] == {"name": "res2net_runtime", "version": 1}
+    assert description["schema"] == {"name": "res2net_runtime", "version": 2}
     assert description["arch"] == "MaskRCNN"
     assert sorted(description["outputs"]) == ["boxes", "labels", "masks", "num", "scores"]
     assert description["source_weights"] == "model"
@@ -117,18 +118,22 @@ def test_exporting_again_replaces_the_folder_and_other_weights_are_found_out(
     folder = shutil.copytree(exported, tmp_path / "out" / exported.name)
     (folder / "model.pdmodel").write_text("of an older Paddle")
     (folder / "model.json").write_text("stale")
+    (folder / "model.onnx").write_text("of another format")
     config = make_config(demo_data, tmp_path, f"weights={trained}/model_final")
     assert export_model(config, str(tmp_path / "out")) == folder
     (graph,) = [file for file in (folder / "model.pdmodel", folder / "model.json") if file.exists()]
     assert graph.stat().st_size > 1000
+    assert not (folder / "model.onnx").exists()
 
     images = image_files(demo_data)[:2]
     with pytest.raises(
-        ExportError, match="does not give the eager model's results: .*limit 0.99.*Do not use it"
+        ExportError, match="does not give the eager model's results with .* in fp32: .*limit 0.99.*Do not use it"
     ):
         verify_export(folder, eager, images)
     shutil.copy(exported / "model.pdiparams", folder)  # the order of the weights is the same in every export
-    assert verify_export(folder, eager, images).detections > 10
+    agreements = verify_export(folder, eager, images)
+    assert set(agreements) == {("paddle", "fp32"), ("onednn", "fp32")}
+    assert all(agreement.detections > 10 for agreement in agreements.values())
     (folder / "model.pdiparams").write_bytes((exported / "model.pdiparams").read_bytes()[:1000])
     with pytest.raises(ExportError, match="The exported model in '.*' cannot be run: "):
         verify_export(folder, eager, images)

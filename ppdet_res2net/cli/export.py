@@ -22,10 +22,24 @@ def _parser() -> argparse.ArgumentParser:
         help="parent of the model's folder, which has the configuration's name (default: %(default)s)",
     )
     parser.add_argument(
-        "--verify", action="store_true", help="compare the exported model with the eager one on images"
+        "--format",
+        action="append",
+        metavar="FORMAT",
+        help="paddle, onnx or openvino; several with commas or by repeating the option (default: paddle)",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare every exported format with the eager model on images; fails beyond the tolerances",
     )
     parser.add_argument(
         "--verify_images", nargs="+", metavar="PATH", help="files or folders for --verify, which this implies"
+    )
+    parser.add_argument(
+        "--verify_precision",
+        default="fp32",
+        metavar="NAMES",
+        help="fp32, bf16 or both with a comma, as far as the engines offer them (default: %(default)s)",
     )
     return parser
 
@@ -40,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = export_model(
         load_config(args.config, args.opt),
         args.output_dir,
+        formats=[name.strip() for part in args.format or ["paddle"] for name in part.split(",")],
         verify=args.verify or bool(images),
         verify_images=images or None,
+        verify_precisions=args.verify_precision.split(","),
     )
     print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
     return 0

@@ -20,8 +20,9 @@ from ppdet_res2net.errors import ConfigError
 
 __all__ = ["OUTPUT_NAMES", "RCNNInference"]
 
-# Label, score, and a box that exists in every image, whatever its size.
-_NO_DETECTION = np.array([[0, 0, 0, 0, 16, 16]], np.float32)
+# A box that exists in every image, whatever its size, in network pixels; and a score above every probability.
+_SPARE_BOX = np.array([[[0, 0, 16, 16]]], np.float32)
+_SPARE_SCORE = 2.0
 
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
 
@@ -58,7 +59,7 @@ class RCNNInference(nn.Layer):
             self.shared_feature_head = None
         self.nms = detector.bbox_post_process.nms
         self.prior_box_var = detector.bbox_post_process.decode.prior_box_var
-        self._cell_anchors = [anchors.numpy() for anchors in detector.rpn_head.anchor_generator.cell_anchors]
+        self.cell_anchors = [anchors.numpy() for anchors in detector.rpn_head.anchor_generator.cell_anchors]
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -86,30 +87,18 @@ class RCNNInference(nn.Layer):
         if self.neck is not None:
             features = self.neck(features)
         rois, rois_num = self._proposals(features, im_shape)
-        detections, num = self._detect(features, rois, rois_num, im_shape)
-
-        # Many operators refuse an image without rows in one Paddle version or another. So one row of no meaning per
-        # image is added at the end, goes along through everything, and is dropped at last.
-        images = paddle.shape(im_shape)[0]
-        found = paddle.shape(detections)[0]
-        detections = paddle.concat([detections, paddle.to_tensor(_NO_DETECTION).expand([images, 6])])
-        boxes, scores, labels = detections[:, 2:], detections[:, 1], detections[:, 0].cast("int32")
-        row = paddle.arange(0, found + images, dtype="int64")
-        image_index = paddle.where(row < found, _image_of_row(num, boxes), row - found)
-
+        boxes, scores, labels, num = self._detect(features, rois, rois_num, im_shape)
+        image_index = _image_of_row(num, boxes)
         original_boxes, keep = _to_original(boxes, image_index, im_shape, scale_factor)
         boxes, scores, labels, image_index, original_boxes = (
             paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
         )
         num = _count_per_image(image_index, im_shape)
-        # Dropped by gather: a slice of nothing ends the process in Paddle 2.6.2 with oneDNN.
-        real = paddle.arange(0, paddle.shape(boxes)[0] - images, dtype="int64")
+        # Without the spare rows. By gather: a slice of nothing ends the process in Paddle 2.6.2 with oneDNN.
+        real = paddle.nonzero(scores < _SPARE_SCORE).flatten()
         outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
         if self.mask_head is not None:
-            rows = paddle.arange(0, paddle.shape(boxes)[0], dtype="int64")
-            by_image = paddle.argsort(image_index * paddle.shape(boxes)[0] + rows)  # the mask head wants them grouped
-            masks = self._masks(features, paddle.gather(boxes, by_image), paddle.gather(labels, by_image), num)
-            outputs.append(paddle.gather(masks, paddle.gather(paddle.argsort(by_image), real)))
+            outputs.append(paddle.gather(self._masks(features, boxes, labels, num), real))
         return (*outputs, num - 1)
 
     def _proposals(self, features, im_shape):
@@ -141,9 +130,7 @@ class RCNNInference(nn.Layer):
         rows = paddle.arange(0, paddle.shape(order)[0], dtype="int64")
         order = paddle.gather(order, paddle.argsort(paddle.gather(images, order) * paddle.shape(order)[0] + rows))
         images = paddle.gather(images, order)
-        num = _count_per_image(images, im_shape).cast("int64")
-        first_row = paddle.cumsum(num) - num  # (N,)
-        rank = rows - paddle.gather(first_row, images)
+        rank = _rank_in_image(_count_per_image(images, im_shape), images)
         chosen = paddle.nonzero(rank < settings.post_nms_top_n).flatten()
         order, images = paddle.gather(order, chosen), paddle.gather(images, chosen)
         return paddle.gather(rois, order), _count_per_image(images, im_shape)
@@ -158,11 +145,15 @@ class RCNNInference(nn.Layer):
         shift_x = (paddle.arange(0, shape[3], dtype="int64").cast("float32") + generator.offset) * stride
         shift_y, shift_x = paddle.meshgrid(shift_y, shift_x)
         shifts = paddle.stack([shift_x, shift_y, shift_x, shift_y], axis=-1).reshape([-1, 1, 4])
-        cell = paddle.to_tensor(self._cell_anchors[level])  # (A, 4)
+        cell = paddle.to_tensor(self.cell_anchors[level])  # (A, 4)
         return (shifts + cell.unsqueeze(0)).reshape([-1, 4])
 
     def _detect(self, features, rois, rois_num, im_shape):
-        """Box head and NMS: -> (M, 6) label, score, box in network pixels; detections per image (N,)."""
+        """Box head and NMS: -> boxes (M, 4) xyxy in network pixels, scores (M,), labels (M,), rows per image (N,).
+
+        Many operators refuse arrays without rows in one Paddle version or another. So one spare row of no meaning per
+        image goes through NMS, as a class of its own that suppresses nothing, and then along through everything.
+        """
         head = self.bbox_head
         roi_features = head.roi_extractor(features, [rois], rois_num)
         roi_features = head.head(roi_features)
@@ -175,6 +166,10 @@ class RCNNInference(nn.Layer):
         limits = paddle.concat([limits, limits], axis=1).unsqueeze(1)  # (R, 1, 4)
         boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
         boxes = boxes.expand([-1, head.num_classes, 4])
+        rows = paddle.shape(rois)[0]
+        spare = (_rank_in_image(rois_num, rois) == 0).cast("float32").unsqueeze(1) * _SPARE_SCORE  # (R, 1)
+        probabilities = paddle.concat([probabilities, spare], axis=1)  # (R, C + 1)
+        boxes = paddle.concat([boxes, paddle.to_tensor(_SPARE_BOX).expand([rows, 1, 4])], axis=1)
         nms = self.nms
         detections, num = multiclass_nms(
             boxes,
@@ -182,13 +177,16 @@ class RCNNInference(nn.Layer):
             rois_num,
             score_threshold=nms.score_threshold,
             nms_top_k=nms.nms_top_k,
-            keep_top_k=nms.keep_top_k,
+            keep_top_k=nms.keep_top_k + 1 if nms.keep_top_k >= 0 else nms.keep_top_k,
             nms_threshold=nms.nms_threshold,
             normalized=nms.normalized,
             nms_eta=nms.nms_eta,
-            background_label=head.num_classes,
+            background_label=head.num_classes + 1,  # none of the columns
         )
-        return detections.reshape([-1, 6]), num
+        detections = detections.reshape([-1, 6])
+        labels = detections[:, 0].cast("int32")
+        labels = paddle.minimum(labels, paddle.full_like(labels, head.num_classes - 1))  # the spare one's, to be valid
+        return detections[:, 2:], detections[:, 1], labels, num
 
     def _masks(self, features, boxes, labels, num):
         """Mask head: -> (M, 28, 28) probabilities of each detection's own class."""
@@ -217,6 +215,13 @@ def _image_of_row(num, rows):
     index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64").unsqueeze(1)  # (R, 1)
     ends = paddle.cumsum(num.cast("int64")).unsqueeze(0)  # (1, N)
     return (index >= ends).cast("int64").sum(axis=1)
+
+
+def _rank_in_image(num, rows):
+    """The place (R,) int64 of each of R rows among those of its image, from 0; ``num`` (N,) counts them."""
+    index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64")
+    num = num.cast("int64")
+    return index - paddle.gather(paddle.cumsum(num) - num, _image_of_row(num, rows))
 
 
 def _count_per_image(image_index, im_shape):

@@ -1,0 +1,123 @@
+"""Contenders as processes: started, measured in turns, and summed up."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Contender", "Process", "measure"]
+
+_HERE = Path(__file__).resolve().parent
+_ROOT = _HERE.parent
+# Runs of a contender are not repeated beyond this, except that there are two at least.
+_MAX_SECONDS_EACH = 150.0
+
+
+@dataclass
+class Contender:
+    """One way to run the detector, or the matrix product that shows what the machine can do.
+
+    Attributes:
+        name: As in the table.
+        group: ``ours``, ``torchvision``, ``paddledet`` or ``gemm``.
+        precision: ``fp32`` or ``bf16``.
+        python: Interpreter that has its packages.
+        options: Arguments of the worker.
+        first_s: From the start of the process to the first result.
+        wall_s: Of each run.
+        cpu_s: Processor time of each run, all threads together.
+        peak_gb: Largest memory of the process.
+        detections: Found in the image.
+        error: What went wrong, None if nothing did.
+    """
+
+    name: str
+    group: str
+    precision: str
+    python: str
+    options: dict
+    first_s: float = 0.0
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    peak_gb: float = 0.0
+    detections: int = 0
+    error: str | None = None
+
+    @property
+    def median_s(self) -> float:
+        """Median wall time of a run."""
+        return statistics.median(self.wall_s)
+
+
+class Process:
+    """A running worker."""
+
+    def __init__(self, contender: Contender, image: Path, threads: int) -> None:
+        self.contender = contender
+        self.log = image.with_name(f"{contender.name.replace(' ', '_')}.log")
+        arguments = {**contender.options, "image": str(image), "threads": threads}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "deploy" / "python")]),
+            "OMP_NUM_THREADS": str(threads),
+        }
+        start = time.perf_counter()
+        with open(self.log, "w") as log:
+            self._process = subprocess.Popen(
+                [contender.python, str(_HERE / "_worker.py"), json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+            )
+        answer = self._read()
+        contender.first_s = time.perf_counter() - start
+        contender.detections = answer.get("detections", 0)
+
+    def run(self) -> None:
+        """Run once and note what it took."""
+        self._process.stdin.write("run\n")
+        self._process.stdin.flush()
+        answer = self._read()
+        if answer:
+            self.contender.wall_s.append(answer["wall_s"])
+            self.contender.cpu_s.append(answer["cpu_s"])
+            self.contender.peak_gb = answer["peak_gb"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        if line:
+            return json.loads(line)
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        self.contender.error = f"{lines[-1] if lines else 'no message'} (see {self.log})"
+        return {}
+
+
+def measure(contenders: Sequence[Contender], image: Path, rounds: int, threads: int) -> None:
+    """Run all contenders in turns, so that whatever else the machine does befalls all of them."""
+    processes = []
+    try:
+        for contender in contenders:
+            print(f"starting {contender.name} ...", flush=True)
+            processes.append(Process(contender, image, threads))
+        for _ in range(rounds):
+            for process in processes:
+                contender = process.contender
+                is_slow = len(contender.wall_s) >= 2 and sum(contender.wall_s) > _MAX_SECONDS_EACH
+                if contender.error is None and not is_slow:
+                    process.run()
+    finally:
+        for process in processes:
+            process.close()

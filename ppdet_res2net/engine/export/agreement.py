@@ -1,0 +1,180 @@
+"""Whether two detectors give the same results, and the comparison of exported models with the eager one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppdet_res2net.errors import BackendError, ExportError
+from res2net_runtime.backends import BACKENDS
+from res2net_runtime.model_folder import load_model_folder
+from res2net_runtime.predictor import Predictor
+from res2net_runtime.results import Detections
+
+__all__ = ["TOLERANCES", "Agreement", "Tolerance", "compare_detections", "verify_export"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far the detections of two runs of one network may differ.
+
+    Attributes:
+        min_box_iou: Of matched boxes.
+        max_score_difference: Of matched detections.
+        max_mask_difference: Of the probabilities of their masks.
+        max_unmatched_share: Detections without a counterpart; those at the edge of a threshold or of NMS may appear in
+            one run only.
+    """
+
+    min_box_iou: float
+    max_score_difference: float
+    max_mask_difference: float
+    max_unmatched_share: float
+
+
+# By precision. float32 on other kernels: scores and mask probabilities differ by about 1e-4. bfloat16 keeps 8 bits.
+TOLERANCES = {
+    "fp32": Tolerance(0.99, 0.005, 0.02, 0.02),
+    "bf16": Tolerance(0.85, 0.1, 0.3, 0.15),
+}
+
+# The engines that --verify runs for each format; where there are several, each of them.
+_ENGINES = {"paddle": ("paddle", "onednn"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two detectors agree; the largest differences over matched detections.
+
+    Attributes:
+        images: Images compared.
+        detections: Detections of the first detector that count.
+        unmatched: Those without a counterpart of the same class with an IoU of at least 0.5.
+        min_box_iou: Smallest IoU of matched boxes.
+        max_score_difference: Of matched detections.
+        max_mask_difference: Of mask probabilities, 0 without masks.
+        tolerance: What the differences are measured against.
+    """
+
+    images: int
+    detections: int
+    unmatched: int
+    min_box_iou: float
+    max_score_difference: float
+    max_mask_difference: float
+    tolerance: Tolerance = TOLERANCES["fp32"]
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether both give the same results up to rounding."""
+        limit = self.tolerance
+        return (
+            self.unmatched <= limit.max_unmatched_share * self.detections
+            and self.min_box_iou >= limit.min_box_iou
+            and self.max_score_difference <= limit.max_score_difference
+            and self.max_mask_difference <= limit.max_mask_difference
+        )
+
+    def __str__(self) -> str:
+        limit = self.tolerance
+        return (
+            f"{self.images} images, {self.detections} detections, {self.unmatched} unmatched; box IoU at least "
+            f"{self.min_box_iou:.5f} (limit {limit.min_box_iou}), scores within {self.max_score_difference:.2g} "
+            f"({limit.max_score_difference}), mask probabilities within {self.max_mask_difference:.2g} "
+            f"({limit.max_mask_difference})"
+        )
+
+
+def verify_export(
+    folder: Path, eager: Predictor, images: Sequence, precisions: Sequence[str] = ("fp32",)
+) -> dict[tuple[str, str], Agreement]:
+    """Compare an exported folder with the eager model on images, in every format, engine and precision.
+
+    Args:
+        folder: The folder.
+        eager: The model that was exported.
+        images: What the predictor takes.
+        precisions: Some of :data:`TOLERANCES`; combinations that no engine offers are left out.
+
+    Returns:
+        The agreement of each engine and precision.
+
+    Raises:
+        ExportError: They differ by more than the tolerance of the precision, no image has a detection, or the export
+            does not run.
+    """
+    expected = [eager(image) for image in images]
+    agreements = {}
+    for name in load_model_folder(folder).formats:
+        for engine in _ENGINES[name]:
+            for precision in precisions:
+                if precision not in BACKENDS[engine].precisions:
+                    continue
+                agreements[engine, precision] = _verify_engine(folder, expected, images, engine, precision)
+    if not agreements:
+        raise ExportError(f"No engine runs the formats of '{folder}' in {', '.join(precisions)}. Add fp32.")
+    return agreements
+
+
+def _verify_engine(
+    folder: Path, expected: Sequence[Detections], images: Sequence, engine: str, precision: str
+) -> Agreement:
+    try:
+        with Predictor(folder, backend=engine, precision=precision) as exported:
+            logger.info("verifying with %s", exported.description)
+            actual = [exported(image) for image in images]
+    except BackendError as error:
+        raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
+    agreement = compare_detections(expected, actual, TOLERANCES[precision])
+    if not agreement.within_tolerance:
+        raise ExportError(
+            f"The exported model in '{folder}' does not give the eager model's results with {engine} in {precision}: "
+            f"{agreement}. Do not use it; report your Paddle version and configuration."
+        )
+    if agreement.detections == 0:
+        raise ExportError(
+            f"The exported model in '{folder}' could not be verified: no detections in {agreement.images} images. Pass "
+            f"--verify_images with images that show the objects."
+        )
+    logger.info("verified: %s", agreement)
+    return agreement
+
+
+def compare_detections(
+    expected: Sequence[Detections], actual: Sequence[Detections], tolerance: Tolerance = TOLERANCES["fp32"]
+) -> Agreement:
+    """Match detections of the same class by IoU, image by image, both ways."""
+    ious, scores, masks, unmatched = [1.0], [0.0], [0.0], 0
+    for one, other in zip(expected, actual):
+        for a, b in ((one, other), (other, one)):
+            iou = _box_iou(a.boxes_xyxy, b.boxes_xyxy)
+            iou = np.where(a.labels[:, None] == b.labels[None, :], iou, 0.0)
+            # Of several boxes over one object, the counterpart is the one with the most similar score.
+            key = np.where(iou >= 0.5, iou - np.abs(a.scores[:, None] - b.scores[None, :]), -1.0)
+            for i in range(len(a)):
+                j = int(key[i].argmax()) if len(b) else -1
+                if j < 0 or key[i, j] < 0:
+                    unmatched += 1
+                    continue
+                ious.append(float(iou[i, j]))
+                scores.append(float(abs(a.scores[i] - b.scores[j])))
+                if a.masks is not None:
+                    masks.append(float(np.abs(a.masks[i] - b.masks[j]).max()))
+    detections = sum(len(d) for d in expected)
+    # NumPy's min and max, unlike Python's, give nan where there is one, and nan is within no tolerance.
+    extremes = float(np.min(ious)), float(np.max(scores)), float(np.max(masks))
+    return Agreement(len(expected), detections, unmatched, *extremes, tolerance)
+
+
+def _box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None, :] - shared, 1e-9)

@@ -1,0 +1,56 @@
+"""What ``deploy/python/infer.py`` does with the folder of a classifier."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from res2net_runtime.classification.classifier import Classifier
+from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.files import find_images
+
+__all__ = ["run_classifier"]
+
+_TOP = 5
+
+
+def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> int:
+    """Classify, print and save; returns 0, or 1 if an image failed.
+
+    Args:
+        args: The command line of the runtime.
+        backend: Engine.
+        precision: Precision.
+    """
+    if not (args.image_file or args.image_dir):
+        raise ModelFolderError(f"'{args.model_dir}' is a classifier, which takes --image_file or --image_dir.")
+    paths = find_images(args.image_dir) if args.image_dir else [Path(args.image_file)]
+    results, failures, started = [], 0, time.perf_counter()
+    with Classifier(
+        args.model_dir,
+        device=args.device,
+        cpu_threads=args.cpu_threads,
+        batch_size=args.batch_size,
+        backend=backend,
+        precision=precision,
+        max_pixels=args.max_pixels,
+    ) as classifier:
+        for prediction in classifier.predict_iter(paths):
+            if prediction.error is not None:
+                failures += 1
+                print(f"Error: {prediction.error}", file=sys.stderr)
+                continue
+            classes = prediction.classification.top(_TOP)
+            print(f"{prediction.source}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
+            rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
+            results.append({"file_name": Path(prediction.source).name, "classes": rows})
+        engine = classifier.description
+    if args.save_results:
+        path = Path(args.output_dir) / "classes.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(results)} of {len(paths)} images in {time.perf_counter() - started:.2f} s with {engine}")
+    return 1 if failures else 0

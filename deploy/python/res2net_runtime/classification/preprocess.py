@@ -1,0 +1,177 @@
+"""From an image file to a classifier's input, equal to the bit to what the model's publisher evaluates with.
+
+Two lines of code prepare ImageNet's images: torchvision's transforms over Pillow (timm, mmpretrain) and
+PaddleClas' operators over OpenCV. They decode, round, resample and normalise differently; each model names its
+line as ``library``.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from res2net_runtime.errors import ImageError, ModelFolderError
+from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_image, describe_source
+
+__all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
+
+LIBRARIES = ("pillow", "opencv")
+# Name -> the flags of Pillow and of OpenCV.
+INTERPOLATIONS = {
+    "bilinear": (Image.Resampling.BILINEAR, cv2.INTER_LINEAR),
+    "bicubic": (Image.Resampling.BICUBIC, cv2.INTER_CUBIC),
+}
+
+
+def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Read an image with Pillow as 8-bit RGB.
+
+    Args:
+        source: A path, the encoded bytes, or a uint8 array as for :func:`res2net_runtime.decode_image`.
+        upright: Turn it by its EXIF orientation. timm and torchvision do not.
+        max_pixels: Larger images are refused before they are decoded.
+
+    Raises:
+        ImageError: The image is missing, damaged, of an unknown format, or too large.
+    """
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(decode_image(source, max_pixels))
+    name = describe_source(source)
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+        raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
+    is_path = isinstance(source, (str, os.PathLike))
+    try:
+        with Image.open(source if is_path else io.BytesIO(source)) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(
+                    f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "
+                    f"it smaller, or raise max_pixels if you trust where it comes from."
+                )
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
+            if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would cut off at 255
+                image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+            return image.convert("RGB")
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"Cannot decode image '{name}': it is empty, damaged at the start, or of a format that Pillow does not "
+            f"read. Copy it again, or save it as JPEG or PNG."
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        # SyntaxError is what Pillow raises for a broken PNG.
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"Cannot read image '{name}': {reason}. Check the path, or copy the image again.") from error
+
+
+@dataclass(frozen=True)
+class ClassifierPreprocessor:
+    """Resize the short side, cut out the centre, normalise.
+
+    Attributes:
+        size_px: Height and width that the network sees.
+        crop_fraction: The centre crop's side divided by the resized short side, in (0, 1].
+        interpolation: A key of :data:`INTERPOLATIONS`.
+        library: ``pillow``: torchvision's transforms, as timm uses them; ``opencv``: PaddleClas' operators.
+        mean: RGB, of images in [0, 1].
+        std: RGB, of images in [0, 1].
+        upright: Turn images by their EXIF orientation; ``opencv`` always does.
+
+    Raises:
+        ValueError: An attribute is out of range; the message names it.
+    """
+
+    size_px: int = 224
+    crop_fraction: float = 0.875
+    interpolation: str = "bilinear"
+    library: str = "pillow"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    upright: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("interpolation", self.interpolation, INTERPOLATIONS),
+            ("library", self.library, LIBRARIES),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
+        if not isinstance(self.size_px, int) or self.size_px < 1:
+            raise ValueError(f"size_px is {self.size_px!r}; it must be a whole number of at least 1.")
+        if not 0 < self.crop_fraction <= 1:
+            raise ValueError(f"crop_fraction is {self.crop_fraction!r}; it must be above 0 and at most 1.")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != 3 or (name == "std" and min(values) <= 0):
+                raise ValueError(f"{name} is {values!r}; it needs 3 numbers, for R, G and B{', above 0' * (name == 'std')}.")
+            object.__setattr__(self, name, tuple(float(value) for value in values))
+        object.__setattr__(self, "_table", self._normalisation_table())
+
+    @classmethod
+    def from_config(cls, settings: Mapping[str, Any]) -> ClassifierPreprocessor:
+        """Read what :meth:`to_config` wrote.
+
+        Raises:
+            ModelFolderError: A setting is unknown or wrong.
+        """
+        try:
+            return cls(**settings)
+        except (TypeError, ValueError) as error:
+            raise ModelFolderError(f"The preprocessing {dict(settings)} is wrong: {error} Export the model again.") from error
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @property
+    def resized_px(self) -> int:
+        """The short side before the crop."""
+        return math.floor(self.size_px / self.crop_fraction)
+
+    def decode(self, source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+        """Read an image as uint8 (H, W, 3) RGB with the model's library.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        if self.library == "opencv":
+            return decode_image(source, max_pixels)
+        return np.asarray(open_rgb(source, upright=self.upright, max_pixels=max_pixels))
+
+    def view(self, image: np.ndarray) -> np.ndarray:
+        """Return what the network sees of an image, before it is normalised: uint8 (size_px, size_px, 3) RGB."""
+        height, width = image.shape[:2]
+        short, size = min(height, width), self.resized_px
+        if self.library == "pillow":
+            new_hw = tuple(size if side == short else int(size * side / short) for side in (height, width))
+            top, left = (int(round((side - self.size_px) / 2)) for side in new_hw)
+            flag = INTERPOLATIONS[self.interpolation][0]
+            image = np.asarray(Image.fromarray(image).resize(new_hw[::-1], flag))
+        else:
+            new_hw = tuple(round(side * (size / short)) for side in (height, width))
+            top, left = ((side - self.size_px) // 2 for side in new_hw)
+            image = cv2.resize(image, new_hw[::-1], interpolation=INTERPOLATIONS[self.interpolation][1])
+        return image[top : top + self.size_px, left : left + self.size_px]
+
+    def normalise(self, image: np.ndarray) -> np.ndarray:
+        """Map uint8 (H, W, 3) RGB to float32 (3, H, W)."""
+        return np.stack([table[image[:, :, channel]] for channel, table in enumerate(self._table)])
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Map uint8 (H, W, 3) RGB of any size to float32 (3, size_px, size_px)."""
+        return self.normalise(self.view(image))
+
+    def _normalisation_table(self) -> np.ndarray:
+        """float32 (3, 256): the input value of each pixel value, by the library's own order of operations."""
+        values = np.arange(256, dtype=np.float32)
+        scaled = values / np.float32(255) if self.library == "pillow" else values * np.float32(1 / 255)
+        return np.stack([(scaled - np.float32(m)) / np.float32(s) for m, s in zip(self.mean, self.std)])

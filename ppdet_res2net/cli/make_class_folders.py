@@ -1,0 +1,35 @@
+"""``ppdet-res2net make-class-folders``: small real datasets for classification, from what is at hand."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net make-class-folders",
+        description="Write images as a folder per class: scikit-learn's handwritten digits, or the objects of a COCO dataset.",
+    )
+    parser.add_argument("output_dir", metavar="DIR", help="the folder to write; must be new or empty")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--digits", action="store_true", help="1797 scans of digits; a fifth is held out as val")
+    source.add_argument("--coco", metavar="ANNOTATIONS", help="cut out the objects of this annotation file")
+    parser.add_argument("--image_dir", metavar="DIR", help="the images of --coco")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.coco and not args.image_dir:
+        parser.error("--coco needs --image_dir")
+    from ppdet_res2net.data.classification import write_digits, write_object_crops
+
+    if args.digits:
+        count = write_digits(args.output_dir)
+    else:
+        count = write_object_crops(args.coco, args.image_dir, args.output_dir)
+    print(f"{count} images in {args.output_dir}")
+    return 0

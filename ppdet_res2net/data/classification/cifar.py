@@ -1,0 +1,136 @@
+"""CIFAR-10 and CIFAR-100 from the archives of their publisher ("python version").
+
+The archives hold pickles. They are read by the same restricted unpickler as weight files, which runs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
+from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.zoo.formats.pickles import RefusedName, as_array, load_pickle
+
+__all__ = ["CIFARDataSet", "is_cifar"]
+
+_SIDE_PX = 32
+# Folder inside the archive -> files of each split, file of names, key of the labels, key of the names.
+_VERSIONS = {
+    "cifar-10-batches-py": (
+        {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]},
+        "batches.meta",
+        "labels",
+        "label_names",
+    ),
+    "cifar-100-python": ({"train": ["train"], "test": ["test"]}, "meta", "fine_labels", "fine_label_names"),
+}
+_SPLITS = {"train": "train", "val": "test", "test": "test"}
+
+
+def is_cifar(path: Path) -> bool:
+    """Whether ``path`` is the folder of such an archive, holds it, or has the name of the archive."""
+    if path.is_file():
+        return path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.name.startswith("cifar")
+    return path.name in _VERSIONS or any((path / folder).is_dir() for folder in _VERSIONS)
+
+
+class CIFARDataSet(LabelledImages):
+    """CIFAR-10 or CIFAR-100; which one, the files tell.
+
+    Args:
+        dataset_dir: ``cifar-10-python.tar.gz``, ``cifar-100-python.tar.gz``, the folder that was unpacked from it, or the
+            folder that holds that one.
+        split: ``train``, or ``val`` or ``test``, which are the same.
+    """
+
+    def __init__(self, dataset_dir: str = "", split: str = "train") -> None:
+        if split not in _SPLITS:
+            raise ConfigError(f"CIFARDataSet: split is {split!r}; choose one of {', '.join(_SPLITS)}.")
+        self.path, self.split = Path(dataset_dir), _SPLITS[split]
+
+    def _read(self) -> Contents:
+        folder, read = self._open()
+        files, meta, label_key, names_key = _VERSIONS[folder]
+        class_names = tuple(map(str, _get(read(meta), names_key, list, self._name(folder, meta))))
+        names: list[str] = []
+        labels: list[int] = []
+        parts = []
+        for file in files[self.split]:
+            where, batch = self._name(folder, file), read(file)
+            rows = as_array(batch.get("data")) if isinstance(batch, dict) else None
+            part = _get(batch, label_key, list, where)
+            if rows is None or rows.dtype != np.uint8 or rows.shape != (len(part), 3 * _SIDE_PX**2):
+                raise DatasetError(f"'{where}' holds no images as CIFAR's do; get the archive's python version again.")
+            wrong = [label for label in part if not isinstance(label, int) or not 0 <= label < len(class_names)]
+            if wrong:
+                raise DatasetError(f"'{where}' has the label {wrong[0]!r}; labels go from 0 to {len(class_names) - 1}.")
+            parts.append(rows)
+            labels += part
+            names += [f"{where}#{number}" for number in range(len(part))]
+        planes = np.concatenate(parts).reshape(-1, 3, _SIDE_PX, _SIDE_PX)
+        pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+        return Contents(f"'{self.path}'", names, np.array(labels, np.int64), class_names, pixels)
+
+    def _name(self, folder: str, file: str) -> str:
+        return f"{self.path}/{folder}/{file}"
+
+    def _open(self) -> tuple[str, Callable[[str], object]]:
+        """Return the archive's inner folder, and a function that reads one of its files."""
+        if self.path.is_file():
+            return self._open_archive()
+        for folder in _VERSIONS:
+            root = self.path if self.path.name == folder else self.path / folder
+            if root.is_dir():
+                return folder, lambda file, root=root: _unpickle(_bytes_of(root / file), str(root / file))
+        raise DatasetError(
+            f"'{self.path}' is no CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
+            f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded; get the archive from its publisher."
+        )
+
+    def _open_archive(self) -> tuple[str, Callable[[str], object]]:
+        try:
+            with tarfile.open(self.path) as archive:
+                members = {m.name.lstrip("./"): archive.extractfile(m).read() for m in archive if m.isfile()}
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Get it again.") from error
+        folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)
+        if folder is None:
+            raise DatasetError(f"The archive '{self.path}' holds neither of {', '.join(_VERSIONS)}: get the python version.")
+
+        def read(file: str) -> object:
+            if f"{folder}/{file}" not in members:
+                raise DatasetError(f"The archive '{self.path}' lacks '{folder}/{file}'. Get it again.")
+            return _unpickle(members[f"{folder}/{file}"], self._name(folder, file))
+
+        return folder, read
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"'{path}' cannot be read: {error}. Unpack the archive again.") from error
+
+
+def _unpickle(data: bytes, where: str) -> object:
+    try:
+        return load_pickle(io.BytesIO(data))
+    except RefusedName as error:
+        raise DatasetError(
+            f"'{where}' names {error.name}, which CIFAR's files do not need and which could run code. Nothing was run; "
+            f"get the archive from its publisher."
+        ) from error
+    except (pickle.UnpicklingError, ValueError, EOFError, IndexError, KeyError, AttributeError, TypeError) as error:
+        raise DatasetError(f"'{where}' is damaged: {error}. Get the archive again.") from error
+
+
+def _get(batch: object, key: str, kind: type, where: str):
+    if not isinstance(batch, dict) or not isinstance(batch.get(key), kind):
+        raise DatasetError(f"'{where}' has no '{key}'; get the archive's python version again.")
+    return batch[key]

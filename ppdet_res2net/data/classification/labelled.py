@@ -1,0 +1,100 @@
+"""What every dataset of labelled images is: files or arrays, their labels, the names of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdet_res2net.errors import DatasetError
+
+__all__ = ["Contents", "LabelledImages"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A dataset that has been read.
+
+    Attributes:
+        source: What messages call it.
+        names: For each image its path, or what to call it where it lies in an archive.
+        labels: int64 (N,).
+        class_names: The name of each label.
+        pixels: uint8 (N, H, W, 3) RGB where the images lie in an archive, else None.
+    """
+
+    source: str
+    names: Sequence[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    pixels: np.ndarray | None = None
+
+
+class LabelledImages:
+    """Base of the datasets. Subclasses read in :meth:`_read`, which runs once, when something is asked for."""
+
+    _contents: Contents | None = None
+
+    def _read(self) -> Contents:
+        raise NotImplementedError
+
+    def parse_dataset(self) -> None:
+        """Read the dataset; the name is the one that ppdet's datasets have. Reading twice does nothing.
+
+        Raises:
+            DatasetError: It is missing, empty or wrong.
+        """
+        if self._contents is not None:
+            return
+        contents = self._read()
+        if not len(contents.labels):
+            raise DatasetError(f"{contents.source} holds no image. Check the path, and the split if there is one.")
+        self._contents = contents
+
+    @property
+    def contents(self) -> Contents:
+        """What was read."""
+        self.parse_dataset()
+        return self._contents
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return self.contents.class_names
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N,)."""
+        return self.contents.labels
+
+    @property
+    def roidbs(self) -> Sequence[dict]:
+        """One dict per image, under the name that ppdet's datasets have.
+
+        ``im_id`` (int64 (1,), its position), ``im_file``, ``label`` (int64 ()), and ``image`` (uint8 (H, W, 3) RGB) where
+        the images lie in an archive. Dicts are made when they are asked for: a million would take a gigabyte.
+        """
+        return _Records(self.contents)
+
+    def __len__(self) -> int:
+        return len(self.contents.labels)
+
+
+class _Records(Sequence):
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+
+    def __len__(self) -> int:
+        return len(self._contents.labels)
+
+    def __getitem__(self, index: int) -> dict:
+        contents = self._contents
+        record = {
+            "im_id": np.array([range(len(self))[index]], np.int64),
+            "im_file": contents.names[index],
+            "label": np.array(contents.labels[index], np.int64),
+        }
+        if contents.pixels is not None:
+            record["image"] = contents.pixels[index]
+        return record

@@ -1,0 +1,130 @@
+"""Datasets of files: a folder per class, and lists of paths with labels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
+from ppdet_res2net.data.classification.names import ClassNames, find_label_file, read_class_names
+from ppdet_res2net.errors import DatasetError, did_you_mean
+from res2net_runtime.files import IMAGE_SUFFIXES
+
+__all__ = ["ClassFolderDataSet", "ClassListDataSet"]
+
+
+class ClassFolderDataSet(LabelledImages):
+    """One folder per class, with images in it at any depth.
+
+    Args:
+        dataset_dir: The dataset's folder.
+        image_dir: The folder of the classes, below ``dataset_dir``; usually the split: ``train``, ``val``.
+        label_file: Names the classes; see :func:`read_class_names`. Default: one of the usual names in
+            ``dataset_dir`` if there is one, else the folders, sorted, are the classes.
+        allow_empty: Accept classes without an image.
+    """
+
+    def __init__(
+        self, dataset_dir: str = "", image_dir: str = "", label_file: str | None = None, allow_empty: bool = False
+    ) -> None:
+        self.root = Path(dataset_dir) / image_dir
+        self.label_file = Path(dataset_dir) / label_file if label_file else find_label_file(dataset_dir)
+        self.allow_empty = allow_empty
+
+    def _read(self) -> Contents:
+        if not self.root.is_dir():
+            raise DatasetError(f"There is no image folder '{self.root}'. Correct dataset_dir and image_dir.")
+        folders = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != ".")
+        if not folders:
+            raise DatasetError(
+                f"'{self.root}' has no folders; expected one per class with the images in it. If the images are listed "
+                f"in a file, use ClassListDataSet."
+            )
+        classes = self._classes(folders)
+        label_of = {folder: label for label, folder in enumerate(classes.folders)}
+        names, labels = [], []
+        for folder in folders:
+            found = _images_below(self.root / folder)
+            if not found and not self.allow_empty:
+                raise DatasetError(
+                    f"The class folder '{self.root / folder}' has no image ({', '.join(IMAGE_SUFFIXES)}). Add some, "
+                    f"remove the folder, or set allow_empty: true to keep the class without images."
+                )
+            names += found
+            labels += [label_of[folder]] * len(found)
+        return Contents(f"The folder '{self.root}'", names, np.array(labels, np.int64), classes.names)
+
+    def _classes(self, folders: list[str]) -> ClassNames:
+        if self.label_file is None:
+            return ClassNames(tuple(folders), tuple(folders))
+        classes = read_class_names(self.label_file)
+        unknown = [folder for folder in folders if folder not in classes.folders]
+        if unknown:
+            raise DatasetError(
+                f"'{self.root}' has a folder '{unknown[0]}', which is none of the {len(classes.folders)} classes that "
+                f"'{self.label_file}' names.{did_you_mean(unknown[0], classes.folders)} Rename or remove the folder "
+                f"({len(unknown)} of {len(folders)} are unknown), or pass another label_file."
+            )
+        return classes
+
+
+class ClassListDataSet(LabelledImages):
+    """Images from a text file with one ``path label`` per line, as PaddleClas' lists are.
+
+    Args:
+        dataset_dir: The dataset's folder.
+        list_file: The list, below ``dataset_dir``.
+        image_dir: What the paths are relative to, below ``dataset_dir``.
+        label_file: Names the classes; see :func:`read_class_names`. Default: one of the usual names in
+            ``dataset_dir`` if there is one, else the classes are called by their numbers, up to the largest label.
+    """
+
+    def __init__(
+        self, dataset_dir: str = "", list_file: str = "train_list.txt", image_dir: str = "", label_file: str | None = None
+    ) -> None:
+        self.root = Path(dataset_dir) / image_dir
+        self.list_file = Path(dataset_dir) / list_file
+        self.label_file = Path(dataset_dir) / label_file if label_file else find_label_file(dataset_dir)
+
+    def _read(self) -> Contents:
+        try:
+            lines = self.list_file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(
+                f"The image list '{self.list_file}' cannot be read: {error}. Correct dataset_dir and list_file."
+            ) from error
+        classes = read_class_names(self.label_file) if self.label_file else None
+        names, labels = [], []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            path, _, label = line.strip().rpartition("\t" if "\t" in line else " ")
+            where = f"'{self.list_file}', line {number}"
+            if not path or not label.isdigit():
+                raise DatasetError(f"{where}: got {line.strip()!r}, expected 'path label' with a label of 0 or more.")
+            if classes and int(label) >= len(classes.names):
+                raise DatasetError(
+                    f"{where}: the label of '{path}' is {label}, but '{self.label_file}' names {len(classes.names)} classes, "
+                    f"so labels go from 0 to {len(classes.names) - 1}. Correct the line, or the file of names."
+                )
+            names.append(str(self.root / path.strip()))
+            labels.append(int(label))
+        if classes is None:
+            numbers = tuple(str(label) for label in range(max(labels, default=-1) + 1))
+            classes = ClassNames(numbers, numbers)
+        source = f"The list '{self.list_file}'"
+        return Contents(source, names, np.array(labels, np.int64), classes.names)
+
+
+def _images_below(folder: Path) -> list[str]:
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        found += [
+            os.path.join(parent, name)
+            for name in sorted(files)
+            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+    return found

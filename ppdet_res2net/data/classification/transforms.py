@@ -1,0 +1,248 @@
+"""Transforms of one labelled image: decoding, augmentation, the network's input.
+
+Where Paddle has a transform that does the right thing to a Pillow image, it is used. All draw from ``random`` and
+``numpy.random``, which the loader seeds for each sample.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ppdet_res2net.data.classification.mixing import MixImages
+from ppdet_res2net.data.classification.rand_augment import RandAugment
+from ppdet_res2net.errors import ConfigError, did_you_mean
+from res2net_runtime.classification import ClassifierPreprocessor, open_rgb
+
+__all__ = ["BATCH_TRANSFORMS", "SAMPLE_TRANSFORMS", "build_transforms"]
+
+
+def _take_source(sample: dict) -> str | np.ndarray:
+    """Remove and return what the image is read from: pixels that are there already, else the file."""
+    path = sample.pop("im_file")
+    return sample.pop("image", path)
+
+
+class Decode:
+    """Read the image as a Pillow image, RGB, upright by its EXIF orientation."""
+
+    def __call__(self, sample: dict) -> dict:
+        sample["image"] = open_rgb(_take_source(sample))
+        return sample
+
+
+class _OfPillow:
+    """A transform that maps a Pillow image to another."""
+
+    def __init__(self, function: Callable[[Image.Image], Image.Image]) -> None:
+        self._function = function
+
+    def __call__(self, sample: dict) -> dict:
+        sample["image"] = self._function(sample["image"])
+        return sample
+
+
+class RandomResizedCrop(_OfPillow):
+    """Cut out a random part, and resize it to (size, size).
+
+    Args:
+        size: Side in pixels.
+        scale: Smallest and largest share of the area.
+        ratio: Smallest and largest width / height.
+        interpolation: ``bilinear``, ``bicubic`` or another of Paddle's.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "bilinear",
+    ) -> None:
+        from paddle.vision import transforms
+
+        super().__init__(transforms.RandomResizedCrop(size, tuple(scale), tuple(ratio), interpolation))
+
+
+class RandomCrop(_OfPillow):
+    """Pad with black, and cut out (size, size) anywhere: how CIFAR is augmented.
+
+    Args:
+        size: Side in pixels.
+        padding: Pixels on each side.
+    """
+
+    def __init__(self, size: int, padding: int = 4) -> None:
+        from paddle.vision import transforms
+
+        super().__init__(transforms.RandomCrop(size, padding=padding))
+
+
+class Resize(_OfPillow):
+    """Resize to (size, size), whatever the shape was.
+
+    Args:
+        size: Side in pixels.
+        interpolation: ``bilinear``, ``bicubic`` or another of Paddle's.
+    """
+
+    def __init__(self, size: int, interpolation: str = "bilinear") -> None:
+        from paddle.vision import transforms
+
+        super().__init__(transforms.Resize((size, size), interpolation))
+
+
+class RandomHorizontalFlip(_OfPillow):
+    """Mirror with probability ``prob``."""
+
+    def __init__(self, prob: float = 0.5) -> None:
+        super().__init__(lambda image: ImageOps.mirror(image) if random.random() < prob else image)
+
+
+class ColorJitter(_OfPillow):
+    """Change brightness, contrast, saturation and hue, in random order.
+
+    Args:
+        brightness, contrast, saturation: The factor lies between 1 - value and 1 + value.
+        hue: Largest shift, as a share of the colour circle, up to 0.5.
+    """
+
+    def __init__(
+        self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
+    ) -> None:
+        from paddle.vision import transforms
+
+        super().__init__(transforms.ColorJitter(brightness, contrast, saturation, hue))
+
+
+class RandomAugment(_OfPillow):
+    """RandAugment (arXiv:1909.13719); see :class:`RandAugment`."""
+
+    def __init__(self, count: int = 2, magnitude: int = 9) -> None:
+        super().__init__(RandAugment(count, magnitude))
+
+
+class Normalize:
+    """Turn the Pillow image into the network's input, float32 (3, H, W).
+
+    Args:
+        mean, std: RGB, of images in [0, 1].
+    """
+
+    def __init__(
+        self, mean: Sequence[float] = (0.485, 0.456, 0.406), std: Sequence[float] = (0.229, 0.224, 0.225)
+    ) -> None:
+        self._preprocessor = ClassifierPreprocessor(mean=tuple(mean), std=tuple(std))
+
+    def __call__(self, sample: dict) -> dict:
+        sample["image"] = self._preprocessor.normalise(np.asarray(sample["image"]))
+        return sample
+
+
+class RandomErasing:
+    """Overwrite a rectangle of the network's input (arXiv:1708.04896); comes after ``Normalize``.
+
+    Args:
+        prob: How often.
+        scale: Smallest and largest share of the area.
+        ratio: Smallest and largest height / width.
+        mode: ``const``: zeros, that is, the mean colour; ``pixel``: noise of standard deviation 1.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        mode: str = "const",
+    ) -> None:
+        if mode not in ("const", "pixel"):
+            raise ValueError(f"mode is {mode!r}; choose const or pixel.")
+        self.prob, self.scale, self.ratio, self.mode = prob, scale, ratio, mode
+
+    def __call__(self, sample: dict) -> dict:
+        if np.random.uniform() >= self.prob:
+            return sample
+        image = sample["image"]
+        channels, height, width = image.shape
+        for _ in range(10):
+            area = np.random.uniform(*self.scale) * height * width
+            aspect = math.exp(np.random.uniform(*np.log(self.ratio)))
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < h < height and 0 < w < width:
+                top, left = np.random.randint(height - h + 1), np.random.randint(width - w + 1)
+                patch = np.random.standard_normal((channels, h, w)) if self.mode == "pixel" else 0
+                image[:, top : top + h, left : left + w] = patch
+                break
+        return sample
+
+
+class ClassifierInput:
+    """Decode and prepare an image for evaluation; see :class:`ClassifierPreprocessor` for the arguments."""
+
+    def __init__(
+        self,
+        size_px: int = 224,
+        crop_fraction: float = 0.875,
+        interpolation: str = "bilinear",
+        library: str = "pillow",
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        upright: bool = True,
+    ) -> None:
+        self.preprocessor = ClassifierPreprocessor(
+            size_px, crop_fraction, interpolation, library, tuple(mean), tuple(std), upright
+        )
+
+    def __call__(self, sample: dict) -> dict:
+        sample["image"] = self.preprocessor(self.preprocessor.decode(_take_source(sample)))
+        return sample
+
+
+SAMPLE_TRANSFORMS: dict[str, type] = {
+    "Decode": Decode,
+    "RandomResizedCrop": RandomResizedCrop,
+    "RandomCrop": RandomCrop,
+    "Resize": Resize,
+    "RandomHorizontalFlip": RandomHorizontalFlip,
+    "ColorJitter": ColorJitter,
+    "RandAugment": RandomAugment,
+    "Normalize": Normalize,
+    "RandomErasing": RandomErasing,
+    "ClassifierInput": ClassifierInput,
+}
+BATCH_TRANSFORMS: dict[str, type] = {"MixImages": MixImages}
+
+
+def build_transforms(
+    config: Sequence[Mapping[str, Mapping | None]], known: Mapping[str, type]
+) -> list[tuple[str, Callable]]:
+    """Build transforms from a reader's list.
+
+    Args:
+        config: One mapping per transform, from its name to its arguments.
+        known: :data:`SAMPLE_TRANSFORMS` or :data:`BATCH_TRANSFORMS`.
+
+    Returns:
+        Pairs of name and transform, in order.
+
+    Raises:
+        ConfigError: A transform does not exist, or does not accept its arguments.
+    """
+    transforms = []
+    for entry in config:
+        for name, arguments in entry.items():
+            if name not in known:
+                raise ConfigError(
+                    f"there is no transform named {name!r} for classification.{did_you_mean(name, known)} There are "
+                    f"{', '.join(known)}."
+                )
+            try:
+                transforms.append((name, known[name](**(arguments or {}))))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"transform {name} does not accept the arguments {arguments}: {error}") from error
+    return transforms

@@ -1,0 +1,1 @@
+"""Classifiers: loading, training, evaluation, prediction and export."""

@@ -136,7 +136,9 @@ def engine(monkeypatch):
         monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
 
     monkeypatch.setattr("ppdet_res2net.engine.config.load_config", lambda path, overrides: (path, tuple(overrides)))
-    calls["result"] = types.SimpleNamespace(interrupted=False, failed=[], succeeded=1, output_dir="out", report="table")
+    calls["result"] = types.SimpleNamespace(
+        interrupted=False, signal=None, failed=[], succeeded=1, output_dir="out", report="table"
+    )
     calls["result"].summary = {"bbox": {"AP": 0.5}, "images": 2, "seconds": 1.5}
     for module, function in (("train", "train"), ("evaluate", "evaluate_from_config"), ("predict", "predict_files")):
         fake(module, function, calls["result"])
@@ -152,7 +154,7 @@ def test_train_passes_its_flags_on(engine):
 
 
 def test_an_interrupted_training_is_130(engine):
-    engine["result"].interrupted = True
+    engine["result"].signal = 2
     assert cli.main(["train", "-c", "x"]) == 130
 
 
@@ -206,11 +208,24 @@ def test_infer_names_a_folder_that_is_not_there(engine, capsys):
 def test_export_verifies_on_the_images_given(engine, tmp_path, capsys):
     (tmp_path / "a.jpg").touch()
     assert cli.main(["export", "-c", "x", "--verify_images", str(tmp_path), "b.png"]) == 0
-    expected = {"verify": True, "verify_images": [str(tmp_path / "a.jpg"), "b.png"]}
+    expected = {
+        "formats": ["paddle"],
+        "verify": True,
+        "verify_images": [str(tmp_path / "a.jpg"), "b.png"],
+        "verify_precisions": ["fp32"],
+    }
     assert engine["export_model"] == ((("x", ()), "output_inference"), expected)
     assert "--model_dir out/x" in capsys.readouterr().out
     assert cli.main(["export", "-c", "x"]) == 0
-    assert engine["export_model"][1] == {"verify": False, "verify_images": None}
+    assert engine["export_model"][1] == {**expected, "verify": False, "verify_images": None}
+
+
+def test_export_formats_are_given_with_commas_or_one_by_one(engine, capsys):
+    for arguments in (["--format", "onnx,paddle"], ["--format", "onnx", "--format", "paddle"]):
+        assert cli.main(["export", "-c", "x", *arguments, "--verify_precision", "fp32,bf16"]) == 0
+        options = engine["export_model"][1]
+        assert options["formats"] == ["onnx", "paddle"]
+        assert options["verify_precisions"] == ["fp32", "bf16"]
 
 
 def test_config_command_through_the_entry_point(capsys):

@@ -43,6 +43,7 @@ def test_a_run_leaves_checkpoints_the_configuration_and_its_logs(trained, demo_d
         *_checkpoint_files("model_final"),
         *_checkpoint_files("0"),
         "config.yml",
+        "curves.png",
         "metrics.jsonl",
         "train.log",
     }
@@ -132,7 +133,7 @@ def test_a_finished_run_cannot_be_resumed(trained, demo_data, tmp_path):
 
 def test_resuming_with_other_data_or_another_seed_is_refused(trained, demo_data, tmp_path):
     config = make_config(demo_data, tmp_path, "TrainDataset.sample_num=6", "epoch=2")
-    with pytest.raises(ConfigError, match="2 steps per epoch, this one has 3.*-o pretrain_weights="):
+    with pytest.raises(ConfigError, match="2 steps per epoch of 2 images, this one has 3 of 2.*-o pretrain_weights="):
         train(config, resume=str(trained / "0"))
     config = make_config(demo_data, tmp_path, "TrainDataset.sample_num=4", "epoch=2", "seed=5")
     with pytest.raises(ConfigError, match="its run has seed 0, the configuration 5. Pass -o seed=0"):
@@ -157,7 +158,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_training_goes_on(demo_data, tmp_pa
     assert "SIGINT: saving a checkpoint after this step; once more to stop at once" in log
     assert "Traceback" not in log
     run_dir = tmp_path / "demo_mask_rcnn"
-    assert f"interrupted by SIGINT; continue with -r {run_dir / 'interrupted'}" in log
+    assert f"interrupted by SIGINT; continue with -r {run_dir / 'interrupted'} or -r auto" in log
     done = json.loads((run_dir / "interrupted.json").read_text())["step"]
     assert done >= 1
 
@@ -191,8 +192,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_p
     with pytest.raises(TrainingError) as error:
         train(config)
     assert re.search(
-        r"The loss is not finite at step \d+ \(epoch \d\): .*loss_bbox_cls .*loss .*learning rate 1e\+09; "
-        r"image ids 1000\d\d, 1000\d\d\. The checkpoints in .* Usual causes: a learning rate too high",
+        r"The loss or a gradient is not finite at step \d+ \(epoch \d\): loss_.*loss_bbox_cls .*loss .*"
+        r"\(image ids 1000\d\d, 1000\d\d\); "
+        r"gradient norm \S+; learning rate 1e\+09\. The checkpoints in .* Usual causes: a learning rate",
         str(error.value),
     )
 
@@ -289,20 +291,6 @@ def test_images_without_objects_and_crowds_train(demo_data, tmp_path):
     assert min(record["loss_bbox_reg"] for record in records) == 0  # one of the batches has no object at all
 
 
-@pytest.mark.parametrize("override, supported", [("use_ema=true", "False"), ("amp_level=O2", "'O1'")])
-def test_settings_that_would_change_nothing_are_refused(demo_data, tmp_path, override, supported):
-    with pytest.raises(
-        ConfigError, match=f"but only {supported} is supported. Pass -o {override.split('=')[0]}="
-    ):
-        train(make_config(demo_data, tmp_path, override))
-
-
-def test_several_processes_are_refused(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
-    with pytest.raises(ConfigError, match="started in 2 processes, but runs in one"):
-        train(make_config(demo_data, tmp_path))
-
-
 def test_wrong_data_is_named(demo_data, tmp_path):
     with pytest.raises(DatasetError, match="dataset folder not found: .*Nothing is downloaded"):
         train(make_config(tmp_path / "nothing", tmp_path))
@@ -317,15 +305,6 @@ def test_wrong_data_is_named(demo_data, tmp_path):
     annotation_file(data).write_text("{")
     with pytest.raises(DatasetError):
         train(make_config(data, tmp_path))
-
-
-def test_mixed_precision_on_a_cpu(demo_data, tmp_path):
-    result = train(make_config(demo_data, tmp_path, "amp=true"), max_steps=1)
-    assert math.isfinite(read_metrics(result.run_dir)[0]["loss"])
-    assert (
-        read_tensors(result.run_dir / "model_final.pdparams")["bbox_head.bbox_score.weight"].dtype
-        == "float32"
-    )
 
 
 def _environment() -> dict[str, str]:

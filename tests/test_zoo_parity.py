@@ -75,7 +75,7 @@ def test_outputs_equal_the_original(name, record_property):
     assert len(report.matched) == len(model.state_dict())
     errors = {output: max_error(name, output, array) for output, array in run(model).items()}
     assert set(errors) == set(golden["outputs"])
-    record_property("max_relative_error", max(errors.values()))
+    record_property("max_relative_error", float(max(errors.values())))
     print(f"{name}: {', '.join(f'{output} {error:.1e}' for output, error in errors.items())}")
     assert max(errors.values()) < TOLERANCE
 

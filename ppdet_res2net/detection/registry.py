@@ -20,11 +20,14 @@ def register_modules() -> None:
     prepare_ppdet()
     from ppdet.core.workspace import global_config, register, serializable
 
+    from ppdet_res2net.data import classification
     from ppdet_res2net.data.coco import COCODataSet
     from ppdet_res2net.detection.backbone import Res2Net, Res2NetC5
+    from ppdet_res2net.detection.classifier import Res2NetClassifier
     from ppdet_res2net.detection.mask_assigner import MaskAssigner
 
-    for cls in (Res2Net, Res2NetC5, COCODataSet, MaskAssigner):
+    labelled = [getattr(classification, name) for name in classification.DATASETS]
+    for cls in (Res2Net, Res2NetC5, COCODataSet, MaskAssigner, Res2NetClassifier, *labelled):
         global_config.pop(cls.__name__, None)  # ppdet refuses a second class of the same name
         register(serializable(cls))
 

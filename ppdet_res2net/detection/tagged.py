@@ -35,13 +35,13 @@ class Tagged:
 
 
 def serializable_classes() -> dict[str, type]:
-    """Return the classes that YAML may name: those which ppdet registered with ``@serializable``.
+    """Return the classes that YAML may name: those which ppdet and we registered with ``@serializable``.
 
     ``Callable``, with which ppdet lets YAML call any Python function, is left out.
     """
-    from ppdet_res2net.compat import prepare_ppdet
+    from ppdet_res2net.detection.registry import register_modules
 
-    prepare_ppdet()
+    register_modules()
     import yaml
 
     classes = {}

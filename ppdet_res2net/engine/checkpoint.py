@@ -1,9 +1,11 @@
 """Checkpoints of a training run.
 
 A checkpoint ``NAME`` is three files: ``NAME.pdparams`` (the weights alone, as PaddleDetection writes them),
-``NAME.json`` (classes and figures, which travel with the weights) and ``NAME.pdstate`` (what continuing needs: the
-optimizer's tensors and the position, in safetensors format). The state is written last and carries a checksum of the
-weights, so an interrupted save is recognised. No file is ever changed in place, and reading one executes no code.
+``NAME.json`` (classes and figures, which travel with the weights) and ``NAME.pdstate`` (what continuing needs, in
+safetensors format, with checksums of all three). They are one unit: all are written and synced into the folder
+``.NAME.saving``, which is then renamed to ``.NAME.saved``; from there they replace the files of the same name. An
+interruption before the renaming leaves the earlier checkpoint ``NAME``; :func:`recover` completes one after it.
+Reading a checkpoint executes no code.
 """
 
 from __future__ import annotations
@@ -11,62 +13,101 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
-from paddle import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from ppdet_res2net.errors import TrainingError, WeightsError
-from ppdet_res2net.zoo.checkpoint import trunk_metadata
 from ppdet_res2net.zoo.formats import save_weights_file
 
-__all__ = ["load_training_state", "read_checkpoint_info", "save_checkpoint"]
+__all__ = [
+    "TrainingState",
+    "checkpoint_base",
+    "load_training_state",
+    "read_checkpoint_info",
+    "recover",
+    "save_checkpoint",
+]
 
-_FORMAT = 1
+_FORMAT = 2
+_SAVING, _SAVED = ".saving", ".saved"
+
+
+@dataclass
+class TrainingState:
+    """What continuing a run needs beside the weights.
+
+    Attributes:
+        values: Plain data.
+        tensors: Arrays by group (``optimizer``, ...) and name.
+    """
+
+    values: dict[str, Any]
+    tensors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+def checkpoint_base(checkpoint: str | os.PathLike[str]) -> Path:
+    """Return the path of a checkpoint without the ending of a file."""
+    path = Path(checkpoint)
+    return path.with_suffix("") if path.suffix in (".pdparams", ".pdstate", ".json") else path
 
 
 def save_checkpoint(
     run_dir: Path,
     name: str,
-    model: nn.Layer,
+    weights: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
     info: Mapping[str, Any],
-    optimizer_state: Mapping[str, Any],
-    position: Mapping[str, Any],
+    state: TrainingState,
 ) -> Path:
     """Write a checkpoint atomically.
 
     Args:
         run_dir: The run's folder.
         name: Name of the checkpoint, e.g. ``model_final``.
-        model: The model; its dialect is recorded with the weights, so that it is checked when they are loaded.
+        weights: The weights.
+        metadata: Recorded with the weights and checked when they are loaded: the dialect.
         info: ``class_names``, ``category_ids`` and whatever else travels with the weights; plain data.
-        optimizer_state: The optimizer's state dict.
-        position: Where training stands; plain data.
+        state: What continuing needs.
 
     Returns:
         The path of the ``.pdparams`` file.
 
     Raises:
-        TrainingError: The folder cannot be written.
+        TrainingError: The folder cannot be written; what was there before is unchanged.
     """
+    recover(run_dir)
     path = run_dir / f"{name}.pdparams"
-    tensors, plain = {}, {}
-    for key, value in optimizer_state.items():
-        if isinstance(value, paddle.Tensor):
-            tensors[key] = np.ascontiguousarray(value.numpy())
-        else:
-            plain[key] = value
+    folder, complete = run_dir / f".{name}{_SAVING}", run_dir / f".{name}{_SAVED}"
     try:
-        _write(run_dir / f"{name}.json", json.dumps({"format": _FORMAT, **info}, indent=1).encode())
-        weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        save_weights_file(path, weights, trunk_metadata(model))
-        state = {"format": _FORMAT, "position": position, "optimizer": plain, "weights_sha256": _sha256(path)}
-        _write(run_dir / f"{name}.pdstate", to_safetensors(tensors, metadata={"state": json.dumps(state)}))
+        try:
+            folder.mkdir()
+            info_bytes = json.dumps(dict(info), indent=1).encode()
+            _write(folder / f"{name}.json", info_bytes)
+            save_weights_file(folder / path.name, weights, metadata)
+            record = {
+                "format": _FORMAT,
+                "values": state.values,
+                "sha256": {
+                    "json": hashlib.sha256(info_bytes).hexdigest(),
+                    "pdparams": _file_sha256(folder / path.name),
+                    "pdstate": _state_sha256(state),
+                },
+            }
+            flat = {f"{group}/{key}": array for group, part in state.tensors.items() for key, array in part.items()}
+            _write(folder / f"{name}.pdstate", to_safetensors(flat, metadata={"state": json.dumps(record)}))
+            _sync_folder(folder)
+            os.rename(folder, complete)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        _sync_folder(run_dir)
+        _move_out(complete)
     except (OSError, WeightsError) as error:
         raise TrainingError(
             f"The checkpoint '{path}' cannot be written: {error}. Free some space or pass another -o save_dir=...; "
@@ -75,10 +116,17 @@ def save_checkpoint(
     return path
 
 
+def recover(run_dir: Path) -> None:
+    """Bring the checkpoints of a folder into order after an interruption: complete a save, or undo it."""
+    for folder in run_dir.glob(f".*{_SAVED}"):
+        _move_out(folder)
+    for folder in run_dir.glob(f".*{_SAVING}"):
+        shutil.rmtree(folder)
+
+
 def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
     """Return what travels with the weights of a run (``class_names``, ``category_ids``, ...), None if nothing does."""
-    text = str(weights)
-    path = Path(f"{text[: -len('.pdparams')] if text.endswith('.pdparams') else text}.json")
+    path = Path(f"{checkpoint_base(weights)}.json")
     if not path.is_file():
         return None
     try:
@@ -93,56 +141,88 @@ def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
     return info
 
 
-def load_training_state(checkpoint: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict, dict]:
-    """Read what continuing a run needs, and check that it belongs to the weights beside it.
+def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
+    """Read what continuing a run needs, and check that all three files are whole and of the same save.
 
     Args:
         checkpoint: Path of the checkpoint, with or without ``.pdparams``.
 
-    Returns:
-        The optimizer's tensors, its plain values, and the position.
-
     Raises:
-        WeightsError: A file is missing, damaged, or of another save than the weights.
+        WeightsError: A file is missing, damaged, or of another save.
     """
-    text = str(checkpoint)
-    base = text[: -len(".pdparams")] if text.endswith(".pdparams") else text
-    weights, path = Path(f"{base}.pdparams"), Path(f"{base}.pdstate")
-    for file in (weights, path):
+    base = checkpoint_base(checkpoint)
+    files = {suffix: Path(f"{base}.{suffix}") for suffix in ("pdparams", "json", "pdstate")}
+    for file in files.values():
         if not file.is_file():
             raise WeightsError(
                 f"Cannot resume from '{base}': there is no '{file}'. Pass -r with a checkpoint of a run of this project, "
-                f"or start from weights alone with -o pretrain_weights={weights}."
+                f"or start from weights alone with -o pretrain_weights={files['pdparams']}."
             )
+    path = files["pdstate"]
     try:
         with safe_open(str(path), framework="numpy") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            record = json.loads(file.metadata()["state"])
+            if record["format"] != _FORMAT:
+                raise WeightsError(
+                    f"'{path}' has format {record['format']}, expected {_FORMAT}: another version wrote it. Continue "
+                    f"with that version, or start from its weights with -o pretrain_weights={files['pdparams']}."
+                )
+            state = TrainingState(record["values"])
+            for key in file.keys():
+                group, _, name = key.partition("/")
+                state.tensors.setdefault(group, {})[name] = file.get_tensor(key)
+            expected = record["sha256"]
+            if expected["pdstate"] != _state_sha256(state):
+                raise ValueError("its content does not have its checksum")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
         raise WeightsError(f"'{path}' is damaged: {error}. Resume from an earlier checkpoint of the run.") from error
-    if state.get("format") != _FORMAT:
-        raise WeightsError(f"'{path}' has format {state.get('format')}, expected {_FORMAT}: another version wrote it.")
-    if state["weights_sha256"] != _sha256(weights):
-        raise WeightsError(
-            f"'{weights}' is not the file that '{path}' was saved with: saving was interrupted, or a file was replaced. "
-            f"Resume from an earlier checkpoint of the run."
-        )
-    return tensors, state["optimizer"], state["position"]
+    for suffix in ("pdparams", "json"):
+        if expected[suffix] != _file_sha256(files[suffix]):
+            raise WeightsError(
+                f"'{files[suffix]}' is not the file that '{path}' was saved with: it is damaged, or was replaced. "
+                f"Resume from an earlier checkpoint of the run."
+            )
+    return state
+
+
+def _move_out(folder: Path) -> None:
+    """Give the files in a completed folder their places; doing it again after an interruption does the rest."""
+    for file in sorted(folder.iterdir()):
+        os.replace(file, folder.parent / file.name)
+    _sync_folder(folder.parent)
+    folder.rmdir()
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make new names in a folder survive a power cut."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def _state_sha256(state: TrainingState) -> str:
+    digest = hashlib.sha256(json.dumps(state.values, sort_keys=True).encode())
+    for group, part in sorted(state.tensors.items()):
+        for name, array in sorted(part.items()):
+            digest.update(f"{group}/{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 22), b""):

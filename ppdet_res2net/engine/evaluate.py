@@ -28,9 +28,10 @@ from ppdet_res2net.engine.detector import (
     create_trained_detector,
     select_device,
 )
+from ppdet_res2net.engine.processes import ALONE, Processes
 from ppdet_res2net.errors import ConfigError, DatasetError
 
-__all__ = ["STAT_NAMES", "EvalResult", "evaluate", "evaluate_from_config", "score_detections"]
+__all__ = ["STAT_NAMES", "EvalResult", "evaluate", "evaluate_from_config", "read_ground_truth", "score_detections"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +74,45 @@ def evaluate(
     *,
     classwise: bool = False,
     output_dir: str | None = None,
+    processes: Processes = ALONE,
 ) -> EvalResult:
     """Evaluate a detector on every image of ``EvalDataset``, those without objects included.
+
+    Several processes share the images; every one gets the same result.
 
     Raises:
         ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
         DatasetError: The dataset is wrong or an image cannot be read.
+    """
+    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
+    dataset, ground_truth = read_ground_truth(config, classes, iou_types)
+    if output_dir:
+        _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
+    was_training = detector.training
+    detector.eval()
+    started = time.perf_counter()
+    detections = _detect_all(create_predictor(detector, config, classes), dataset, processes)
+    seconds = time.perf_counter() - started
+    if was_training:
+        detector.train()
+    result = None
+    if processes.is_first:
+        if output_dir:
+            _write_detections(Path(output_dir), detections)
+        figures, report = score_detections(ground_truth, detections, iou_types, classwise)
+        result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
+    return processes.gather(result)[0]
+
+
+def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]) -> tuple[COCODataSet, dict]:
+    """Read ``EvalDataset`` and check that a detector with these classes can be scored on it.
+
+    Returns:
+        The dataset with every image of the annotation file, and the annotations.
+
+    Raises:
+        ConfigError: The classes are not the dataset's, or ``metric`` is not COCO.
+        DatasetError: The dataset is wrong.
     """
     if config.get("metric", "COCO") != "COCO":
         raise ConfigError(f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format.")
@@ -89,23 +123,9 @@ def evaluate(
             f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
             f"the same categories in the same order, or train again."
         )
-    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
     ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
     _check_ground_truth(ground_truth, iou_types, dataset.annotation_path)
-    if output_dir:
-        _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
-    was_training = detector.training
-    detector.eval()
-    started = time.perf_counter()
-    detections = _detect_all(create_predictor(detector, config, classes), dataset)
-    seconds = time.perf_counter() - started
-    if was_training:
-        detector.train()
-    if output_dir:
-        _write_detections(Path(output_dir), detections)
-    figures, report = score_detections(ground_truth, detections, iou_types, classwise)
-    summary = {**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}
-    return EvalResult(summary, report)
+    return dataset, ground_truth
 
 
 def score_detections(
@@ -177,21 +197,30 @@ def _every_image(config: Config) -> COCODataSet:
     return create_coco_dataset({"EvalDataset": complete}, "EvalDataset")
 
 
-def _detect_all(predictor, dataset) -> list[dict]:
-    records = dataset.roidbs
-    detections = []
-    predictions = predictor.predict_iter([record["im_file"] for record in records])
-    progress = tqdm(records, unit="image", desc="evaluating", disable=not sys.stderr.isatty())
-    for record, prediction in zip(progress, predictions):
-        image_id = int(record["im_id"][0])
-        if prediction.error is not None:
-            raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
-        found = prediction.detections
-        if found.image_hw != (int(record["h"]), int(record["w"])):
-            # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
-            found = predictor(_decode_as_annotated(record))
-        detections += found.to_coco(image_id)
-    return detections
+def _detect_all(predictor, dataset, processes: Processes) -> list[dict]:
+    """Detections on all images, in the order of the images; each process goes through its share."""
+    share = dataset.roidbs[processes.rank :: processes.world_size]
+    predictions = predictor.predict_iter([record["im_file"] for record in share])
+    is_quiet = not (processes.is_first and sys.stderr.isatty())
+    progress = tqdm(share, unit="image", desc="evaluating", disable=is_quiet)
+    found = [_to_coco(record, prediction, predictor) for record, prediction in zip(progress, predictions)]
+    shares = processes.gather(found)
+    return [
+        detection
+        for index in range(len(dataset.roidbs))
+        for detection in shares[index % processes.world_size][index // processes.world_size]
+    ]
+
+
+def _to_coco(record: dict, prediction, predictor) -> list[dict]:
+    image_id = int(record["im_id"][0])
+    if prediction.error is not None:
+        raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
+    found = prediction.detections
+    if found.image_hw != (int(record["h"]), int(record["w"])):
+        # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
+        found = predictor(_decode_as_annotated(record))
+    return found.to_coco(image_id)
 
 
 def _decode_as_annotated(record: dict) -> np.ndarray:

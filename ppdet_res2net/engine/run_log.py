@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import json
 import logging
+import os
 import resource
 import sys
 import time
 from collections.abc import Iterator
+from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import TextIO
 
 import paddle
 
@@ -19,6 +23,8 @@ from ppdet_res2net.errors import SetupError, TrainingError
 __all__ = ["RunLog", "peak_memory_mib"]
 
 logger = logging.getLogger(__name__)
+
+_EARLY_MESSAGES = 1000
 
 
 def peak_memory_mib(device: str) -> float:
@@ -32,39 +38,66 @@ def peak_memory_mib(device: str) -> float:
 class RunLog:
     """Averages losses and times over an interval and reports them.
 
+    What is logged from now on goes to ``train.log`` as well, also what comes before the folder is known to be usable.
+
     Args:
-        run_dir: The run's folder; ``train.log`` and ``metrics.jsonl`` there are appended to.
-        total_steps: Steps of the whole run, for the time that is left.
+        run_dir: The run's folder.
         interval: Steps between two reports.
         device: ``cpu`` or ``gpu:<index>``.
-        use_vdl: Also write VisualDL scalars to ``run_dir/vdl``.
-
-    Raises:
-        TrainingError: The folder cannot be written.
-        SetupError: VisualDL is asked for but not installed.
+        is_writer: Whether this process writes files; of several, only the first does.
     """
 
-    def __init__(self, run_dir: Path, total_steps: int, interval: int, device: str, use_vdl: bool = False) -> None:
-        self._total_steps, self._interval, self._device = total_steps, max(1, interval), device
-        try:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")
-            self._handler = logging.FileHandler(run_dir / "train.log", encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(
-                f"The run's folder '{run_dir}' cannot be written: {error}. Pass another one with -o save_dir=FOLDER."
-            ) from error
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    def __init__(self, run_dir: Path, interval: int, device: str, is_writer: bool = True) -> None:
+        self._run_dir, self._interval, self._device = run_dir, max(1, interval), device
+        self._is_writer = is_writer
+        self._total_steps = 0
+        self._metrics = self._file = self._vdl = None
+        self._early = MemoryHandler(_EARLY_MESSAGES, flushLevel=logging.CRITICAL, flushOnClose=False)
         package = logging.getLogger("ppdet_res2net")
-        package.addHandler(self._handler)
+        package.addHandler(self._early)
         self._level = package.level
         if not package.isEnabledFor(logging.INFO):
             # A program that has not configured logging still gets a readable file.
             package.setLevel(logging.INFO)
-        self._vdl = _open_vdl(run_dir / "vdl") if use_vdl else None
         self._start_interval()
 
-    def step(self, step: int, epoch: int, losses: dict[str, float], lr: float, images: int, data_s: float) -> None:
+    def open(self, total_steps: int, vdl_dir: str | None = None) -> None:
+        """Begin to write, to files that are appended to.
+
+        Args:
+            total_steps: Steps of the whole run, for the time that is left.
+            vdl_dir: Folder for VisualDL scalars; None for none.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+            SetupError: VisualDL is asked for but not installed.
+        """
+        self._total_steps = total_steps
+        if self._is_writer:
+            try:
+                self._metrics = _open_lines(self._run_dir / "metrics.jsonl")
+                self._file = logging.FileHandler(self._run_dir / "train.log", encoding="utf-8")
+            except OSError as error:
+                raise TrainingError(_unwritable(self._run_dir, error)) from error
+            self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            self._early.setTarget(self._file)
+            self._early.flush()
+            package = logging.getLogger("ppdet_res2net")
+            package.addHandler(self._file)
+            package.removeHandler(self._early)
+            self._vdl = _open_vdl(vdl_dir) if vdl_dir else None
+        self._start_interval()
+
+    def step(
+        self,
+        step: int,
+        epoch: int,
+        losses: dict[str, float],
+        lr: float,
+        images: int,
+        data_s: float,
+        grad_norm: float | None = None,
+    ) -> None:
         """Record one step; report when the interval is full.
 
         Args:
@@ -74,6 +107,7 @@ class RunLog:
             lr: Learning rate of the step.
             images: Images in the step, over all devices.
             data_s: Seconds spent waiting for data.
+            grad_norm: Norm of the gradients, if it is known.
         """
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -92,6 +126,7 @@ class RunLog:
             "step_s": seconds / self._steps,
             "data_s": self._data_s / self._steps,
             "memory_mib": peak_memory_mib(self._device),
+            **({} if grad_norm is None else {"grad_norm": grad_norm}),
         }
         left_s = (self._total_steps - step) * seconds / self._steps
         terms = "  ".join(f"{name} {record[name]:.4f}" for name in sorted(self._sums, key=lambda n: n != "loss"))
@@ -119,9 +154,18 @@ class RunLog:
         self._started += time.perf_counter() - since
 
     def write(self, record: dict) -> None:
-        """Append one record to ``metrics.jsonl`` and its numbers to VisualDL."""
-        self._metrics.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
-        self._metrics.flush()
+        """Append one record to ``metrics.jsonl`` and its numbers to VisualDL.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
+        if self._metrics is None:
+            return
+        try:
+            self._metrics.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            raise TrainingError(_unwritable(self._run_dir, error)) from error
         if self._vdl is not None:
             for tag, value in _numbers(record, record["kind"]):
                 self._vdl.add_scalar(tag=tag, step=record["step"], value=value)
@@ -129,12 +173,15 @@ class RunLog:
     def close(self) -> None:
         """Close the files."""
         package = logging.getLogger("ppdet_res2net")
-        package.removeHandler(self._handler)
         package.setLevel(self._level)
-        self._handler.close()
-        self._metrics.close()
-        if self._vdl is not None:
-            self._vdl.close()
+        for handler in (self._early, self._file):
+            if handler is not None:
+                package.removeHandler(handler)
+                handler.close()
+        for file in (self._metrics, self._vdl):
+            if file is not None:
+                with contextlib.suppress(OSError):  # a full disk, which the last write has reported
+                    file.close()
 
     def _start_interval(self) -> None:
         self._started = time.perf_counter()
@@ -143,12 +190,30 @@ class RunLog:
         self._data_s = 0.0
 
 
-def _open_vdl(folder: Path):
+def _open_lines(path: Path) -> TextIO:
+    """Open a file of lines for appending; a last line that a kill cut off gets its end."""
+    file = open(path, "a+b")
+    try:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+    except BaseException:
+        file.close()
+        raise
+    return io.TextIOWrapper(file, encoding="utf-8")
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"The run's folder '{folder}' cannot be written: {error}. Pass another one with -o save_dir=FOLDER."
+
+
+def _open_vdl(folder: str):
     try:
         from visualdl import LogWriter
     except ImportError as error:
         raise SetupError("--use_vdl needs VisualDL, which is not installed: pip install visualdl") from error
-    return LogWriter(str(folder))
+    return LogWriter(folder)
 
 
 def _numbers(record: dict, prefix: str):

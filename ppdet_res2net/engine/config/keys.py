@@ -12,10 +12,11 @@ __all__ = ["EXPORT_KEYS", "PLAIN_KEYS", "READER_KEYS", "PlainKey"]
 
 
 class PlainKey(NamedTuple):
-    """The types that a key takes, and its meaning in one line."""
+    """The types that a key takes, its meaning in one line, and the smallest number that makes sense."""
 
     types: tuple[type, ...]
     meaning: str
+    minimum: int | None = None
 
     @property
     def expected(self) -> str:
@@ -50,12 +51,35 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     ),
     "weights": PlainKey((str, type(None)), "url or file that is evaluated, exported or used for prediction"),
     # schedule
-    "epoch": PlainKey(_COUNT, "training epochs"),
-    "snapshot_epoch": PlainKey(
-        _COUNT, "epochs between two checkpoints, and between two evaluations while training"
+    "epoch": PlainKey(_COUNT, "training epochs", 1),
+    "base_batch_size": PlainKey(
+        (int, type(None)),
+        "images per step (all devices, all accumulated batches) that LearningRate.base_lr is for; the rate is scaled in "
+        "proportion. Setting base_lr without it, in a file or with -o, takes back an inherited one",
+        1,
     ),
-    "seed": PlainKey(_COUNT, "chooses every random number of training: order, augmentation, sampling"),
-    "log_iter": PlainKey(_COUNT, "iterations between two lines of the log"),
+    "scale_lr": PlainKey(_SWITCH, "scale the learning rate as base_batch_size says"),
+    "accumulate_steps": PlainKey(_COUNT, "batches whose gradients are averaged into one step", 1),
+    "snapshot_epoch": PlainKey(
+        _COUNT, "epochs between two checkpoints, and between two evaluations while training", 1
+    ),
+    "snapshot_steps": PlainKey(
+        (int, type(None)), "steps between two writings of the checkpoint 'last' within an epoch; null: none", 1
+    ),
+    "keep_checkpoints": PlainKey(
+        (int, type(None)), "how many of the newest checkpoints of epochs to keep; null: all", 1
+    ),
+    "early_stop_patience": PlainKey(
+        (int, type(None)), "evaluations without a better score after which training ends; null: never", 1
+    ),
+    "max_nonfinite_steps": PlainKey(
+        _COUNT, "steps with a loss or gradient that is not finite to leave out before training stops", 0
+    ),
+    "recompute_backbone": PlainKey(
+        _SWITCH, "compute the backbone's blocks again in the backward pass instead of keeping their features"
+    ),
+    "seed": PlainKey(_COUNT, "chooses every random number of training: order, augmentation, sampling", 0),
+    "log_iter": PlainKey(_COUNT, "iterations between two lines of the log", 1),
     "save_dir": PlainKey(
         _TEXT, "folder for everything that a run writes; each run has a subfolder named after its file"
     ),
@@ -68,13 +92,14 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "ema_black_list": PlainKey((list, type(None)), "names of weights that are not averaged"),
     "ema_filter_no_grad": PlainKey(_SWITCH, "do not average weights that are not trained"),
     # mixed precision
-    "amp": PlainKey(_SWITCH, "mixed precision"),
-    "amp_level": PlainKey(_TEXT, "mixed precision level: O1 or O2"),
+    "amp": PlainKey(_SWITCH, "mixed precision; on a GPU only"),
+    "amp_level": PlainKey(_TEXT, "mixed precision level: O1"),
+    "amp_dtype": PlainKey(_TEXT, "float16 (default) or bfloat16"),
     "init_loss_scaling": PlainKey(_NUMBER, "loss scale at the start, in mixed precision"),
     "custom_white_list": PlainKey((list, type(None)), "operators that always run in low precision"),
     "custom_black_list": PlainKey((list, type(None)), "operators that never run in low precision"),
     # data and metric
-    "worker_num": PlainKey(_COUNT, "processes that read and transform images; 0: the main process"),
+    "worker_num": PlainKey(_COUNT, "processes that read and transform images; 0: the main process", 0),
     "metric": PlainKey(_TEXT, "evaluation protocol: COCO"),
     "classwise": PlainKey(_SWITCH, "also report AP per class"),
     "output_eval": PlainKey((str, type(None)), "folder for the detections of an evaluation, as COCO JSON"),
@@ -91,6 +116,8 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "vdl_log_dir": PlainKey(_TEXT, "folder for the curves"),
     # export
     "export": PlainKey((dict,), "what an exported graph contains; see EXPORT_KEYS"),
+    # classification
+    "label_smoothing": PlainKey(_NUMBER, "share of a label that is spread evenly over all classes", 0),
 }
 
 EXPORT_KEYS: dict[str, PlainKey] = {
@@ -105,7 +132,7 @@ EXPORT_KEYS: dict[str, PlainKey] = {
 READER_KEYS: dict[str, PlainKey] = {
     "sample_transforms": PlainKey((list,), "transforms of one image"),
     "batch_transforms": PlainKey((list,), "transforms of a batch"),
-    "batch_size": PlainKey(_COUNT, "images per batch and device"),
+    "batch_size": PlainKey(_COUNT, "images per batch and device", 1),
     "shuffle": PlainKey(_SWITCH, "random order"),
     "drop_last": PlainKey(_SWITCH, "leave out a last batch that is not full"),
     "drop_empty": PlainKey(_SWITCH, "leave out images without objects"),

@@ -33,8 +33,8 @@ class Config(dict):
 
     @property
     def name(self) -> str:
-        """The file's name without its ending; it names the folder of a run."""
-        return self.path.stem
+        """The file's name without its ending; it names the folder of a run. A run's own ``config.yml`` has the run's."""
+        return self.path.resolve().parent.name if self.path.name == "config.yml" else self.path.stem
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
@@ -57,13 +57,13 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     layers = list(_read_layers(resolved, ()))
     data: dict = {}
     for layer in layers:
-        data = _merge(data, layer.data)
-    for override in overrides:
-        keys, value = _parse_override(override)
+        data = _merge(_without_base_batch(data, [layer]), layer.data)
+    parsed = [(override, *_parse_override(override)) for override in overrides]
+    override_layers = [Layer(f"override '{override}'", _nested(keys, value)) for override, keys, value in parsed]
+    data = _without_base_batch(data, override_layers)
+    for override, keys, value in parsed:
         data = _assign(data, keys, 0, value, override)
-        for key in reversed(keys):
-            value = {key: value}
-        layers.append(Layer(f"override '{override}'", value))
+    layers += override_layers
     check_config(data, layers)
     return Config(data, resolved)
 
@@ -90,6 +90,21 @@ def _read_layers(path: Path, children: tuple[Path, ...]) -> Iterator[Layer]:
             raise ConfigError(f"{path}: {_BASE_KEY} goes in a circle: {loop}. Remove one of these entries.")
         yield from _read_layers(base_path, chain)
     yield Layer(str(path), data)
+
+
+def _without_base_batch(data: dict, layers: list[Layer]) -> dict:
+    """Take back ``base_batch_size`` where layers set another ``base_lr``: it was said of the rate that they replace."""
+    rates = [layer.data.get("LearningRate") for layer in layers]
+    sets_rate = any(isinstance(rate, dict) and "base_lr" in rate for rate in rates)
+    if sets_rate and not any("base_batch_size" in layer.data for layer in layers):
+        return {key: value for key, value in data.items() if key != "base_batch_size"}
+    return data
+
+
+def _nested(keys: list[str], value: object) -> dict:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
 
 
 def _merge(old: object, new: object) -> object:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ppdet_res2net.detection.tagged import Tagged, serializable_classes
 from ppdet_res2net.engine.config.keys import EXPORT_KEYS, PLAIN_KEYS, READER_KEYS, PlainKey
+from ppdet_res2net.engine.config.unsupported import find_unsupported
 from ppdet_res2net.errors import ConfigError, did_you_mean
 
 __all__ = ["Layer", "check_config"]
@@ -120,6 +121,7 @@ class _Checker:
         self.classes = serializable_classes()
 
     def problems(self, config: dict) -> Iterator[_Problem]:
+        self.is_classifier = config.get("architecture") == "Res2NetClassifier"
         for key, value in config.items():
             place = (str(key),)
             if key in PLAIN_KEYS:
@@ -130,6 +132,8 @@ class _Checker:
                 yield _Problem(place, self._unknown_key(key))
             yield from self._tags(place, value)
         yield from self._architecture(config)
+        for place, text in find_unsupported(config):
+            yield _Problem(place, text)
 
     def _unknown_key(self, key: object) -> str:
         if str(key)[:1].isupper():
@@ -144,6 +148,9 @@ class _Checker:
         if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
             text = f"'{'.'.join(place)}' is {value!r}; expected {key.expected} ({key.meaning})."
             yield _Problem(place, text)
+        elif key.minimum is not None and value is not None and value < key.minimum:
+            text = f"'{'.'.join(place)}' is {value!r}; it must be {key.minimum} or more ({key.meaning})."
+            yield _Problem(place, text)
         elif place == ("export",):
             for name, part in value.items():
                 if name in EXPORT_KEYS:
@@ -156,7 +163,7 @@ class _Checker:
         known = [key for key, schema in self.schemas.items() if schema.category == "architecture"]
         if isinstance(name, str) and name not in known:
             what = "a module but not a whole detector" if name in self.schemas else "not registered"
-            hint = did_you_mean(name, known) or " Expected for instance FasterRCNN or MaskRCNN."
+            hint = did_you_mean(name, known) or " Expected for instance FasterRCNN, MaskRCNN or Res2NetClassifier."
             yield _Problem(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
 
     def _module(self, place: _Place, schema: dict, value: object) -> Iterator[_Problem]:
@@ -232,6 +239,10 @@ class _Checker:
         return {name: found for name, found in self.classes.items() if hasattr(found, "parse_dataset")}
 
     def _transforms(self) -> dict[str, type]:
+        if self.is_classifier:
+            from ppdet_res2net.data.classification.transforms import BATCH_TRANSFORMS, SAMPLE_TRANSFORMS
+
+            return {**SAMPLE_TRANSFORMS, **BATCH_TRANSFORMS}
         from ppdet.data import transform
 
         return {name: found for name, found in self.classes.items() if hasattr(transform, name)}

@@ -1,0 +1,23 @@
+"""``ppdet-res2net plot``: curves of training runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0."""
+    parser = argparse.ArgumentParser(
+        prog="ppdet-res2net plot",
+        description="Draw losses, AP, learning rate, speed and memory of one or more training runs into one picture.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, e.g. output/demo_mask_rcnn")
+    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), metavar="FILE", help="default: %(default)s")
+    args = parser.parse_args(argv)
+    from ppdet_res2net.engine.curves import plot_runs
+
+    plot_runs(args.runs, args.output)
+    print(args.output)
+    return 0

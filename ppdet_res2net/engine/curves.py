@@ -1,0 +1,116 @@
+"""Curves of training runs from their ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppdet_res2net.errors import ConfigError
+
+__all__ = ["plot_runs", "read_metrics"]
+
+_PANELS = (
+    ("loss", "loss"),
+    ("terms", "loss terms"),
+    ("score", "evaluation"),
+    ("lr", "learning rate"),
+    ("grad_norm", "gradient norm"),
+    ("images_per_s", "images per second"),
+    ("memory_mib", "peak memory (MiB)"),
+)
+_COLUMNS = 3
+
+
+def read_metrics(run_dir: Path) -> dict[str, dict[int, dict]]:
+    """Read ``metrics.jsonl`` of a run.
+
+    Steps that a resumed run did again replace those that were lost; a line that a kill cut off is left out.
+
+    Returns:
+        Records by kind (``train``, ``eval``, ...) and step, in the order of the steps.
+
+    Raises:
+        ConfigError: The folder holds no run.
+    """
+    path = run_dir / "metrics.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ConfigError(
+            f"'{run_dir}' is not the folder of a run: {error}. Pass for example output/demo_mask_rcnn."
+        ) from error
+    records: dict[str, dict[int, dict]] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        records.setdefault(record["kind"], {})[record["step"]] = record
+    return {kind: dict(sorted(by_step.items())) for kind, by_step in records.items()}
+
+
+def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
+    """Draw losses, scores, learning rate, speed and memory of one or more runs into one picture.
+
+    Args:
+        run_dirs: Folders of runs.
+        target: The picture; its ending says the format (``.png``, ``.svg``, ...).
+
+    Raises:
+        ConfigError: A folder holds no run, or the picture cannot be written.
+    """
+    from matplotlib.figure import Figure  # without pyplot, which would choose a display
+
+    runs = {_label(run_dir, run_dirs): read_metrics(run_dir) for run_dir in run_dirs}
+    rows = -(-len(_PANELS) // _COLUMNS)
+    figure = Figure(figsize=(5 * _COLUMNS, 3.2 * rows))
+    figure.subplots_adjust(left=0.05, right=0.98, bottom=0.06, top=0.95, hspace=0.35)
+    for index, (key, title) in enumerate(_PANELS):
+        axes = figure.add_subplot(rows, _COLUMNS, index + 1)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        for label, records in runs.items():
+            prefix = f"{label} " if len(runs) > 1 else ""
+            for name, points in _series(records, key).items():
+                axes.plot(*zip(*points), ".-", label=f"{prefix}{name}", linewidth=1, markersize=3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    try:
+        figure.savefig(target, dpi=110)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The curves cannot be written to '{target}': {error}. Pass another -o FILE.png.") from error
+
+
+def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:
+    """The lines of a panel: points (step, value) by name."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    if key == "score":
+        for step, record in records.get("eval", {}).items():
+            for name, value in _scores(record):
+                series.setdefault(name, []).append((step, value))
+        return series
+    for step, record in records.get("train", {}).items():
+        names = [name for name in record if name.startswith("loss_")] if key == "terms" else [key]
+        for name in names:
+            if name in record:
+                series.setdefault(name, []).append((step, record[name]))
+    return series
+
+
+def _scores(record: dict) -> list[tuple[str, float]]:
+    """The figures of an evaluation worth a curve: AP of boxes and masks, or a classifier's accuracies."""
+    nested = [(f"{kind} AP", part["AP"]) for kind, part in record.items() if isinstance(part, dict) and "AP" in part]
+    flat = [(name, value) for name, value in record.items() if name.startswith("top") and isinstance(value, float)]
+    return nested + flat
+
+
+def _label(run_dir: Path, run_dirs: Sequence[Path]) -> str:
+    """A run's name: its folder's, with as much of the path as tells it from the others."""
+    parts = run_dir.resolve().parts
+    for count in range(1, len(parts)):
+        if sum(other.resolve().parts[-count:] == parts[-count:] for other in run_dirs) == 1:
+            return "/".join(parts[-count:])
+    return str(run_dir)

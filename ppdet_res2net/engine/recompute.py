@@ -1,0 +1,46 @@
+"""Gradient checkpointing: less memory for more computation."""
+
+from __future__ import annotations
+
+import functools
+
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.modeling.blocks import Bottle2neck
+
+__all__ = ["recompute_blocks"]
+
+
+def recompute_blocks(model: nn.Layer) -> None:
+    """Let each block of the trunk keep its input only, and compute the rest again in the backward pass.
+
+    Args:
+        model: A model with our trunk; changed in place.
+
+    Raises:
+        ConfigError: Batch normalization is trained: computing it twice would count every batch twice in its statistics.
+    """
+    blocks = [layer for layer in model.sublayers() if isinstance(layer, Bottle2neck)]
+    for block in blocks:
+        for layer in block.sublayers():
+            if isinstance(layer, (nn.BatchNorm2D, nn.SyncBatchNorm)) and not layer._use_global_stats:
+                raise ConfigError(
+                    "recompute_backbone is set, but the backbone's batch normalization is trained: its statistics would "
+                    "count every batch twice. Pass -o Res2Net.freeze_norm=true, or recompute_backbone=false."
+                )
+    for block in blocks:
+        if any(not parameter.stop_gradient for parameter in block.parameters()):
+            block.forward = _saving_memory(block, block.forward)
+
+
+def _saving_memory(block: nn.Layer, forward):
+    @functools.wraps(forward)
+    def recomputing(x):
+        if not block.training:
+            return forward(x)
+        # The hook-based form: the other one gives no gradients where the input needs none, as after frozen stages.
+        return recompute(forward, x, use_reentrant=False, preserve_rng_state=False)
+
+    return recomputing

@@ -1,0 +1,57 @@
+"""What tests/test_engine_distributed.py runs in two processes: ``distributed_script.py WHAT FOLDER [DATA]``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import paddle
+from engine_fixtures import make_config
+from toy_task import ToyTask, train_toy
+
+from ppdet_res2net.engine.detector import create_trained_detector
+from ppdet_res2net.engine.evaluate import evaluate
+from ppdet_res2net.engine.processes import join_processes
+
+logging.basicConfig(level=logging.INFO)
+paddle.set_device("cpu")
+what, folder, *data = sys.argv[1:]
+folder = Path(folder)
+rank = int(os.environ["PADDLE_TRAINER_ID"])
+losses = ToyTask.losses
+seen: list = []
+stops = False
+
+
+def noting_losses(self, model, batch):
+    seen.append(batch["im_id"].numpy().reshape(-1).tolist())
+    if what == "die" and rank == 1 and len(seen) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if stops and rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return losses(self, model, batch)
+
+
+ToyTask.losses = noting_losses
+two = {"TrainReader": {"batch_size": 2}}
+if what == "die":
+    train_toy(folder, **two)
+elif what == "nan":
+    train_toy(folder, toy={"bad_images": [7]}, **two)
+else:
+    train_toy(folder / "plain", **two)
+    (folder / f"seen.{rank}.json").write_text(json.dumps(seen))
+    train_toy(folder / "accumulated", TrainReader={"batch_size": 1}, accumulate_steps=2)
+    train_toy(folder / "begun", {"max_steps": 5}, **two)
+    stops = True
+    result = train_toy(folder / "stopped", epoch=4, **two)
+    (folder / f"stopped.{rank}.json").write_text(json.dumps([result.steps, result.signal]))
+
+    config = make_config(Path(data[0]), folder, f"weights={data[1]}")
+    detector, classes = create_trained_detector(config)
+    summary = evaluate(detector, config, classes, processes=join_processes()).summary
+    (folder / f"eval.{rank}.json").write_text(json.dumps(summary))

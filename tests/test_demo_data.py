@@ -177,4 +177,4 @@ def test_command_line(tmp_path, capsys):
     assert main([str(target), "--train", "3", "--val", "2", "--size", "64", "--seed", "9"]) == 0
     assert capsys.readouterr().out == f"demo dataset: 3 training and 2 validation images in {target}\n"
     recipe = json.loads((target / demo.RECIPE_FILE).read_text())
-    assert recipe == {"version": 1, "train_images": 3, "val_images": 2, "image_size_px": 64, "seed": 9}
+    assert recipe == {"version": demo.RECIPE_VERSION, "train_images": 3, "val_images": 2, "image_size_px": 64, "seed": 9}

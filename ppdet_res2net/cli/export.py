@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ppdet_res2net.cli._common import add_config_arguments
 
@@ -50,20 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.engine.config import load_config
     from ppdet_res2net.engine.export import export_model
 
-    images = [file for path in args.verify_images or () for file in _images(Path(path))]
     folder = export_model(
         load_config(args.config, args.opt),
         args.output_dir,
         formats=[name.strip() for part in args.format or ["paddle"] for name in part.split(",")],
-        verify=args.verify or bool(images),
-        verify_images=images or None,
+        verify=args.verify or bool(args.verify_images),
+        verify_images=args.verify_images,
         verify_precisions=args.verify_precision.split(","),
     )
     print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
     return 0
 
-
-def _images(path: Path) -> list[str]:
-    from res2net_runtime.files import find_images
-
-    return [str(file) for file in (find_images(path) if path.is_dir() else [path])]

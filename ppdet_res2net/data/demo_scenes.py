@@ -12,12 +12,12 @@ __all__ = ["CATEGORIES", "Instance", "draw_scene"]
 #: Category id -> name. The ids have gaps, so that taking ids for labels gives visibly wrong results.
 CATEGORIES = {1: "ellipse", 3: "star", 7: "triangle"}
 
-# Extent of an object as a fraction of the long side: COCO's small, medium and large at about 190 px.
-SMALLEST_EXTENT, LARGEST_EXTENT = 0.16, 0.7
+# Extent of an object as a fraction of the long side. At the default size that spans COCO's small, medium and large.
+SMALLEST_EXTENT, LARGEST_EXTENT = 0.2, 0.7
 CROWD_MEMBER_EXTENT = 0.07
-MAX_OBJECTS = 5
+MAX_OBJECTS = 4
 PLACEMENT_ATTEMPTS = 20
-MIN_VISIBLE_FRACTION = 0.55
+MIN_VISIBLE_FRACTION = 0.7
 MIN_COLOUR_DISTANCE = 110.0
 # Fractional bits of the coordinates given to OpenCV's drawing functions.
 SUBPIXEL_BITS = 4

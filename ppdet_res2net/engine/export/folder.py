@@ -48,6 +48,7 @@ _GRAPH_FILES = (
     "model.pdiparams",
     "model.pdiparams.info",
     "model.onnx",
+    "model_int8.onnx",  # of res2net_runtime.quantize
     "model.xml",
     "model.bin",
 )

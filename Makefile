@@ -23,22 +23,23 @@ demo: .venv/installed
 	.venv/bin/ppdet-res2net demo $(ARGS)
 
 # One thread per process: Paddle's own threads would only compete with the other process.
-test: .venv/installed
+test: .venv/installed-test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 # Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.9 to 3.12.
 test-paddle26: .venv-paddle26/installed
 	.venv-paddle26/bin/python tests/smoke.py $(ARGS)
 
-lint: .venv/installed
+lint: .venv/installed-test
 	.venv/bin/ruff check .
 
-.venv/installed: EXTRAS = $(PADDLE),test
+.venv/installed: EXTRAS = $(PADDLE)
+.venv/installed-test: EXTRAS = $(PADDLE),test
 .venv-paddle26/installed: EXTRAS = paddle26
 
 # The stamp comes last: an installation that was interrupted is taken up again. paddledet's own requirements cannot be
 # met (see setup.py), hence --no-deps.
-.venv/installed .venv-paddle26/installed: setup.py pyproject.toml
+.venv/installed .venv/installed-test .venv-paddle26/installed: setup.py pyproject.toml
 	@echo "Installing into $(@D) (some minutes, once) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP_INSTALL) --editable ".[$(EXTRAS)]"

@@ -18,7 +18,7 @@ CROWD_MEMBER_EXTENT = 0.07
 MAX_OBJECTS = 4
 PLACEMENT_ATTEMPTS = 20
 MIN_VISIBLE_FRACTION = 0.7
-MIN_COLOUR_DISTANCE = 110.0
+MIN_COLOUR_DISTANCE = 140.0
 # Fractional bits of the coordinates given to OpenCV's drawing functions.
 SUBPIXEL_BITS = 4
 
@@ -67,7 +67,7 @@ def draw_scene(
     if with_objects:
         for _ in range(int(rng.integers(1, MAX_OBJECTS + 1))):
             _place_object(rng, image, background_bgr, instances)
-    noisy = cv2.GaussianBlur(image, (3, 3), 0.6) + rng.normal(0.0, rng.uniform(1.0, 5.0), image.shape)
+    noisy = cv2.GaussianBlur(image, (3, 3), 0.6) + rng.normal(0.0, rng.uniform(1.0, 3.0), image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8), instances
 
 
@@ -77,7 +77,7 @@ def _draw_background(rng, height, width):
     texture = np.zeros((height, width, 3), np.float32)
     for cells in (2, 5, 12):
         coarse = rng.normal(0.0, 1.0, (cells, cells, 3)).astype(np.float32)
-        texture += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * rng.uniform(4, 14)
+        texture += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * rng.uniform(3, 9)
     image = np.clip(base_bgr + texture, 0, 255).astype(np.uint8)
     for _ in range(int(rng.integers(2, 9))):
         colour = np.clip(base_bgr + rng.uniform(-60, 60, 3), 0, 255).tolist()
@@ -135,7 +135,7 @@ def _outline(rng, name, centre, extent_px):
     elif name == "triangle":
         angles = np.arange(3) * 2 * np.pi / 3
         radii = np.ones(3)
-        squeeze = rng.uniform(0.6, 1.0)
+        squeeze = rng.uniform(0.8, 1.0)
     else:
         angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         radii = np.ones(48)

@@ -64,12 +64,16 @@ class PaddleStep:
 
         from ppdet_res2net.detection import create_from_config, register_modules
         from ppdet_res2net.engine.config import load_config
+        from ppdet_res2net.engine.detector import select_device
 
         register_modules()
         config = load_config(RECIPE)
         if contender == "paddledet":
+            paddle.set_device("cpu")
             _use_paddledets_modules()
             del config["Res2Net"]["dialect"]
+        else:
+            select_device({"use_gpu": False})  # as training does
         paddle.seed(0)
         self.model = create_from_config(config, "MaskRCNN")
         if contender == "recompute":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_fixtures import losses_by_step, make_config, read_tensors
+from engine_fixtures import losses_by_step, make_config, read_metrics, read_tensors
 from toy_task import IMAGES, ToyModel, train_toy
 
 from ppdet_res2net.engine.processes import Processes
@@ -99,6 +99,13 @@ def test_a_signal_to_one_process_stops_both_with_one_checkpoint(two):
     assert results[0] == results[1]
     assert results[0][0] < 16 and results[0][1] == signal.SIGTERM
     assert (two / "stopped" / "toy" / "interrupted.pdstate").is_file()
+
+
+def test_a_signal_before_an_evaluation_leaves_it_to_the_resumed_run(two):
+    results = [json.loads((two / f"unevaluated.{rank}.json").read_text()) for rank in (0, 1)]
+    assert results == [[4, signal.SIGTERM]] * 2
+    resumed = train_toy(two / "unevaluated", {"resume": "auto", "evaluate": True, "max_steps": 5}, toy={"scores": [0.5, 0.4]})
+    assert [record["step"] for record in read_metrics(resumed.run_dir, "eval")] == [4, 5]
 
 
 def test_a_process_that_dies_ends_the_other_with_a_message(tmp_path):

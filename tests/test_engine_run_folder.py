@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,44 @@ def test_a_signal_during_an_evaluation_ends_it_and_the_resumed_run_makes_up_for_
     assert _names(resumed.run_dir) == {"interrupted", "0", "best_model", "model_final"}
 
 
+@pytest.mark.parametrize("evaluate", [True, False])
+def test_a_signal_in_the_last_step_of_an_epoch_does_not_cost_its_end(tmp_path, monkeypatch, evaluate):
+    losses, calls = ToyTask.losses, []
+
+    def losses_and_signal(self, model, batch):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(self, model, batch)
+
+    monkeypatch.setattr(ToyTask, "losses", losses_and_signal)
+    settings = {"toy": {"scores": [0.5, 0.4]}}
+    stopped = train_toy(tmp_path, {"evaluate": evaluate}, **settings)
+    assert (stopped.steps, stopped.signal) == (4, signal.SIGTERM)
+    resumed = train_toy(tmp_path, {"evaluate": evaluate, "resume": "auto"}, **settings)
+    assert [record["step"] for record in read_metrics(resumed.run_dir, "eval")] == ([4, 8] if evaluate else [])
+    assert _names(resumed.run_dir) >= {"0", "model_final"} | ({"best_model"} if evaluate else set())
+
+
+def test_auto_ends_a_run_that_is_over_as_it_should_have_ended(tmp_path, caplog):
+    """As after a kill between the last evaluation and the last checkpoint, or of a job that is queued once too often."""
+    caplog.set_level("INFO")
+    settings = {"toy": {"scores": [0.4, 0.5]}}
+    run_dir = train_toy(tmp_path, {"evaluate": True}, **settings).run_dir
+    for file in run_dir.glob("model_final.*"):
+        file.unlink()
+    again = train_toy(tmp_path, {"evaluate": True, "resume": "auto"}, **settings)
+    assert (again.steps, again.signal) == (8, None)
+    assert "nothing is left to train" in messages(caplog) and "done after 8 steps" in messages(caplog)
+    assert_equal_tensors(*(read_tensors(run_dir / f"{name}.pdparams") for name in ("model_final", "best_model")))
+    with pytest.raises(ConfigError, match="it has done 8 steps, and this run ends after 8"):
+        train_toy(tmp_path, {"resume": str(run_dir / "model_final")})
+
+    early = {"epoch": 5, "early_stop_patience": 1, "toy": {"scores": [0.5, 0.4, 0.9]}}
+    assert train_toy(tmp_path / "early", {"evaluate": True}, **early).steps == 8
+    assert train_toy(tmp_path / "early", {"evaluate": True, "resume": "auto"}, **early).steps == 8
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_have_exit_codes_of_their_own(tmp_path, number, code, monkeypatch):
     from ppdet_res2net.cli import train as command
@@ -209,6 +248,28 @@ def test_a_log_tells_everything_from_the_start_and_how_to_go_on(tmp_path):
     assert f"done after 8 steps. In {result.run_dir}:" in log
     assert "metrics.jsonl" in log and f"look at {result.run_dir / 'model_final'}" in log
     assert "best_model" not in log
+
+
+def test_visualdl_gets_every_figure(tmp_path, monkeypatch):
+    scalars: dict = {}
+
+    class LogWriter:
+        def __init__(self, folder):
+            self.points = scalars.setdefault(folder, {})
+
+        def add_scalar(self, tag, step, value):
+            self.points[tag, step] = value
+
+        def close(self):
+            self.points["closed"] = True
+
+    monkeypatch.setitem(sys.modules, "visualdl", types.SimpleNamespace(LogWriter=LogWriter))
+    result = train_toy(tmp_path, {"use_vdl": True, "evaluate": True}, epoch=1, toy={"scores": [0.5]})
+    points = scalars[str(result.run_dir / "vdl")]
+    for record in read_metrics(result.run_dir):
+        for name in ("loss", "loss_a", "lr", "images_per_s", "memory_mib"):
+            assert points[f"train/{name}", record["step"]] == record[name]
+    assert points["eval/toy/AP", 4] == 0.5 and points["closed"]
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):

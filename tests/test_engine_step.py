@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 
 import numpy as np
@@ -155,7 +156,11 @@ def test_mixed_precision_on_a_cpu_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("frozen_stage", [-1, 0])
-def test_recomputation_gives_the_same_gradients(frozen_stage):
+def test_recomputation_gives_the_same_gradients(frozen_stage, monkeypatch):
+    heard: list = []
+    paddles_logger = logging.getLogger("paddle.distributed.fleet.utils.log_util")
+    monkeypatch.setattr(paddles_logger, "callHandlers", heard.append)
+
     def gradients(recompute):
         seed_everything(3)
         model = ToyModel(depth=[1, 2], num_stages=2, return_idx=[1], freeze_at=frozen_stage)
@@ -170,6 +175,9 @@ def test_recomputation_gives_the_same_gradients(frozen_stage):
     plain = gradients(False)
     assert any("res3.blocks.1" in name for name in plain)
     assert_equal_tensors(plain, gradients(True))
+    assert not heard  # Paddle's warning at each step that nothing need be computed again, which is not so
+    paddles_logger.warning("something else")
+    assert len(heard) == 1
 
 
 def test_recomputation_with_trained_statistics_is_refused(tmp_path):
@@ -201,6 +209,39 @@ def test_steps_that_are_not_finite_can_be_left_out(tmp_path, caplog):
     assert load_training_state(result.run_dir / "model_final").values["position"]["skipped_steps"] == 2
     with pytest.raises(TrainingError, match="not finite at step .* 1 such steps were left out before"):
         train_toy(tmp_path / "b", max_nonfinite_steps=1, toy=toy)
+
+
+class OneUnscalingPerUpdate:
+    """Paddle's loss scaler, of which a CPU has none, with the rule that a step left out could break."""
+
+    def __init__(self, enable, init_loss_scaling):
+        self.is_enabled, self.is_unscaled = enable, False
+
+    def is_enable(self):
+        return self.is_enabled
+
+    def scale(self, loss):
+        return loss
+
+    def unscale_(self, optimizer):
+        assert not self.is_unscaled, "unscale_() has already been called on this optimizer since the last update()"
+        self.is_unscaled = True
+
+    def step(self, optimizer):
+        optimizer.step()
+
+    def update(self):
+        self.is_unscaled = False
+
+    def state_dict(self):
+        return {}
+
+
+def test_steps_are_left_out_in_mixed_precision_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppdet_res2net.engine.step._amp_dtype", lambda *args: "float16")
+    monkeypatch.setattr("paddle.amp.GradScaler", OneUnscalingPerUpdate)
+    result = train_toy(tmp_path, {"amp": True}, max_nonfinite_steps=2, toy={"bad_images": [7]})
+    assert result.steps == 8 and len(read_metrics(result.run_dir, "skipped")) == 2
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_too(tmp_path, monkeypatch):

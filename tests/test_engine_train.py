@@ -291,6 +291,32 @@ def test_images_without_objects_and_crowds_train(demo_data, tmp_path):
     assert min(record["loss_bbox_reg"] for record in records) == 0  # one of the batches has no object at all
 
 
+def test_masks_that_are_to_be_trained_must_be_there(demo_data, tmp_path):
+    fields = "TrainDataset.data_fields=[image,gt_bbox,gt_class,is_crowd]"
+    message = (
+        r"data_fields are image, gt_bbox, gt_class, is_crowd: MaskRCNN cannot be trained without gt_poly\. Pass -o "
+        r"TrainDataset\.data_fields=\[image,gt_bbox,gt_class,gt_poly,is_crowd\], or use a Faster R-CNN recipe"
+    )
+    with pytest.raises(ConfigError, match=message):
+        train(make_config(demo_data, tmp_path, fields))
+    with pytest.raises(ConfigError, match=r"without gt_bbox and gt_poly\. Pass -o [^ ]*\]\."):
+        train(make_config(demo_data, tmp_path, "TrainDataset.data_fields=[image,gt_class]"))
+    data = copy_data(demo_data, tmp_path)
+    edit_annotations(data, lambda content: [a.pop("segmentation") for a in content["annotations"]])
+    with pytest.raises(DatasetError, match="none of the .* annotations .* has a segmentation.*this recipe trains masks"):
+        train(make_config(data, tmp_path))
+    assert not tmp_path.joinpath("demo_mask_rcnn").exists()
+
+
+def test_a_worker_has_the_time_that_the_configuration_allows(demo_data, tmp_path, monkeypatch):
+    from ppdet_res2net.data import workers
+
+    monkeypatch.setattr(workers._Worker, "read_stack", lambda self: "its stack")
+    monkeypatch.setattr(workers, "wait", lambda objects, seconds: [])
+    with pytest.raises(TrainingError, match="has not delivered the batch .* within 7 s. It was here:\nits stack\n"):
+        train(make_config(demo_data, tmp_path, "worker_num=1", "worker_time_limit_s=7"))
+
+
 def test_wrong_data_is_named(demo_data, tmp_path):
     with pytest.raises(DatasetError, match="dataset folder not found: .*Nothing is downloaded"):
         train(make_config(tmp_path / "nothing", tmp_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem, list_first
+from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import find_structure_problems, get_size, is_number
 from ppdet_res2net.errors import DatasetError, did_you_mean
 
@@ -21,8 +21,6 @@ __all__ = [
     "check_rle",
     "compute_area",
     "fill_in",
-    "is_number",
-    "list_first",
     "outline_box",
     "read_annotations",
     "read_categories",

@@ -21,6 +21,7 @@ __all__ = ["TrainLoader"]
 
 logger = logging.getLogger(__name__)
 
+WORKER_TIME_LIMIT_S = 300.0
 # What the random numbers are for; part of the seed, so that no two purposes share a sequence.
 ORDER, SAMPLE, BATCH = range(3)
 # Keys that sample transforms leave behind and that no network reads, as in PaddleDetection.
@@ -85,7 +86,7 @@ class TrainLoader:
         num_classes: int,
         rank: int = 0,
         world_size: int = 1,
-        time_limit_s: float = 300.0,
+        time_limit_s: float = WORKER_TIME_LIMIT_S,
     ) -> None:
         minima = {
             "batch_size": (batch_size, 1),

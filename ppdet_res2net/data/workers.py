@@ -91,7 +91,8 @@ class WorkerPool:
             raise TrainingError(
                 f"loader worker {worker.number} (process {worker.process.pid}) has not delivered {task} "
                 f"within {self._time_limit_s:g} s. It was here:\n{worker.read_stack()}\nIf the storage is "
-                "just slow, allow more time; otherwise train with worker_num: 0 to see where it stops."
+                "just slow, allow more time with -o worker_time_limit_s=SECONDS; otherwise train with -o worker_num=0 to "
+                "see where it stops."
             )
         try:
             is_error, result = receive(worker.connection)

@@ -18,6 +18,7 @@ from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.detection.tagged import Tagged
 from ppdet_res2net.engine.checkpoint import read_checkpoint_info
 from ppdet_res2net.engine.config import Config
+from ppdet_res2net.engine.host_memory import keep_freed_memory
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo.checkpoint import load_detector
 from ppdet_res2net.zoo.formats import resolve_weights_path
@@ -43,7 +44,7 @@ class Classes(NamedTuple):
 
 
 def select_device(config: Mapping) -> str:
-    """Choose and return ``gpu:<index>`` or ``cpu``, as ``use_gpu`` says and the machine allows."""
+    """Choose, prepare and return ``gpu:<index>`` or ``cpu``, as ``use_gpu`` says and the machine allows."""
     device = "cpu"
     if config.get("use_gpu", True):
         if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
@@ -51,6 +52,8 @@ def select_device(config: Mapping) -> str:
         else:
             why = "sees no GPU" if paddle.is_compiled_with_cuda() else "is built without GPU support"
             logger.info("running on the CPU: use_gpu is set, but this Paddle %s", why)
+    if device == "cpu":
+        keep_freed_memory()
     paddle.set_device(device)
     return device
 
@@ -64,6 +67,7 @@ def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
     """
     dataset = create_dataset(config, key)
     if not isinstance(dataset, COCODataSet):
+        _refuse_classifier(config)
         raise ConfigError(
             f"{key} is {type(dataset).__name__}; only COCODataSet can be trained and evaluated on. Convert the annotations "
             f"to COCO's format."
@@ -72,13 +76,22 @@ def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
     return dataset
 
 
+def _refuse_classifier(config: Mapping) -> None:
+    if config.get("architecture") == "Res2NetClassifier":
+        raise ConfigError(
+            "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers: train-classifier, "
+            "eval-classifier, infer-classifier or export-classifier."
+        )
+
+
 def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
     """Create the detector of a configuration with the weights that ``weights`` names, in evaluation mode.
 
     Raises:
-        ConfigError: There is no ``weights``, or the classes are unknown or of another number.
+        ConfigError: It describes a classifier, there is no ``weights``, or the classes are unknown or of another number.
         WeightsError: The weights cannot be had, or do not fit.
     """
+    _refuse_classifier(config)
     weights = config.get("weights")
     if not weights:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")

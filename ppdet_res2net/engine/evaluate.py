@@ -16,8 +16,10 @@ import numpy as np
 from paddle import nn
 from tqdm import tqdm
 
-from ppdet_res2net.data.annotations import check_polygons, check_rle, is_number, list_first, read_annotations
+from ppdet_res2net.data.annotations import check_polygons, check_rle, read_annotations
 from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.problems import list_first
+from ppdet_res2net.data.structure import is_number
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.detection.tagged import Tagged
 from ppdet_res2net.engine.config import Config

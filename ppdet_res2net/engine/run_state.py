@@ -91,8 +91,12 @@ class RunState:
         state = TrainingState(values, tensors)
         return save_checkpoint(run_dir, name, weights, trunk_metadata(self.task.model), info, state)
 
-    def load(self, checkpoint: str, total_steps: int) -> Position:
+    def load(self, checkpoint: str, total_steps: int | None) -> Position:
         """Continue from a checkpoint.
+
+        Args:
+            checkpoint: Its path.
+            total_steps: Steps of the run; None: do not mind if it has done them all.
 
         Raises:
             ConfigError: It is of a run with other data, classes, seed or batch, or there is nothing left to do.
@@ -102,7 +106,7 @@ class RunState:
         saved = state.values
         self._check(checkpoint, saved)
         position = Position(**saved["position"])
-        if position.steps >= total_steps and not position.snapshot_is_due:
+        if total_steps is not None and position.steps >= total_steps and not position.snapshot_is_due:
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': it has done {position.steps} steps, and this run ends after "
                 f"{total_steps}. Train longer with a larger epoch (or --max_steps), or use the weights as they are."

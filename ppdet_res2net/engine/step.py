@@ -122,11 +122,11 @@ class TrainStep:
         is_finite = bool(np.isfinite(sums).all())
         if is_finite:
             self.scaler.step(self.optimizer)
-            self.scaler.update()
         else:
             state = self.task.model.state_dict()
             for name, before in statistics.items():
                 state[name].set_value(before)
+        self.scaler.update()  # after a step that was left out too: else the scaler refuses to unscale the next one
         self.optimizer.clear_grad()
         return StepReport(
             losses=dict(zip(names, (sums[: len(names)] / self.processes.world_size).tolist())),

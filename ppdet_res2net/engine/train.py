@@ -10,7 +10,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, TrainLoader
 from ppdet_res2net.detection import create_from_config
 from ppdet_res2net.engine.config import Config
 from ppdet_res2net.engine.detector import Classes, create_coco_dataset
@@ -67,21 +68,19 @@ class DetectionTask(Task):
         _set_num_classes(config, self.classes, dataset.annotation_path)
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
-        self.loader = TrainLoader(
+        self.loader = TrainLoader.from_reader(
             dataset,
-            reader.get("sample_transforms", []),
-            reader.get("batch_transforms", []),
-            batch_size=self.batch_size,
-            shuffle=reader.get("shuffle", True),
-            drop_last=reader.get("drop_last", True),
+            reader,
             num_workers=config.get("worker_num", 2),
             seed=int(config.get("seed", 0)),
             num_classes=config["num_classes"],
             rank=processes.rank,
             world_size=processes.world_size,
+            time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
         )
         self.image_count = len(dataset)
         self.model = create_from_config(config, config["architecture"])
+        _check_data_fields(self.model, dataset, config["architecture"])
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
         """Return the losses of ppdet's heads."""
@@ -122,6 +121,20 @@ class DetectionTask(Task):
         """Evaluate and export."""
         common = f"-c {Path(weights).parent / 'config.yml'} -o weights={weights}"
         return [f"ppdet-res2net eval {common}", f"ppdet-res2net export {common} --verify"]
+
+
+def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:
+    """Refuse a dataset that leaves out what the losses of the detector need."""
+    has_masks = hasattr(model, "mask_head")
+    needed = ["gt_bbox", "gt_class", *(["gt_poly"] if has_masks else [])]
+    missing = [name for name in needed if name not in dataset.data_fields]
+    if missing:
+        fields = ",".join(["image", *needed, "is_crowd"])
+        raise ConfigError(
+            f"TrainDataset.data_fields are {', '.join(dataset.data_fields)}: {architecture} cannot be trained without "
+            f"{' and '.join(missing)}. Pass -o TrainDataset.data_fields=[{fields}]"
+            + (", or use a Faster R-CNN recipe, which needs boxes only." if missing == ["gt_poly"] else ".")
+        )
 
 
 def _set_num_classes(config: Config, classes: Classes, annotation_path: str) -> None:

@@ -158,7 +158,10 @@ class Trainer:
         if checkpoint == AUTO:
             (checkpoint, *_) = self.processes.gather(self._find_newest() if self.processes.is_first else None)
         if checkpoint is not None:
-            self.position = self.state.load(checkpoint, self.total_steps)
+            is_auto = self.options.resume == AUTO
+            self.position = self.state.load(checkpoint, None if is_auto else self.total_steps)
+            if is_auto and self._has_stopped_early():
+                self.total_steps = self.position.steps
         else:
             self.task.load_pretrained()
         if self.processes.is_first:
@@ -205,15 +208,18 @@ class Trainer:
     def _run_epochs(self, stop: StopRequest) -> bool:
         """Run to the end, and return True; or return False as soon as a stop is requested."""
         position = self.position
+        if position.steps >= self.total_steps and not position.snapshot_is_due:
+            logger.info("nothing is left to train")
+            self._save("model_final")  # the run may have been killed before it could
         while position.steps < self.total_steps or position.snapshot_is_due:
             if not position.snapshot_is_due and not self._run_epoch(stop):
                 return False
             position.snapshot_is_due = not self._snapshot(stop)
             if position.snapshot_is_due:
                 return False
-            patience = self.config.get("early_stop_patience")
-            if patience and position.evaluations_without_gain >= patience and position.steps < self.total_steps:
-                logger.info("no better %s in %d evaluations: stopping early", self.task.score_name, patience)
+            if position.steps < self.total_steps and self._has_stopped_early():
+                gainless = position.evaluations_without_gain
+                logger.info("no better %s in %d evaluations: stopping early", self.task.score_name, gainless)
                 self.total_steps = position.steps
                 self._save("model_final")
             elif self._any_wants_to_stop(stop) and position.steps < self.total_steps:
@@ -241,12 +247,16 @@ class Trainer:
             if report.is_finite:
                 losses, norm = report.losses, report.grad_norm
                 self.log.step(self.position.steps, epoch, losses, lr, report.images, report.data_s, norm)
-            if self.position.steps >= self.total_steps:
-                break  # also after a signal: the run is complete
+            if self.position.steps >= self.total_steps or step_in_epoch + 1 == self.steps_per_epoch:
+                break  # also after a signal: the run is complete, or what an epoch ends with is due
             if report.stop or (stop and self.processes.world_size == 1):
                 return False
-            self._save_within_epoch(step_in_epoch)
+            self._save_within_epoch()
         return True
+
+    def _has_stopped_early(self) -> bool:
+        patience = self.config.get("early_stop_patience")
+        return bool(patience) and self.position.evaluations_without_gain >= patience
 
     def _any_wants_to_stop(self, stop: StopRequest) -> bool:
         return bool(self.processes.sum(np.array([float(bool(stop))]))[0])
@@ -271,9 +281,9 @@ class Trainer:
             f"boxes in these images (ppdet-res2net check-dataset)."
         )
 
-    def _save_within_epoch(self, step_in_epoch: int) -> None:
+    def _save_within_epoch(self) -> None:
         interval = self.config.get("snapshot_steps")
-        if interval and self.position.steps % interval == 0 and step_in_epoch + 1 < self.steps_per_epoch:
+        if interval and self.position.steps % interval == 0:
             with self.log.paused():
                 self._save("last")
 
@@ -294,7 +304,9 @@ class Trainer:
         """Evaluate, and save the best model; return False if a signal came before that was done."""
         position = self.position
         results: list[Evaluation] = []
-        # Several processes have to leave together, so they finish the evaluation.
+        if self._any_wants_to_stop(stop):
+            return False
+        # Several processes have to leave together, so they finish an evaluation that they have begun.
         run = stop.run if self.processes.world_size == 1 else lambda function: function() or True
         with self.average.applied() if self.average is not None else contextlib.nullcontext():
             if not run(lambda: results.append(self.task.evaluate())):

@@ -11,6 +11,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppdet_res2net.data.classification import LabelledImageLoader, LabelledImages
+from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S
 from ppdet_res2net.detection import create_from_config
 from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.engine.classification.evaluate import evaluate_network
@@ -98,6 +99,7 @@ class ClassificationTask(Task):
             seed=int(config.get("seed", 0)),
             rank=processes.rank,
             world_size=processes.world_size,
+            time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
         )
         self.image_count = len(dataset)
         self.model = create_from_config(config, ARCHITECTURE)

@@ -100,6 +100,9 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "custom_black_list": PlainKey((list, type(None)), "operators that never run in low precision"),
     # data and metric
     "worker_num": PlainKey(_COUNT, "processes that read and transform images; 0: the main process", 0),
+    "worker_time_limit_s": PlainKey(
+        _NUMBER, "seconds that one of them may take for a batch before training stops and shows where it is (300)", 1
+    ),
     "metric": PlainKey(_TEXT, "evaluation protocol: COCO"),
     "classwise": PlainKey(_SWITCH, "also report AP per class"),
     "output_eval": PlainKey((str, type(None)), "folder for the detections of an evaluation, as COCO JSON"),

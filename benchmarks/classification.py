@@ -26,7 +26,7 @@ import numpy as np
 SIZE_PX, CLASSES, TRAIN_BATCH = 224, 1000, 32
 MIN_SECONDS, MIN_RUNS = 2.0, 3
 OURS = ("eager", "onednn", "onnxruntime", "openvino")
-TIMM = ("timm eager", "timm channels_last", "timm torchscript")
+TIMM = ("timm eager", "timm channels_last", "timm torchscript", "timm compiled")
 # Engine -> precisions that it offers on a CPU.
 PRECISIONS = {
     "eager": ("fp32",),
@@ -36,6 +36,7 @@ PRECISIONS = {
     "timm eager": ("fp32", "bf16"),
     "timm channels_last": ("fp32", "bf16"),
     "timm torchscript": ("fp32",),
+    "timm compiled": ("fp32", "bf16"),
 }
 
 
@@ -88,14 +89,19 @@ def open_timm(contender: str, precision: str, model: str, threads: int, batch: i
     images = torch.from_numpy(make_images(batch))
     if precision == "bf16":
         network, images = network.to(torch.bfloat16), images.to(torch.bfloat16)
-    if contender == "timm channels_last":
+    if contender in ("timm channels_last", "timm compiled"):
         network, images = network.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     if contender == "timm torchscript":
         with torch.inference_mode():
             network = torch.jit.freeze(torch.jit.trace(network, images))
+    if contender == "timm compiled":  # needs a C++ compiler
+        import torch._inductor.config
+
+        torch._inductor.config.freezing = True  # folds BatchNorm; works without gradients only
+        network = torch.compile(network)
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.no_grad():
             network(images)
 
     return run

@@ -126,6 +126,8 @@ def test_usage(capsys):
     for arguments, message in (
         (["eval-classifier", "--weights", "x"], "the following arguments are required: --data (or -c)"),
         (["make-class-folders", "x", "--coco", "y"], "--coco needs --image_dir"),
+        (["eval-classifier", "--data", "x", "--check", "--workers", "0"], "--workers: got 0, expected at least 1"),
+        (["infer-classifier", "--infer_img", "x", "--batch_size", "-1"], "--batch_size: got -1, expected at least 1"),
         (["models", "--plot", "x.png"], "--plot needs --measure or --sweep"),
     ):
         with pytest.raises(SystemExit):
@@ -182,6 +184,38 @@ def test_wrong_names_at_export(root, tmp_path, capsys):
     arguments = ["--weights", str(root / "model"), "--output_dir", str(tmp_path), "--label_file", str(tmp_path / "names.txt")]
     assert main(["export-classifier", *arguments]) == 1
     assert "There are 3 class names, but the model has 2 outputs. Correct --label_file" in capsys.readouterr().err
+    arguments[2:4] = ["--infer_img", str(root / "data/val/dark/dark0.png")]
+    assert main(["infer-classifier", *arguments]) == 1
+    assert "There are 3 class names, but the model has 2 outputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--confusion"])
+def test_files_that_cannot_be_written_are_refused_first(root, tmp_path, capsys, option):
+    (tmp_path / "file").touch()
+    arguments = ["--weights", root / "model", "--data", root / "data", option, tmp_path / "file/figures"]
+    assert run("eval-classifier", *arguments) == 1
+    output = capsys.readouterr()
+    assert f"'{tmp_path}/file/figures' cannot be written" in output.err and "top-1" not in output.out
+
+
+def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, capsys):
+    unnamed = dataclasses.replace(load_classifier(weights=root / "model"), class_names=None)
+    monkeypatch.setattr("ppdet_res2net.engine.classification.model.load_classifier", lambda *_: unnamed)
+    arguments = ["infer-classifier", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
+    assert main(arguments) == 0
+    assert "classes are called by their numbers: published weights bring no names. Pass --label_file FILE" in caplog.text
+    assert {"0", "1"} == {part.split()[0] for part in capsys.readouterr().out.split(": ")[1].split(", ")}
+    caplog.clear()
+    (tmp_path / "names.txt").write_text("n00000002 grey\nn00000001 white\n")
+    assert main([*arguments, "--label_file", str(tmp_path / "names.txt")]) == 0
+    assert "by their numbers" not in caplog.text and " white " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["train"], ["eval", "-o", "weights=x"]])
+def test_commands_for_detectors_refuse_classifiers(root, tmp_path, capsys, command):
+    data = ["-o", f"TrainDataset.dataset_dir={root}/data", "TrainDataset.image_dir=val", f"save_dir={tmp_path}"]
+    assert main([command[0], "-c", "digits", *command[1:], *data]) == 1
+    assert "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers" in capsys.readouterr().err
 
 
 def test_runtime_equals_eager(exported, root):

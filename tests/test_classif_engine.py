@@ -20,6 +20,7 @@ from ppdet_res2net.engine.classification.predict import classify_files
 from ppdet_res2net.engine.classification.task import ClassificationTask, train_classifier
 from ppdet_res2net.engine.config import load_config
 from ppdet_res2net.engine.processes import Processes
+from ppdet_res2net.engine.schedule import scale_learning_rate
 from ppdet_res2net.engine.trainer import TrainOptions
 from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
 from ppdet_res2net.zoo import get_model_spec
@@ -181,6 +182,10 @@ def test_recipes_build(recipe):
     model = create_from_config(config, "Res2NetClassifier")
     schedule = create_from_config(config, "LearningRate")(10)
     create_from_config(config, "OptimizerBuilder")(schedule, model)
+    if recipe.stem != "digits":
+        # Their rates are for 256 images per step, whatever the batch.
+        rate = config["LearningRate"]["base_lr"]
+        assert scale_learning_rate(config, 64, 100)["base_lr"] == pytest.approx(rate / 4)
 
 
 # Evaluation
@@ -211,6 +216,8 @@ def test_classes_are_matched_by_name(data):
     assert match_labels(None, 3, dataset) == [0, 1, 2]
     with pytest.raises(DatasetError, match=r"has 3 classes \(dark, light, middle\), but the model has 4 \(a, b, c, d\)"):
         match_labels(("a", "b", "c", "d"), 4, dataset)
+    with pytest.raises(DatasetError, match=r"but the model has 2 \(dark, light\), which do not include middle. Evaluate"):
+        match_labels(("dark", "light"), 2, dataset)
     with pytest.raises(DatasetError, match="has 3 classes .*, but the model has 1000. Evaluate on data with the model's"):
         match_labels(None, 1000, dataset)
     with pytest.raises(DatasetError, match="has a class 'middle', which the model does not know; its classes are dark"):
@@ -222,6 +229,8 @@ def test_published_preprocessing():
     assert (timm.library, timm.upright, timm.resized_px) == ("pillow", False, 256)
     assert preprocessor_of_spec(get_model_spec("timm/res2net50_26w_4s"), upright=True).upright
     assert preprocessor_of_spec(get_model_spec("paddleclas/Res2Net50_vd_26w_4s")).library == "opencv"
+    mindcv = preprocessor_of_spec(get_model_spec("mindcv/res2net50"))
+    assert (mindcv.library, mindcv.upright) == ("mindspore", False)
     assert preprocessor_of_spec(get_model_spec("mmpretrain/res2net50-w14-s8")).upright
 
 

@@ -1,4 +1,4 @@
-"""Preparation of images for classifiers: equal to the bit to timm's and PaddleClas' own."""
+"""Preparation of images for classifiers: equal to the bit to timm's, PaddleClas' and MindSpore's own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from res2net_runtime.classification import ClassifierPreprocessor, open_rgb
+from res2net_runtime.classification.preprocess import LIBRARIES
 from res2net_runtime.errors import ImageError, ModelFolderError
 
 PLACES = ((0, 0, 0), (1, 17, 30), (2, 31, 5), (0, 31, 31))
 
 # Values at PLACES and the sum of all, for ``picture()`` at 32x32 with a crop of 0.875. "timm": timm 1.0.31's
-# create_transform over torchvision 0.28; "PaddleClas": ResizeImage, CropImage and NormalizeImage of paddleclas 2.6.0.
+# create_transform over torchvision 0.28; "PaddleClas": ResizeImage, CropImage and NormalizeImage of paddleclas 2.6.0;
+# "MindSpore": Resize, CenterCrop and Normalize of mindspore 2.10.0, with MindCV's arguments.
 EXPECTED = {
     "timm bilinear": (
         {"library": "pillow"},
@@ -30,6 +32,11 @@ EXPECTED = {
         {"library": "opencv"},
         ("-0x1.9f28a2p-2", "-0x1.b3458cp-2", "-0x1.bf420ep-3", "0x1.bba79ap-4"),
         680.3717832965776,
+    ),
+    "MindSpore": (
+        {"library": "mindspore"},
+        ("-0x1.9f28acp-2", "-0x1.b3458ep-2", "-0x1.bf4218p-3", "0x1.bba77ap-4"),
+        680.3714050627314,
     ),
 }
 
@@ -49,7 +56,7 @@ def test_equal_to_the_source_to_the_bit(source):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (8, 8), (500, 333)])
-@pytest.mark.parametrize("library", ["pillow", "opencv"])
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_any_size_gives_the_input_size(shape, library):
     prepared = ClassifierPreprocessor(library=library)(np.zeros((*shape, 3), np.uint8))
     assert prepared.shape == (3, 224, 224)
@@ -64,7 +71,7 @@ def test_settings_survive_the_export():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"library": "cv"}, "library is 'cv'; choose one of pillow, opencv."),
+        ({"library": "cv"}, "library is 'cv'; choose one of pillow, opencv, mindspore."),
         ({"interpolation": "area"}, "interpolation is 'area'; choose one of bilinear, bicubic."),
         ({"size_px": 0}, "size_px is 0; it must be a whole number of at least 1."),
         ({"crop_fraction": 1.2}, "crop_fraction is 1.2; it must be above 0 and at most 1."),

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppdet_res2net.cli._classifier import add_classifier_arguments, load_from_arguments
-
-_BATCH_SIZE = 32
+from ppdet_res2net.cli._common import check_writable, positive_int
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Print top-1 and top-5 of a published or trained classifier. Images are prepared as its publisher "
         "prepares them, or as its recipe says.",
     )
-    add_classifier_arguments(parser)
+    add_classifier_arguments(parser, batch_size=32)
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -27,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         "EvalDataset)",
     )
     parser.add_argument("--split", default="val", help="which part of --data (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that read images (default: 1)")
+    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes that read images (default: 1)")
     parser.add_argument("--classwise", action="store_true", help="also print the accuracy of each class")
     parser.add_argument("--confusion", metavar="FILE", help="write the confusion matrix to FILE, as CSV")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
@@ -46,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.engine.classification.evaluate import evaluate_network
     from ppdet_res2net.engine.classification.model import match_labels
 
+    for file in filter(None, (args.confusion, args.json)):
+        check_writable(file)
     dataset = _dataset(args)
     classifier = load_from_arguments(args)
     outputs = classifier.network.num_classes
@@ -56,18 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         output_of_label,
         classifier.class_names or dataset.class_names,
         classifier.preprocessor,
-        batch_size=args.batch_size or _BATCH_SIZE,
+        batch_size=args.batch_size,
         num_workers=args.workers,
     )
     if args.classwise:
         print(result.class_table())
     print(f"{classifier.name}: {result.report}")
     if args.confusion:
-        _write(args.confusion, result.confusion_csv())
+        Path(args.confusion).write_text(result.confusion_csv(), encoding="utf-8")
     if args.json:
         classes = {"classes": result.per_class()} if args.classwise else {}
         summary = {"model": classifier.name, **result.summary, "preprocess": classifier.preprocessor.to_config()}
-        _write(args.json, json.dumps({**summary, **classes}, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps({**summary, **classes}, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -93,9 +94,3 @@ def _check(args: argparse.Namespace) -> int:
         print(f"Error: {problem}", file=sys.stderr)
     print(f"{len(dataset) - len(problems)} of {len(dataset)} images of {len(dataset.class_names)} classes can be read")
     return 1 if problems else 0
-
-
-def _write(file: str, text: str) -> None:
-    path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._classifier import add_classifier_arguments, load_from_arguments
+from ppdet_res2net.cli._classifier import add_classifier_arguments, load_with_names
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,15 +28,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.data.classification import read_class_names
     from ppdet_res2net.engine.classification.export import export_classifier
 
-    names = read_class_names(args.label_file).names if args.label_file else None
     folder = export_classifier(
-        load_from_arguments(args),
+        load_with_names(args),
         args.output_dir,
         formats=args.format,
-        class_names=names,
         verify=args.verify,
         verify_precisions=args.verify_precision,
     )

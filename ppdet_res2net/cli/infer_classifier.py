@@ -9,17 +9,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._classifier import add_classifier_arguments, load_from_arguments
-from ppdet_res2net.cli._common import positive_int
-
-_BATCH_SIZE = 8
+from ppdet_res2net.cli._classifier import add_classifier_arguments, load_with_names
+from ppdet_res2net.cli._common import check_writable, positive_int
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppdet-res2net infer-classifier", description="Print the most probable classes of images."
     )
-    add_classifier_arguments(parser)
+    add_classifier_arguments(parser, batch_size=8)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--infer_img", metavar="FILE", help="one image")
     images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
@@ -34,19 +32,19 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 if an image failed (the others are done)."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.data.classification import read_class_names
     from ppdet_res2net.engine.classification.predict import classify_files
     from res2net_runtime.files import find_images
 
+    if args.json:
+        check_writable(args.json)
     paths = find_images(args.infer_dir) if args.infer_dir else [Path(args.infer_img)]
-    classifier = load_from_arguments(args)
+    classifier = load_with_names(args)
     # Unlike ImageNet's, a photo of today says by EXIF which side is up.
     upright = dataclasses.replace(classifier.preprocessor, upright=True)
-    names = read_class_names(args.label_file).names if args.label_file else classifier.class_names
-    classifier = dataclasses.replace(classifier, preprocessor=upright, class_names=names)
+    classifier = dataclasses.replace(classifier, preprocessor=upright)
     results = []
     for result in classify_files(
-        classifier, paths, top_k=args.top_k, batch_size=args.batch_size or _BATCH_SIZE, cam_dir=args.cam
+        classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam
     ):
         results.append(result)
         if result.error is not None:
@@ -55,7 +53,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
         print(f"{result.path}: {classes}")
     if args.json:
-        path = Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([result.as_dict() for result in results], indent=2) + "\n", encoding="utf-8")
+        Path(args.json).write_text(json.dumps([result.as_dict() for result in results], indent=2) + "\n", encoding="utf-8")
     return 1 if any(result.error is not None for result in results) else 0

@@ -22,6 +22,7 @@ from ppdet_res2net.zoo.specs import ModelSpec
 __all__ = ["Measurement", "as_text", "measure_network", "measure_specs", "measure_sweep", "plot_accuracy"]
 
 _WARM_UPS = 2
+_LINE_INCHES = 0.17  # height of a name beside the plot
 _SWEPT = ("depth", "width", "scales", "groups", "variant", "dialect")
 
 
@@ -146,21 +147,24 @@ def as_text(measurements: Sequence[Measurement]) -> str:
 def plot_accuracy(measurements: Sequence[Measurement], target: str | os.PathLike[str]) -> None:
     """Draw published top-1 against measured latency; without accuracies, multiply-accumulates against latency.
 
+    Points are numbered, and a list beside the plot names them: names next to the points would hide each other.
+
     Raises:
         ConfigError: The picture cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
     has_accuracy = any(m.top1 is not None for m in measurements)
     shown = [m for m in measurements if m.top1 is not None] if has_accuracy else measurements
-    for m in shown:
+    figure = Figure(figsize=(11, max(6, _LINE_INCHES * len(shown))), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, m in enumerate(shown, start=1):
         height = m.top1 if has_accuracy else m.macs / 1e9
-        axes.plot(m.latency_ms, height, "o")
-        axes.annotate(m.name, (m.latency_ms, height), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.plot(m.latency_ms, height, "o", label=f"{number}  {m.name}")
+        axes.annotate(str(number), (m.latency_ms, height), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=7)
     axes.set_xlabel("latency of one image (ms)")
     axes.set_ylabel("published top-1 (%)" if has_accuracy else "multiply-accumulates (G)")
     axes.grid(alpha=0.3)

@@ -16,7 +16,7 @@ from paddle.static import InputSpec
 import ppdet_res2net
 from ppdet_res2net.engine.classification.model import ARCHITECTURE, Classifier
 from ppdet_res2net.engine.export.folder import check_formats, write_folder
-from ppdet_res2net.errors import BackendError, ConfigError, ExportError
+from ppdet_res2net.errors import BackendError, ExportError
 from ppdet_res2net.modeling import Res2NetClassifier
 from res2net_runtime import classification
 from res2net_runtime.backends import BACKENDS
@@ -58,7 +58,6 @@ def export_classifier(
     folder: str | Path,
     *,
     formats: Sequence[str] = ("paddle",),
-    class_names: Sequence[str] | None = None,
     verify: bool = False,
     verify_precisions: Sequence[str] = ("fp32",),
 ) -> Path:
@@ -68,7 +67,6 @@ def export_classifier(
         classifier: The classifier.
         folder: The folder to write.
         formats: Some of ``paddle``, ``onnx``, ``openvino``.
-        class_names: The names of the outputs, where the classifier has none; default: their numbers.
         verify: Run the eager and every exported network on images, and compare.
         verify_precisions: ``fp32``, ``bf16``.
 
@@ -76,16 +74,10 @@ def export_classifier(
         The folder.
 
     Raises:
-        ConfigError: There are more or fewer names than outputs.
         ExportError: A format is unknown, its package is missing, or an exported network gives other results.
     """
     check_formats(formats)
     folder, network = Path(folder), classifier.network
-    names = tuple(class_names or classifier.class_names or map(str, range(network.num_classes)))
-    if len(names) != network.num_classes:
-        raise ConfigError(
-            f"There are {len(names)} class names, but the model has {network.num_classes} outputs. Correct --label_file."
-        )
     size = classifier.preprocessor.size_px
     write_folder(
         folder,
@@ -97,7 +89,7 @@ def export_classifier(
             "arch": ARCHITECTURE,
             "outputs": [OUTPUT],
             "Preprocess": classifier.preprocessor.to_config(),
-            "label_list": list(names),
+            "label_list": list(classifier.names_or_numbers),
             "source_weights": Path(classifier.name).name,
         },
     )

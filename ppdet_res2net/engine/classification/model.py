@@ -32,10 +32,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ARCHITECTURE = "Res2NetClassifier"
-# Publishers whose evaluation prepares images with OpenCV; those of the others use Pillow.
-_OPENCV_SOURCES = ("paddleclas", "ppdet", "mindcv")
-# timm opens images without regard to their EXIF orientation.
-_IGNORES_ORIENTATION = ("timm",)
+# Publishers whose evaluation does not prepare images with Pillow.
+_LIBRARIES = {"paddleclas": "opencv", "ppdet": "opencv", "mindcv": "mindspore"}
+# They open images without regard to their EXIF orientation.
+_IGNORE_ORIENTATION = ("timm", "mindcv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,27 @@ class Classifier:
         network: Maps (N, 3, size_px, size_px) to logits (N, classes); in evaluation mode.
         preprocessor: Prepares images.
         class_names: The name of each output; None for published weights, whose classes are ImageNet's.
+
+    Raises:
+        ConfigError: There are more or fewer names than outputs.
     """
 
     name: str
     network: Res2NetClassifier
     preprocessor: ClassifierPreprocessor
     class_names: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.class_names is not None and len(self.class_names) != self.network.num_classes:
+            raise ConfigError(
+                f"There are {len(self.class_names)} class names, but the model has {self.network.num_classes} outputs. "
+                f"Correct --label_file."
+            )
+
+    @property
+    def names_or_numbers(self) -> tuple[str, ...]:
+        """The name of each output, or its number where names are unknown."""
+        return self.class_names or tuple(map(str, range(self.network.num_classes)))
 
 
 def load_classifier(
@@ -128,10 +143,10 @@ def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> Classifie
         size_px=spec.input.size_px[0],
         crop_fraction=spec.input.crop_fraction or 1.0,
         interpolation=spec.input.interpolation,
-        library="opencv" if spec.source in _OPENCV_SOURCES else "pillow",
+        library=_LIBRARIES.get(spec.source, "pillow"),
         mean=spec.input.mean,
         std=spec.input.std,
-        upright=upright or spec.source not in _IGNORES_ORIENTATION,
+        upright=upright or spec.source not in _IGNORE_ORIENTATION,
     )
 
 
@@ -180,16 +195,18 @@ def match_labels(classifier_names: Sequence[str] | None, num_classes: int, datas
     names = dataset.class_names
     if classifier_names is not None and set(names) <= set(classifier_names) and len(set(names)) == len(names):
         return [classifier_names.index(name) for name in names]
+    are_numbers = all(name.isdigit() for name in names)  # of a list without a file of names
+    unknown = [] if classifier_names is None or are_numbers else [n for n in names if n not in classifier_names]
     if len(names) != num_classes:
         raise DatasetError(
             f"{dataset.contents.source} has {len(names)} classes ({_some(names)}), but the model has {num_classes}"
-            f"{f' ({_some(classifier_names)})' if classifier_names else ''}. Evaluate on data with the model's classes; of a "
+            f"{f' ({_some(classifier_names)})' if classifier_names else ''}"
+            f"{f', which do not include {_some(unknown)}' if unknown else ''}. Evaluate on data with the model's classes; of a "
             f"part of them, the labels are known only by a file of class names (--label_file)."
         )
-    if classifier_names is not None and not all(name.isdigit() for name in names):
-        unknown = next(name for name in names if name not in classifier_names)
+    if unknown:
         raise DatasetError(
-            f"{dataset.contents.source} has a class '{unknown}', which the model does not know; its classes are "
+            f"{dataset.contents.source} has a class '{unknown[0]}', which the model does not know; its classes are "
             f"{_some(classifier_names)}. Rename the class, or train with this one."
         )
     return list(range(num_classes))

@@ -117,7 +117,7 @@ def _classify(classifier: Classifier, views: list[np.ndarray], top_k: int) -> It
     scores = exponentials / exponentials.sum(axis=1, keepdims=True)
     for row, activation in zip(scores, maps):
         labels = np.argsort(-row, kind="stable")[:top_k].tolist()
-        names = tuple(classifier.class_names[i] if classifier.class_names else str(i) for i in labels)
+        names = tuple(classifier.names_or_numbers[i] for i in labels)
         yield (tuple(labels), names, tuple(row[labels].tolist())), activation
 
 

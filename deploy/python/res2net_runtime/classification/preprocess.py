@@ -1,8 +1,8 @@
 """From an image file to a classifier's input, equal to the bit to what the model's publisher evaluates with.
 
-Two lines of code prepare ImageNet's images: torchvision's transforms over Pillow (timm, mmpretrain) and
-PaddleClas' operators over OpenCV. They decode, round, resample and normalise differently; each model names its
-line as ``library``.
+Three lines of code prepare ImageNet's images: torchvision's transforms over Pillow (timm, mmpretrain), PaddleClas'
+operators over OpenCV, and MindSpore's (MindCV), which resample as OpenCV does. They decode, round, resample and
+normalise differently; each model names its line as ``library``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_i
 
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
 
-LIBRARIES = ("pillow", "opencv")
+LIBRARIES = ("pillow", "opencv", "mindspore")
 # Name -> the flags of Pillow and of OpenCV.
 INTERPOLATIONS = {
     "bilinear": (Image.Resampling.BILINEAR, cv2.INTER_LINEAR),
@@ -81,7 +81,8 @@ class ClassifierPreprocessor:
         size_px: Height and width that the network sees.
         crop_fraction: The centre crop's side divided by the resized short side, in (0, 1].
         interpolation: A key of :data:`INTERPOLATIONS`.
-        library: ``pillow``: torchvision's transforms, as timm uses them; ``opencv``: PaddleClas' operators.
+        library: ``pillow``: torchvision's transforms, as timm uses them; ``opencv``: PaddleClas' operators;
+            ``mindspore``: MindSpore's, as MindCV uses them.
         mean: RGB, of images in [0, 1].
         std: RGB, of images in [0, 1].
         upright: Turn images by their EXIF orientation; ``opencv`` always does.
@@ -151,13 +152,15 @@ class ClassifierPreprocessor:
         """Return what the network sees of an image, before it is normalised: uint8 (size_px, size_px, 3) RGB."""
         height, width = image.shape[:2]
         short, size = min(height, width), self.resized_px
-        if self.library == "pillow":
+        if self.library == "opencv":
+            new_hw = tuple(round(side * (size / short)) for side in (height, width))
+        else:
             new_hw = tuple(size if side == short else int(size * side / short) for side in (height, width))
+        if self.library == "pillow":
             top, left = (int(round((side - self.size_px) / 2)) for side in new_hw)
             flag = INTERPOLATIONS[self.interpolation][0]
             image = np.asarray(Image.fromarray(image).resize(new_hw[::-1], flag))
         else:
-            new_hw = tuple(round(side * (size / short)) for side in (height, width))
             top, left = ((side - self.size_px) // 2 for side in new_hw)
             image = cv2.resize(image, new_hw[::-1], interpolation=INTERPOLATIONS[self.interpolation][1])
         return image[top : top + self.size_px, left : left + self.size_px]
@@ -173,5 +176,7 @@ class ClassifierPreprocessor:
     def _normalisation_table(self) -> np.ndarray:
         """float32 (3, 256): the input value of each pixel value, by the library's own order of operations."""
         values = np.arange(256, dtype=np.float32)
+        if self.library == "mindspore":
+            return np.stack([(values - np.float32(255 * m)) / np.float32(255 * s) for m, s in zip(self.mean, self.std)])
         scaled = values / np.float32(255) if self.library == "pillow" else values * np.float32(1 / 255)
         return np.stack([(scaled - np.float32(m)) / np.float32(s) for m, s in zip(self.mean, self.std)])

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from ppdet_res2net.cli.make_demo_data import main
 from ppdet_res2net.data import demo, make_demo_data
-from ppdet_res2net.data.demo_scenes import CATEGORIES, draw_scene
+from ppdet_res2net.data.demo_scenes import CATEGORIES, LARGEST_EXTENT, SMALLEST_EXTENT, draw_scene
 from ppdet_res2net.errors import DatasetError
 
 ARGUMENTS = {"train_images": 50, "val_images": 13, "image_size_px": 128, "seed": 5}
@@ -92,7 +92,7 @@ def test_it_has_what_a_dataset_can_have(folder):
         for annotation in plain
     ), "no object in several parts"
     areas = [annotation["area"] for annotation in plain]
-    assert max(areas) > 20 * min(areas)
+    assert max(areas) > (LARGEST_EXTENT / SMALLEST_EXTENT) ** 2 * min(areas)
     assert not any(annotation["iscrowd"] for annotation in load(folder, "val").anns.values())
 
 

@@ -19,6 +19,8 @@ MAX_OBJECTS = 4
 PLACEMENT_ATTEMPTS = 20
 MIN_VISIBLE_FRACTION = 0.7
 MIN_COLOUR_DISTANCE = 140.0
+# How much stripes and squares brighten and darken the surface of the classes that have them.
+SURFACE_CONTRAST = 0.2
 # Fractional bits of the coordinates given to OpenCV's drawing functions.
 SUBPIXEL_BITS = 4
 
@@ -106,7 +108,7 @@ def _place_object(rng, image, background_bgr, instances):
         ):
             for rest, instance in zip(remaining, instances):
                 instance.mask = rest
-            _paint(rng, image, mask, _contrasting_colour(rng, background_bgr))
+            _paint(rng, image, mask, category_id, background_bgr)
             instances.append(Instance(category_id, mask))
             return
 
@@ -121,7 +123,7 @@ def _draw_crowd(rng, image, background_bgr):
         centre = corner + rng.uniform(0.05, 0.35, 2) * (width, height)
         extent_px = CROWD_MEMBER_EXTENT * max(height, width)
         mask = _draw_mask(_outline(rng, CATEGORIES[category_id], centre, extent_px), height, width)
-        _paint(rng, image, mask, _contrasting_colour(rng, background_bgr))
+        _paint(rng, image, mask, category_id, background_bgr)
         union |= mask
     return Instance(category_id, union, is_crowd=True)
 
@@ -160,15 +162,20 @@ def _contrasting_colour(rng, background_bgr):
             return colour
 
 
-def _paint(rng, image, mask, colour_bgr):
-    """Fill ``mask`` with a colour under a gradient of light, with stripes on some objects and a darker "
-    "rim."""
+def _paint(rng, image, mask, category_id, background_bgr):
+    """Fill ``mask`` with a colour under a gradient of light and a darker rim; the surface tells the class as well."""
+    colour_bgr = _contrasting_colour(rng, background_bgr)
     rows, columns = np.nonzero(mask)
     direction = rng.uniform(0, 2 * np.pi)
     along = columns * np.cos(direction) + rows * np.sin(direction)
+    across = rows * np.cos(direction) - columns * np.sin(direction)
     light = rng.uniform(-0.25, 0.25) * (along - along.mean()) / max(np.ptp(along) / 2, 1.0)
-    if rng.random() < 0.3:
-        light += 0.08 * np.sign(np.sin(along * 2 * np.pi / rng.uniform(5, 12)))
+    waves_per_px = 2 * np.pi / rng.uniform(6, 10)
+    surface = CATEGORIES[category_id]
+    if surface == "star":  # stripes
+        light += SURFACE_CONTRAST * np.sign(np.sin(along * waves_per_px))
+    elif surface == "triangle":  # a chequerboard; ellipses are smooth
+        light += SURFACE_CONTRAST * np.sign(np.sin(along * waves_per_px) * np.sin(across * waves_per_px))
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     light = np.where(inner[mask], 1 + light, 0.55 * (1 + light))
     image[mask] = np.clip(colour_bgr * light[:, None], 0, 255).astype(np.uint8)

@@ -54,5 +54,6 @@ else:
 
     config = make_config(Path(data[0]), folder, f"weights={data[1]}")
     detector, classes = create_trained_detector(config)
-    summary = evaluate(detector, config, classes, processes=join_processes()).summary
+    output_dir = str(folder / "detections")
+    summary = evaluate(detector, config, classes, output_dir=output_dir, processes=join_processes()).summary
     (folder / f"eval.{rank}.json").write_text(json.dumps(summary))

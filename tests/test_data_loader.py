@@ -298,7 +298,8 @@ def process_exists(pid: int) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_main_process(folder, how):
     code = (
-        "import sys, time, test_data_loader as t\n"
+        "import signal, sys, time, test_data_loader as t\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it\n"
         "dataset = t.dataset_in(sys.argv[1])\n"
         "loader = t.loader_for(dataset, [{'Decode': {}}], [], num_workers=2, batch_size=1)\n"
         "batches = loader.epoch(0); next(batches)\n"

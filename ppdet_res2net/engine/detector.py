@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppdet_res2net.compat.host_memory import keep_freed_memory
 from ppdet_res2net.data.annotations import read_categories
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.detection import RCNNInference, create_from_config
@@ -18,7 +19,6 @@ from ppdet_res2net.detection.registry import create_dataset
 from ppdet_res2net.detection.tagged import Tagged
 from ppdet_res2net.engine.checkpoint import read_checkpoint_info
 from ppdet_res2net.engine.config import Config
-from ppdet_res2net.engine.host_memory import keep_freed_memory
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo.checkpoint import load_detector
 from ppdet_res2net.zoo.formats import resolve_weights_path

@@ -14,7 +14,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # Page faults of using 48 MiB a second time: the system hands out 12288 pages of 4 KiB anew, or none.
 SCRIPT = """
 import ctypes, resource
-from ppdet_res2net.engine.host_memory import keep_freed_memory
+from ppdet_res2net.compat.host_memory import keep_freed_memory
 keep_freed_memory()
 library = ctypes.CDLL("libc.so.6")
 library.malloc.restype = ctypes.c_void_p

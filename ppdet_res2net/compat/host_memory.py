@@ -17,10 +17,11 @@ _TOP_PAD_BYTES = 64 << 20
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next allocation instead of giving it back to the system at once.
 
-    On a CPU, Paddle asks the C library for the memory of every result and every temporary. Large blocks come from the
-    system then, page by page, and go back to it, for each operator anew: more than half of the time of a convolution
-    with few channels (``benchmarks/train.py --parts`` shows what is left). Does nothing where the C library is not
-    glibc, or where the environment already says how it should work (``MALLOC_...``, ``GLIBC_TUNABLES``).
+    On a CPU, Paddle (seen in 3.3.1) asks the C library for the memory of every result and every temporary. Large blocks come
+    from the system then, page by page, and go back to it, for each operator anew. ``MALLOC_ARENA_MAX=8``, for instance, in
+    the environment shows what it costs in ``benchmarks/train.py``: with small images and few channels little, with large
+    ones a tenth of a step was seen. Does nothing where the C library is not glibc, or where the environment already says
+    how it should work (``MALLOC_...``, ``GLIBC_TUNABLES``).
     """
     if not sys.platform.startswith("linux"):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -11,9 +12,11 @@ import pytest
 import yaml
 from engine_fixtures import image_files, make_config, write_config
 
+from ppdet_res2net.cli.main import main
 from ppdet_res2net.engine import export_model, predict_files
 from ppdet_res2net.engine.detector import create_predictor, create_trained_detector
 from ppdet_res2net.engine.export import compare_detections, verify_export
+from ppdet_res2net.engine.evaluate import evaluate_exported, evaluate_from_config
 from ppdet_res2net.engine.train import train
 from ppdet_res2net.errors import ExportError
 from res2net_runtime import Predictor
@@ -76,6 +79,34 @@ def test_the_export_gives_the_results_of_the_eager_model(exported, eager, demo_d
     assert agreement.within_tolerance, agreement
     assert agreement.detections > 20
     assert all(len(one) == len(other) for one, other in zip(expected, actual))
+
+
+@pytest.mark.parametrize("backend", ["paddle", "onednn"])
+def test_the_export_scores_as_the_weights_do(exported, demo_data, detecting, tmp_path, backend):
+    config = make_config(demo_data, tmp_path, f"weights={detecting}")
+    expected = evaluate_from_config(config, output_dir=str(tmp_path / "eager")).summary
+    actual = evaluate_exported(exported, config, backend=backend, output_dir=str(tmp_path / "export")).summary
+    assert actual["images"] == expected["images"]
+    for kind in ("bbox", "segm"):
+        assert actual[kind] == pytest.approx(expected[kind], abs=2e-3)
+    # The detector of the tests has no AP to speak of, so what is scored is compared as well.
+    found, wanted = (_scores_by_image(tmp_path / name / "bbox.json") for name in ("export", "eager"))
+    assert found.keys() == wanted.keys() and sum(map(len, found.values())) > 20
+    for image_id, scores in wanted.items():
+        assert found[image_id] == pytest.approx(scores, abs=1e-3)
+
+
+def _scores_by_image(file):
+    scores = {}
+    for detection in json.loads(file.read_text()):
+        scores.setdefault(detection["image_id"], []).append(detection["score"])
+    return {image_id: sorted(values) for image_id, values in scores.items()}
+
+
+def test_an_engine_is_for_an_export(capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", "-c", "demo_mask_rcnn", "--backend", "paddle"])
+    assert "add --exported DIR" in capsys.readouterr().err
 
 
 def test_both_roads_to_predictions_agree(exported, eager, demo_data, detecting, tmp_path):

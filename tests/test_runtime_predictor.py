@@ -164,7 +164,7 @@ def test_closed_predictor_says_so(model_dir):
     predictor = Predictor(model_dir, backend="paddle", cpu_threads=1)
     predictor.close()
     predictor.close()
-    with pytest.raises(BackendError, match="This predictor is closed. Create a new one."):
+    with pytest.raises(BackendError, match="This Predictor is closed. Create a new one."):
         predictor(picture(4, 4))
 
 

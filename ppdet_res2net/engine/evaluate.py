@@ -32,8 +32,17 @@ from ppdet_res2net.engine.detector import (
 )
 from ppdet_res2net.engine.processes import ALONE, Processes
 from ppdet_res2net.errors import ConfigError, DatasetError
+from res2net_runtime import Predictor
 
-__all__ = ["STAT_NAMES", "EvalResult", "evaluate", "evaluate_from_config", "read_ground_truth", "score_detections"]
+__all__ = [
+    "STAT_NAMES",
+    "EvalResult",
+    "evaluate",
+    "evaluate_exported",
+    "evaluate_from_config",
+    "read_ground_truth",
+    "score_detections",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +78,31 @@ def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir:
     return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
 
 
+def evaluate_exported(
+    model_dir: str | Path,
+    config: Config,
+    *,
+    backend: str = "auto",
+    precision: str = "fp32",
+    classwise: bool = False,
+    output_dir: str | None = None,
+) -> EvalResult:
+    """Evaluate an exported detector, run by an engine of the runtime, on ``EvalDataset``.
+
+    Args:
+        model_dir: The folder that ``export_model.py`` wrote; images are prepared as it says.
+        config: The configuration, for its dataset.
+        backend: As for :class:`res2net_runtime.Predictor`.
+        precision: As for :class:`res2net_runtime.Predictor`.
+        classwise: As for :func:`evaluate_from_config`.
+        output_dir: As for :func:`evaluate_from_config`.
+    """
+    classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
+    with Predictor(model_dir, backend=backend, precision=precision) as predictor:
+        logger.info("%s", predictor.description)
+        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
+
+
 def evaluate(
     detector: nn.Layer,
     config: Config,
@@ -86,17 +120,26 @@ def evaluate(
         ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
         DatasetError: The dataset is wrong or an image cannot be read.
     """
-    iou_types = ["bbox"] + (["segm"] if hasattr(detector, "mask_head") else [])
+    was_training = detector.training
+    detector.eval()
+    predictor = create_predictor(detector, config, classes)
+    result = _evaluate_predictor(predictor, config, classwise, output_dir, processes)
+    if was_training:
+        detector.train()
+    return result
+
+
+def _evaluate_predictor(
+    predictor: Predictor, config: Config, classwise: bool, output_dir: str | None, processes: Processes
+) -> EvalResult:
+    iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
+    classes = Classes(predictor.info.label_list, predictor.info.category_ids)
     dataset, ground_truth = read_ground_truth(config, classes, iou_types)
     if output_dir:
         _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
-    was_training = detector.training
-    detector.eval()
     started = time.perf_counter()
-    detections = _detect_all(create_predictor(detector, config, classes), dataset, processes)
+    detections = _detect_all(predictor, dataset, processes)
     seconds = time.perf_counter() - started
-    if was_training:
-        detector.train()
     result = None
     if processes.is_first:
         if output_dir:

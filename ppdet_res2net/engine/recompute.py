@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+from ppdet_res2net.compat.recompute_log import silence_recompute_warning
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.modeling.blocks import Bottle2neck
 
 __all__ = ["recompute_blocks"]
-
-_PADDLE_LOGGER = "paddle.distributed.fleet.utils.log_util"
 
 
 def recompute_blocks(model: nn.Layer) -> None:
@@ -33,15 +31,10 @@ def recompute_blocks(model: nn.Layer) -> None:
                     "recompute_backbone is set, but the backbone's batch normalization is trained: its statistics would "
                     "count every batch twice. Pass -o Res2Net.freeze_norm=true, or recompute_backbone=false."
                 )
-    logging.getLogger(_PADDLE_LOGGER).addFilter(_is_to_the_point)
+    silence_recompute_warning()
     for block in blocks:
         if any(not parameter.stop_gradient for parameter in block.parameters()):
             block.forward = _saving_memory(block, block.forward)
-
-
-def _is_to_the_point(record: logging.LogRecord) -> bool:
-    """Leave out what Paddle says at each step of a block after frozen stages: its input needs no gradient, it does."""
-    return "NO need to recompute" not in record.getMessage()
 
 
 def _saving_memory(block: nn.Layer, forward):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from res2net_runtime.preprocess import (
     describe_source,
 )
 from res2net_runtime.results import Detections
+from res2net_runtime.session import Session
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -49,7 +49,7 @@ class Prediction:
     error: Res2NetError | None
 
 
-class Predictor:
+class Predictor(Session):
     """An exported detector, loaded and ready.
 
     One instance may be used by several threads: images are decoded and prepared in parallel, and the network
@@ -116,22 +116,16 @@ class Predictor:
         for name, value in {"batch_size": batch_size, "max_pixels": max_pixels}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
+        super().__init__(backend)
         self.info = info
         self.batch_size = batch_size
         self._max_pixels = max_pixels
         self._preprocessor = Preprocessor.from_config(info.preprocess)
-        self._lock = threading.Lock()
-        self._backend: Backend | None = backend
 
     @property
     def label_list(self) -> tuple[str, ...]:
         """Class names."""
         return self.info.label_list
-
-    @property
-    def description(self) -> str:
-        """The engine in use, for logs: library, version, kernels, precision and device."""
-        return self._open_backend().description
 
     def __call__(self, images: ImageSource | Sequence[ImageSource]) -> Detections | list[Detections]:
         """Detect objects in one image, or in each of a list.
@@ -182,19 +176,6 @@ class Predictor:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def close(self) -> None:
-        """Free the network; the predictor cannot be used afterwards. Closing twice does no harm."""
-        with self._lock:
-            if self._backend is not None:
-                self._backend.close()
-                self._backend = None
-
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _prepare(self, source: ImageSource) -> _Prepared:
         image = decode_image(source, self._max_pixels)
         try:
@@ -224,21 +205,13 @@ class Predictor:
             job.finish(detections=detections)
 
     def _detect(self, prepared: Sequence[_Prepared]) -> list[Detections]:
-        batch = collate([one.inputs for one in prepared])
-        with self._lock:
-            outputs = self._open_backend().run(batch)
         return Detections.from_outputs(
-            outputs,
+            self._run(collate([one.inputs for one in prepared])),
             [one.image.shape[:2] for one in prepared],
             label_list=self.info.label_list,
             category_ids=self.info.category_ids,
             mask_threshold=self.info.mask_threshold,
         )
-
-    def _open_backend(self) -> Backend:
-        if self._backend is None:
-            raise BackendError("This predictor is closed. Create a new one.")
-        return self._backend
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
+from paddle import nn
 
 import ppdet_res2net
 from ppdet_res2net.detection import RCNNInference
@@ -98,13 +101,13 @@ def _add_detections(
         hidden = add_linear(graph, hidden, layer, relu=True)
     scores = graph.op("Softmax", add_linear(graph, hidden, head.bbox_score), axis=1)
     scores = graph.slice(scores, 1, 0, head.num_classes)  # (R, C), without the background
-    deltas = graph.reshape(add_linear(graph, hidden, head.bbox_delta), -1, head.num_classes, 4)
-    boxes = add_decode(graph, deltas, graph.unsqueeze(proposals.boxes, 1), network.prior_box_var)  # (R, C, 4)
+    deltas = _add_deltas(graph, hidden, head.bbox_delta, head.num_classes, network.prior_box_var)
+    boxes = add_decode(graph, deltas, graph.unsqueeze(proposals.boxes, 2), axis=1)  # (R, 4, C)
     limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), proposals.image)
-    boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 1)), np.float32(0))
+    boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))
 
     # Each class is an element of the batch, as it has boxes of its own, and each image a "class".
-    boxes = graph.op("Transpose", boxes, perm=[1, 0, 2])  # (C, R, 4)
+    boxes = graph.op("Transpose", boxes, perm=[2, 0, 1])  # (C, R, 4)
     scores = graph.unsqueeze(graph.op("Transpose", scores, perm=[1, 0]), 1)  # (C, 1, R)
     of_image = graph.unsqueeze(add_image_mask(graph, proposals.image, im_shape), 0)  # (1, N, R)
     scores = graph.op("Where", of_image, scores, np.float32(-1))  # (C, N, R)
@@ -131,6 +134,19 @@ def _add_detections(
     label_and_row = graph.concat(graph.unsqueeze(label, 1), graph.unsqueeze(row, 1), axis=1)
     rows = Rows(graph.op("GatherND", boxes, label_and_row), graph.gather(image, index))
     return rows, graph.gather(scores, index), label
+
+
+def _add_deltas(
+    graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]
+) -> Value:
+    """Box deltas (R, 4, C) in units of the boxes: vectorised kernels want the many classes last, not the four numbers."""
+    weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
+    weight, bias = (
+        (array.reshape(-1, num_classes, 4) / np.array(multipliers)).swapaxes(1, 2).reshape(len(array), -1)
+        for array in (weight, bias[None])
+    )
+    deltas = graph.op("Gemm", hidden, weight.astype(np.float32), bias[0].astype(np.float32))
+    return graph.reshape(deltas, -1, 4, num_classes)
 
 
 def _add_original_boxes(

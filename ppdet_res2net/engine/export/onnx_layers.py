@@ -3,11 +3,8 @@
 Every rewrite keeps the function (only the order of float32 sums changes):
 
 - BatchNorm is folded into the convolution before it.
-- The splits of a bottleneck get as many channels as CPU kernels compute at once, the rest zeros. Otherwise 26 or 52
-  channels are neither cut out of nor put into the blocks of 16 in which kernels keep their feature maps without
-  copying everything from one layout to the other.
-- The 2x2 deconvolution of the mask head is a 1x1 convolution to four times the channels. Its pixels are put in their
-  places only after the last layer, of which only the channel of the detected class is computed.
+- The 2x2 deconvolution of the mask head is a matrix product per position, to four times the channels. Its pixels are
+  put in their places only after the last layer, of which only the channel of the detected class is computed.
 """
 
 from __future__ import annotations
@@ -17,16 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 from paddle import nn
 
-from ppdet_res2net.engine.export.onnx_builder import Graph, Value, integers
+from ppdet_res2net.engine.export.onnx_builder import Graph, Value
 from ppdet_res2net.errors import ExportError
 from ppdet_res2net.modeling.blocks import Bottle2neck, ConvNorm
 from ppdet_res2net.modeling.res2net import Res2Net, Res2NetStage
 
 __all__ = ["add_conv", "add_feature_pyramid", "add_linear", "add_mask_logits", "add_trunk"]
-
-# Channels that kernels compute at once: float32 numbers of an AVX-512 register.
-CHANNEL_BLOCK = 16
-
 
 def add_conv(graph: Graph, x: Value, conv: nn.Conv2D, relu: bool = False) -> Value:
     """Add a convolution with its bias.
@@ -94,35 +87,13 @@ def _add_stage(graph: Graph, x: Value, stage: Res2NetStage) -> Value:
 
 
 def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
-    width = block.branch2b[0].conv.weight.shape[0]
-    groups = block.branch2b[0].conv._groups
-    # Zero channels inside a group would move the other groups' channels to other kernels.
-    padded = width if groups > 1 else -(-width // CHANNEL_BLOCK) * CHANNEL_BLOCK
-    weight, bias = _folded(block.branch2a)
-    stride = _single(block.branch2a.conv._stride)
-    weight = _pad_splits(weight, 0, block.scales, padded)
-    bias = _pad_splits(bias, 0, block.scales, padded)
-    splits = graph.op(
-        "Split",
-        _add_conv(graph, x, weight, bias, stride, relu=True),
-        integers(*[padded] * block.scales),
-        outputs=block.scales,
-        axis=1,
-    )
+    splits = graph.op("Split", _add_conv_norm(graph, x, block.branch2a), outputs=block.scales, axis=1)
     outputs: list[Value] = []
     for i, layer in enumerate(block.branch2b):
-        weight, bias = _folded(layer)
-        if groups == 1:
-            weight = _pad_splits(_pad_splits(weight, 0, 1, padded), 1, 1, padded)
-            bias = _pad_splits(bias, 0, 1, padded)
         part = splits[i] if i == 0 or block.is_stage_block else splits[i] + outputs[-1]
-        outputs.append(
-            _add_conv(graph, part, weight, bias, _single(layer.conv._stride), 1, groups, relu=True)
-        )
+        outputs.append(_add_conv_norm(graph, part, layer))
     outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.is_stage_block else splits[-1])
-    weight, bias = _folded(block.branch2c)
-    weight = _pad_splits(weight, 1, block.scales, padded)
-    residual = _add_conv(graph, graph.concat(*outputs, axis=1), weight, bias)
+    residual = _add_conv_norm(graph, graph.concat(*outputs, axis=1), block.branch2c)
     if block.has_projection:
         x = _add_projection(graph, x, block.branch1)
     return graph.op("Relu", residual + x)
@@ -176,13 +147,6 @@ def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
     return folded.astype(np.float32), (offset - mean * factor).astype(np.float32)
 
 
-def _pad_splits(array: np.ndarray, axis: int, splits: int, channels: int) -> np.ndarray:
-    """Give each of the equal parts of an axis ``channels`` entries by appending zeros to it."""
-    parts = np.split(array, splits, axis)
-    missing = [(0, channels - part_size if i == axis else 0) for i, part_size in enumerate(parts[0].shape)]
-    return np.concatenate([np.pad(part, missing) for part in parts], axis)
-
-
 def add_feature_pyramid(graph: Graph, features: Sequence[Value], neck: nn.Layer) -> list[Value]:
     """Add ppdet's FPN as R-CNNs use it: with one extra level that takes every second pixel of the last one."""
     if neck.norm_type is not None or neck.has_extra_convs:
@@ -218,12 +182,14 @@ def add_mask_logits(graph: Graph, pooled: Value, labels: Value, head: nn.Layer) 
     *convs, deconv = (layer for layer in layers if not isinstance(layer, nn.ReLU))
     for conv in convs:
         pooled = add_conv(graph, pooled, conv, relu=True)
-    weight = deconv.weight.numpy()  # (in, out, 2, 2): no pixel of the result gets a share of two pixels
-    channels, bias = weight.shape[1], deconv.bias.numpy()
-    weight = weight.transpose(2, 3, 1, 0).reshape(4 * channels, -1, 1, 1)
-    hidden = _add_conv(graph, pooled, weight, np.tile(bias, 4), relu=True)  # (M, 4 C, side, side)
-    side = head.roi_extractor.resolution
-    hidden = graph.reshape(graph.op("Transpose", hidden, perm=[0, 2, 3, 1]), -1, 4 * side * side, channels)
+    weight, bias = deconv.weight.numpy(), deconv.bias.numpy()  # (in, out, 2, 2): no two pixels share one of the result
+    channels, side = weight.shape[1], head.roi_extractor.resolution
+    # Channels last, so that no engine has to turn what is four times as large.
+    pooled = graph.op("Transpose", pooled, perm=[0, 2, 3, 1])
+    pooled = graph.reshape(pooled, -1, side * side, weight.shape[0])
+    weight = weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1)
+    hidden = graph.op("Relu", graph.op("MatMul", pooled, weight) + np.tile(bias, 4))  # (M, side side, 4 C)
+    hidden = graph.reshape(hidden, -1, 4 * side * side, channels)
     weights = head.mask_fcn_logits.weight.numpy().reshape(head.num_classes, channels, 1)
     biases = head.mask_fcn_logits.bias.numpy().reshape(head.num_classes, 1, 1)
     logits = graph.op("MatMul", hidden, graph.gather(weights, labels)) + graph.gather(biases, labels)

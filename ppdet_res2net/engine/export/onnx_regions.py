@@ -114,23 +114,20 @@ def _add_level_candidates(
     return scores, add_decode(graph, deltas, boxes)
 
 
-def add_decode(graph: Graph, deltas: Value, boxes: Value, weights: Sequence[float] | None = None) -> Value:
-    """Apply deltas (..., 4) to boxes, which may be broadcast to them.
-
-    Args:
-        weights: What the deltas are multiples of the inverse of, if not 1.
-    """
-    top_left, bottom_right = (
-        graph.op("Slice", boxes, integers(i), integers(i + 2), integers(-1)) for i in (0, 2)
-    )
+def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1) -> Value:
+    """Apply deltas to boxes, which may be broadcast to them; the four numbers of each lie along ``axis``."""
+    top_left, bottom_right = _halves(graph, boxes, axis)
     size = bottom_right - top_left
     centre = top_left + size * 0.5
-    if weights is not None:
-        deltas = deltas / np.array(weights, np.float32)
-    shift, log_scale = (graph.op("Slice", deltas, integers(i), integers(i + 2), integers(-1)) for i in (0, 2))
+    shift, log_scale = _halves(graph, deltas, axis)
     centre = shift * size + centre
     half = graph.op("Exp", graph.op("Min", log_scale, np.float32(_MAX_LOG_SCALE))) * size * 0.5
-    return graph.concat(centre - half, centre + half, axis=-1)
+    return graph.concat(centre - half, centre + half, axis=axis)
+
+
+def _halves(graph: Graph, value: Value, axis: int) -> tuple[Value, Value]:
+    """The first two and the last two of four entries along an axis."""
+    return graph.op("Split", value, outputs=2, axis=axis)
 
 
 def add_best_per_image(graph: Graph, scores: Value, count: int) -> tuple[Value, Value]:

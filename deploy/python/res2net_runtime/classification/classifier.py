@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ import numpy as np
 
 from res2net_runtime.backends import create_backend
 from res2net_runtime.classification.folder import OUTPUT, load_classifier_folder
-from res2net_runtime.errors import BackendError, ImageError, Res2NetError
+from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource
+from res2net_runtime.session import Session
 
 __all__ = ["Classification", "Classifier", "ClassifierPrediction", "probabilities"]
 
@@ -58,7 +58,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-class Classifier:
+class Classifier(Session):
     """An exported classifier, loaded and ready.
 
     One instance may be used by several threads. Use it as a context manager, or call :meth:`close`, to free the network
@@ -95,13 +95,7 @@ class Classifier:
         self.info = load_classifier_folder(model_dir)
         self.batch_size = batch_size
         self._max_pixels = max_pixels
-        self._lock = threading.Lock()
-        self._backend = create_backend(self.info, backend, precision, device, cpu_threads)
-
-    @property
-    def description(self) -> str:
-        """The engine in use, for logs."""
-        return self._open_backend().description
+        super().__init__(create_backend(self.info, backend, precision, device, cpu_threads))
 
     def __call__(self, images: ImageSource | Sequence[ImageSource]) -> Classification | list[Classification]:
         """Classify one image, or each of a list.
@@ -139,21 +133,7 @@ class Classifier:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network on prepared images, float32 (N, 3, S, S); returns float32 (N, classes)."""
-        with self._lock:
-            return self._open_backend().run({"image": images})[OUTPUT]
-
-    def close(self) -> None:
-        """Free the network; the classifier cannot be used afterwards. Closing twice does no harm."""
-        with self._lock:
-            if self._backend is not None:
-                self._backend.close()
-                self._backend = None
-
-    def __enter__(self) -> Classifier:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        return self._run({"image": images})[OUTPUT]
 
     def _prepare(self, source: ImageSource) -> np.ndarray | ImageError:
         preprocessor = self.info.preprocessor
@@ -171,8 +151,3 @@ class Classifier:
                 yield ClassifierPrediction(source, Classification(next(rows), self.info.label_list), None)
             else:
                 yield ClassifierPrediction(source, None, image)
-
-    def _open_backend(self):
-        if self._backend is None:
-            raise BackendError("This classifier has been closed. Create a new one.")
-        return self._backend

@@ -237,8 +237,9 @@ def main() -> None:
         export(args.model, folder)
         tasks = tasks_of(args, folder)
         speeds: list[float | None] = [None] * len(tasks)
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             for i, task in enumerate(tasks):
+                print(f"round {number + 1} of {args.rounds}, {i + 1} of {len(tasks)}: {task['contender']}", flush=True)
                 python = args.torch_python if task["contender"].startswith("timm") else sys.executable
                 speed = in_own_process(task, python)
                 speeds[i] = max(filter(None, (speed, speeds[i])), default=None)

@@ -206,6 +206,26 @@ def test_norm_types_run_and_freeze(norm_type, freeze_norm):
         assert np.array_equal(value.numpy(), before[name]) != moves, name
 
 
+@pytest.mark.parametrize("freeze_norm", [True, False])
+@pytest.mark.parametrize("norm_type", ["bn", "gn"])
+def test_overwriting_what_is_not_needed_changes_no_gradient(norm_type, freeze_norm, monkeypatch):
+    def gradients():
+        paddle.seed(0)
+        model = modeling.Res2Net(**SMALL, norm_type=norm_type, freeze_norm=freeze_norm, freeze_at=-1)
+        randomize(model)
+        model.train()
+        image = noise(2, 3, 64, 64)
+        image.stop_gradient = False
+        sum((feature**2).mean() for feature in model(image)).backward()
+        return [image.grad.numpy(), *(p.grad.numpy() for p in model.parameters() if p.grad is not None)]
+
+    in_place = gradients()
+    monkeypatch.setattr(modeling.blocks, "_relu_in_place", paddle.nn.functional.relu)
+    in_memory_of_its_own = gradients()
+    assert len(in_place) == len(in_memory_of_its_own) > 10
+    assert all(map(np.array_equal, in_place, in_memory_of_its_own))
+
+
 def test_sync_bn_on_many_gpus(monkeypatch):
     monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")

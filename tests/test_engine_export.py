@@ -15,8 +15,8 @@ from engine_fixtures import image_files, make_config, write_config
 from ppdet_res2net.cli.main import main
 from ppdet_res2net.engine import export_model, predict_files
 from ppdet_res2net.engine.detector import create_predictor, create_trained_detector
-from ppdet_res2net.engine.export import compare_detections, verify_export
 from ppdet_res2net.engine.evaluate import evaluate_exported, evaluate_from_config
+from ppdet_res2net.engine.export import compare_detections, verify_export
 from ppdet_res2net.engine.train import train
 from ppdet_res2net.errors import ExportError
 from res2net_runtime import Predictor

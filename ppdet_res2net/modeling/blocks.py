@@ -17,6 +17,11 @@ from ppdet_res2net.modeling.norm import NormOptions, make_norm
 __all__ = ["Bottle2neck", "ConvNorm", "make_stem"]
 
 
+def _relu_in_place(x: paddle.Tensor) -> paddle.Tensor:
+    """ReLU that takes no memory of its own, for a tensor that nothing else needs, in backward passes neither."""
+    return F.relu_(x) if paddle.in_dynamic_mode() else F.relu(x)
+
+
 class ConvNorm(nn.Layer):
     """Convolution without bias, normalisation, optional ReLU. Padding keeps the size at stride 1."""
 
@@ -61,6 +66,8 @@ class ConvNorm(nn.Layer):
             bias_attr=False,
         )
         self.norm = make_norm(out_channels, norm, lr_mult)
+        # The gradient of batch normalisation takes its input, that of others may take their output.
+        self.overwrites_norm = isinstance(self.norm, (nn.BatchNorm2D, nn.SyncBatchNorm))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if self.deformable:
@@ -69,7 +76,9 @@ class ConvNorm(nn.Layer):
         else:
             x = self.conv(x)
         x = self.norm(x)
-        return F.relu(x) if self.relu else x
+        if not self.relu:
+            return x
+        return _relu_in_place(x) if self.overwrites_norm else F.relu(x)
 
 
 class Bottle2neck(nn.Layer):
@@ -142,7 +151,7 @@ class Bottle2neck(nn.Layer):
             outputs.append(conv(splits[i] if independent else splits[i] + outputs[-1]))
         outputs.append(self.pool(splits[-1]) if self.is_stage_block else splits[-1])
         residual = self.branch2c(paddle.concat(outputs, axis=1))  # (N, out_channels, H / stride, W / stride)
-        return F.relu(residual + (self.branch1(x) if self.has_projection else x))
+        return _relu_in_place(residual + (self.branch1(x) if self.has_projection else x))
 
 
 def make_stem(variant: str, norm: NormOptions = NormOptions()) -> nn.Sequential:

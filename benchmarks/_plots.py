@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from _contenders import Contender, Process
+from _contenders import Contender, measure
 from _model import Prepared, export
 
 __all__ = ["plot_sweeps"]
@@ -18,7 +18,7 @@ ENGINES = ("openvino", "onnxruntime")
 BATCH_SIZES = (1, 2, 4)
 SHORT_SIDES_PX = (320, 480, 640, 800, 960)
 MAX_DETECTIONS = (1, 25, 50, 100)
-_RUNS = 5
+_RUNS = 4
 
 
 def plot_sweeps(
@@ -39,21 +39,18 @@ def plot_sweeps(
         overrides = [f"BBoxPostProcess.nms.keep_top_k={count}"]
         limited[count] = export(work_dir, f"detections_{count}", ("onnx", "openvino"), overrides)
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    for engine in ENGINES:
-        series = (
-            ("batch size", {n: (prepared.folder, n) for n in BATCH_SIZES}),
-            ("short side of the network's input, pixels", {n: (folder, 1) for n, folder in sized.items()}),
-            ("detections in the image", {n: (folder, 1) for n, folder in limited.items()}),
-        )
-        for (label, points), axis in zip(series, axes.flat):
-            times = [
-                _median_ms(engine, folder, batch, prepared.image, threads)
-                for folder, batch in points.values()
-            ]
+    series = (
+        ("batch size", {n: (prepared.folder, n) for n in BATCH_SIZES}),
+        ("short side of the network's input, pixels", {n: (folder, 1) for n, folder in sized.items()}),
+        ("detections in the image", {n: (folder, 1) for n, folder in limited.items()}),
+    )
+    for (label, points), axis in zip(series, axes.flat):
+        for engine in ENGINES:
+            times = _fastest_ms(engine, list(points.values()), prepared.image, threads)
             print(f"{engine}, {label}: " + ", ".join(f"{n}: {ms:.0f} ms" for n, ms in zip(points, times)))
             axis.plot(list(points), times, marker="o", label=engine)
-            axis.set(xlabel=label, ylabel="milliseconds", ylim=(0, None))
-            axis.legend()
+        axis.set(xlabel=label, ylabel=f"milliseconds, fastest of {_RUNS}", ylim=(0, None))
+        axis.legend()
     measured = [contender for contender in contenders if contender.wall_s and contender.group != "gemm"]
     last = axes.flat[3]
     last.barh([contender.name for contender in measured], [contender.first_s for contender in measured])
@@ -64,18 +61,24 @@ def plot_sweeps(
     print(f"wrote {path}")
 
 
-def _median_ms(engine: str, folder: Path, batch: int, image: Path, threads: int) -> float:
-    options = {"kind": "ours", "folder": str(folder), "backend": engine, "precision": "fp32", "batch": batch}
-    contender = Contender(f"sweep {engine} {folder.name} {batch}", "ours", "fp32", sys.executable, options)
-    process = Process(contender, image, threads)
-    try:
-        for _ in range(_RUNS):
-            process.run()
-    finally:
-        process.close()
-    if contender.error:
-        raise SystemExit(f"{contender.name} failed: {contender.error}")
-    return contender.median_s * 1e3
+def _fastest_ms(engine: str, points: Sequence[tuple[Path, int]], image: Path, threads: int) -> list[float]:
+    """Time of each (folder, batch size), in turns."""
+    options = {"kind": "ours", "backend": engine, "precision": "fp32"}
+    contenders = [
+        Contender(
+            f"sweep {engine} {folder.name} {batch}",
+            "ours",
+            "fp32",
+            sys.executable,
+            {**options, "folder": str(folder), "batch": batch},
+        )
+        for folder, batch in points
+    ]
+    measure(contenders, image, _RUNS, threads)
+    for contender in contenders:
+        if contender.error:
+            raise SystemExit(f"{contender.name} failed: {contender.error}")
+    return [min(contender.wall_s) * 1e3 for contender in contenders]
 
 
 def _folder_with_size(folder: Path, target: Path, short_side_px: int) -> Path:

@@ -80,15 +80,16 @@ def test_plots_are_drawn_of_every_sweep(modules, monkeypatch, tmp_path, capsys):
     (folder / "model.xml").write_text("graph")
     sizes, exported = [], []
 
-    def fake_median_ms(engine, model_folder, batch, image, threads):
-        if model_folder.name.startswith("short_side"):
-            assert (model_folder / "model.xml").read_text() == "graph"
-            sizes.append(
-                yaml.safe_load((model_folder / "infer_cfg.yml").read_text())["Preprocess"][0]["target_size"]
-            )
-        return 10.0 * batch
+    def fake_measure(contenders, image, rounds, threads):
+        for point in contenders:
+            model_folder = Path(point.options["folder"])
+            if model_folder.name.startswith("short_side"):
+                assert (model_folder / "model.xml").read_text() == "graph"
+                description = yaml.safe_load((model_folder / "infer_cfg.yml").read_text())
+                sizes.append(description["Preprocess"][0]["target_size"])
+            point.wall_s += [0.01 * point.options["batch"], 1.0]
 
-    monkeypatch.setattr(_plots, "_median_ms", fake_median_ms)
+    monkeypatch.setattr(_plots, "measure", fake_measure)
     monkeypatch.setattr(
         _plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name
     )

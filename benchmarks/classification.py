@@ -4,7 +4,7 @@ Each contender runs in a process of its own, all on the same number of threads; 
 that other work on the machine disturbs all alike, and the best round of each counts.
 
     python benchmarks/classification.py [--torch_python /path/to/python] [--model timm/res2net50_26w_4s]
-        [--batches 1 32] [--threads 2] [--rounds 3] [--precisions fp32 bf16] [--train] [--json FILE]
+        [--batches 1 32] [--threads 2] [--rounds 3] [--precisions fp32 bf16] [--train] [--only NAME ...] [--json FILE]
 
 ``--torch_python`` is a Python with torch and timm; without it timm is left out. ``--train`` adds a training step (forward,
 backward, SGD) of batch 32. Weights are random, which changes no time.
@@ -56,6 +56,15 @@ def make_images(batch: int) -> np.ndarray:
     return np.random.RandomState(0).standard_normal((batch, 3, SIZE_PX, SIZE_PX)).astype(np.float32)
 
 
+def create_ours(model: str):
+    """Return the eager network in a process that is set up as the tools set theirs up."""
+    from ppdet_res2net.engine.detector import select_device
+    from ppdet_res2net.zoo import create_classifier
+
+    select_device({"use_gpu": False})
+    return create_classifier(model)
+
+
 def open_ours(contender: str, precision: str, model: str, folder: str, threads: int, batch: int):
     """Return a function that runs one batch."""
     images = make_images(batch)
@@ -64,12 +73,10 @@ def open_ours(contender: str, precision: str, model: str, folder: str, threads: 
 
         classifier = Classifier(folder, backend=contender, precision=precision, cpu_threads=threads)
         return lambda: classifier.logits(images)
+    network = create_ours(model)
+    network.eval()
     import paddle
 
-    from ppdet_res2net.zoo import create_classifier
-
-    network = create_classifier(model)
-    network.eval()
     tensor = paddle.to_tensor(images)
 
     def run() -> None:
@@ -130,9 +137,7 @@ def open_training(contender: str, model: str, threads: int):
         return run
     import paddle
 
-    from ppdet_res2net.zoo import create_classifier
-
-    network = create_classifier(model)
+    network = create_ours(model)
     network.train()
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters(), weight_decay=1e-4)
     images, labels = paddle.to_tensor(make_images(TRAIN_BATCH)), paddle.to_tensor(labels)
@@ -228,6 +233,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders, by the names in the table")
     parser.add_argument("--json")
     args = parser.parse_args()
     if args.task:
@@ -235,7 +241,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         export(args.model, folder)
-        tasks = tasks_of(args, folder)
+        tasks = [task for task in tasks_of(args, folder) if not args.only or task["contender"] in args.only]
         speeds: list[float | None] = [None] * len(tasks)
         for number in range(args.rounds):
             for i, task in enumerate(tasks):

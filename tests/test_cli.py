@@ -126,13 +126,15 @@ def engine(monkeypatch):
     """The engine's modules and load_config replaced; returns what they were called with."""
     calls = {}
 
-    def fake(module, function, result):
-        def call(*args, **kwargs):
-            calls[function] = (args, kwargs)
-            return result
-
+    def fake(module, result, *functions):
         stand_in = types.ModuleType(f"ppdet_res2net.engine.{module}")
-        setattr(stand_in, function, call)
+        for function in functions:
+
+            def call(*args, _function=function, **kwargs):
+                calls[_function] = (args, kwargs)
+                return result
+
+            setattr(stand_in, function, call)
         monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
 
     monkeypatch.setattr("ppdet_res2net.engine.config.load_config", lambda path, overrides: (path, tuple(overrides)))
@@ -140,9 +142,10 @@ def engine(monkeypatch):
         interrupted=False, signal=None, failed=[], succeeded=1, output_dir="out", report="table"
     )
     calls["result"].summary = {"bbox": {"AP": 0.5}, "images": 2, "seconds": 1.5}
-    for module, function in (("train", "train"), ("evaluate", "evaluate_from_config"), ("predict", "predict_files")):
-        fake(module, function, calls["result"])
-    fake("export", "export_model", Path("out/x"))
+    fake("train", calls["result"], "train")
+    fake("evaluate", calls["result"], "evaluate_from_config", "evaluate_exported")
+    fake("predict", calls["result"], "predict_files")
+    fake("export", Path("out/x"), "export_model")
     return calls
 
 
@@ -170,6 +173,13 @@ def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
     assert engine["evaluate_from_config"] == ((("x", ()),), {"classwise": True, "output_dir": "d"})
     assert capsys.readouterr().out == "table\n2 images in 1.5 s\n"
     assert json.loads(file.read_text()) == engine["result"].summary
+
+
+def test_eval_passes_an_export_and_its_engine_on(engine):
+    flags = ["--backend", "openvino", "--precision", "int8"]
+    assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
+    options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None}
+    assert engine["evaluate_exported"] == (("d", ("x", ())), options)
 
 
 def test_eval_names_a_json_file_that_cannot_be_written(engine, tmp_path, capsys):

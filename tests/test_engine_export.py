@@ -103,6 +103,18 @@ def _scores_by_image(file):
     return {image_id: sorted(values) for image_id, values in scores.items()}
 
 
+def test_an_export_is_scored_on_the_device_of_the_recipe(monkeypatch, tmp_path):
+    from ppdet_res2net.engine import evaluate as module
+
+    def refuse(model_dir, **options):
+        raise ExportError(options["device"])
+
+    monkeypatch.setattr(module, "select_device", lambda config: "gpu:3")
+    monkeypatch.setattr(module, "Predictor", refuse)
+    with pytest.raises(ExportError, match="gpu:3"):
+        evaluate_exported(tmp_path, make_config(tmp_path, tmp_path))
+
+
 def test_an_engine_is_for_an_export(capsys):
     with pytest.raises(SystemExit):
         main(["eval", "-c", "demo_mask_rcnn", "--backend", "paddle"])

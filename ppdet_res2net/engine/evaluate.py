@@ -91,14 +91,15 @@ def evaluate_exported(
 
     Args:
         model_dir: The folder that ``export_model.py`` wrote; images are prepared as it says.
-        config: The configuration, for its dataset.
+        config: The configuration, for its dataset and ``use_gpu``.
         backend: As for :class:`res2net_runtime.Predictor`.
         precision: As for :class:`res2net_runtime.Predictor`.
         classwise: As for :func:`evaluate_from_config`.
         output_dir: As for :func:`evaluate_from_config`.
     """
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
-    with Predictor(model_dir, backend=backend, precision=precision) as predictor:
+    device = select_device(config)
+    with Predictor(model_dir, device=device, backend=backend, precision=precision) as predictor:
         logger.info("%s", predictor.description)
         return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
 

@@ -21,6 +21,7 @@ from ppdet_res2net.modeling.res2net import Res2Net, Res2NetStage
 
 __all__ = ["add_conv", "add_feature_pyramid", "add_linear", "add_mask_logits", "add_trunk"]
 
+
 def add_conv(graph: Graph, x: Value, conv: nn.Conv2D, relu: bool = False) -> Value:
     """Add a convolution with its bias.
 

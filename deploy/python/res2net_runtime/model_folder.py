@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.preprocess import Preprocessor
 
 __all__ = [
     "CONFIG_NAME",
@@ -65,6 +66,11 @@ class ModelInfo:
     category_ids: tuple[int, ...]
     draw_threshold: float
     mask_threshold: float
+
+    @property
+    def least_side_px(self) -> int:
+        """Least height and width of a network's input, which are padded to multiples of it."""
+        return Preprocessor.from_config(self.preprocess).stride
 
 
 @dataclass(frozen=True)

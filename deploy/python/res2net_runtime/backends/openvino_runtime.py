@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,10 @@ from res2net_runtime.backends.native_errors import import_engine, loading, runni
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFolder
 
-__all__ = ["OpenVINOBackend"]
+if TYPE_CHECKING:
+    import openvino
+
+__all__ = ["OpenVINOBackend", "set_least_side"]
 
 # Of what is not quantised. OpenVINO's default follows the CPU: bfloat16 where it has it.
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -40,8 +44,10 @@ class OpenVINOBackend:
                 "simulate them. Choose precision fp32."
             )
         with loading(self.description, model_path):
+            network = core.read_model(str(model_path))
+            set_least_side(network, folder.least_side_px)
             model = core.compile_model(
-                str(model_path),
+                network,
                 "CPU",
                 {
                     "PERFORMANCE_HINT": "LATENCY",
@@ -64,3 +70,18 @@ class OpenVINOBackend:
     def close(self) -> None:
         """Free the network."""
         self._request = None
+
+
+def set_least_side(network: openvino.Model, side_px: int) -> None:
+    """Say that images are not smaller than padding makes them.
+
+    Shapes are ranges to OpenVINO. Those of a doubled map of the pyramid (at least 8 pixels) and of the one that it is
+    added to (at least 1) then become the same; where they differ, it copies the largest maps twice.
+    """
+    from openvino import Dimension, PartialShape
+
+    for value in network.inputs:
+        batch, *others = value.get_partial_shape()
+        if "image" in value.get_names() and others[-1].is_dynamic:
+            least = Dimension(side_px, -1)
+            network.reshape({value: PartialShape([batch, others[0], least, least])})

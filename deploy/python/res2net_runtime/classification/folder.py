@@ -37,6 +37,11 @@ class ClassifierFolder:
     label_list: tuple[str, ...]
     versions: Mapping[str, str]
 
+    @property
+    def least_side_px(self) -> int:
+        """Least height and width of a network's input; here its only one."""
+        return self.preprocessor.size_px
+
 
 def load_classifier_folder(model_dir: str | os.PathLike[str]) -> ClassifierFolder:
     """Read ``infer_cfg.yml`` and check that the folder is complete.

@@ -16,7 +16,7 @@ from ppdet_res2net.cli.main import main
 from ppdet_res2net.engine import export_model, predict_files
 from ppdet_res2net.engine.detector import create_predictor, create_trained_detector
 from ppdet_res2net.engine.evaluate import evaluate_exported, evaluate_from_config
-from ppdet_res2net.engine.export import compare_detections, verify_export
+from ppdet_res2net.engine.export import TOLERANCES, compare_detections, verify_export
 from ppdet_res2net.engine.train import train
 from ppdet_res2net.errors import ExportError
 from res2net_runtime import Predictor
@@ -170,7 +170,7 @@ def test_exporting_again_replaces_the_folder_and_other_weights_are_found_out(
 
     images = image_files(demo_data)[:2]
     with pytest.raises(
-        ExportError, match="does not give the eager model's results with .* in fp32: .*limit 0.99.*Do not use it"
+        ExportError, match="does not give the eager model's results with .* in fp32: .*IoU of 0.99.*Do not use it"
     ):
         verify_export(folder, eager, images)
     shutil.copy(exported / "model.pdiparams", folder)  # the order of the weights is the same in every export
@@ -237,6 +237,19 @@ def test_detections_in_one_of_two_runs_are_found():
     for pair in (([one], [none]), ([none], [one])):
         agreement = compare_detections(*pair)
         assert agreement.unmatched == 2 and not agreement.within_tolerance
+
+
+def test_bfloat16_may_let_another_of_two_boxes_win():
+    boxes = np.array([[10 * i, 10, 10 * i + 50, 60] for i in range(10)], "float32")
+    one = _detections(boxes_xyxy=boxes, scores=np.full(10, 0.5, "float32"), labels=np.arange(10, dtype="int32"),
+                      masks=np.full((10, 28, 28), 0.7, "float32"))  # fmt: skip
+    moved = boxes.copy()
+    moved[0] += 5
+    for changed, agree in ((moved, True), (boxes + 5, False)):
+        other = replace(one, boxes_xyxy=changed)
+        agreement = compare_detections([one], [other], TOLERANCES["bf16"])
+        assert agreement.within_tolerance == agree and agreement.unmatched == (1 if agree else 10)
+        assert not compare_detections([one], [other]).within_tolerance
 
 
 def test_a_detector_without_masks_takes_the_whole_road(demo_data, tmp_path):

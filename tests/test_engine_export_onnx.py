@@ -128,6 +128,29 @@ def test_openvino_knows_that_maps_of_the_pyramid_have_one_shape(pair_of):
     assert sorted(map(sorted, shapes_added())) == [[f"[?,32,{side}..,{side}..]"] for side in (2, 4, 8)]
 
 
+def test_openvino_keeps_boxes_in_float32_where_it_computes_in_bfloat16(pair_of):
+    import openvino
+
+    network = openvino.Core().read_model(pair_of("MaskRCNN")[1].SerializeToString())
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
+        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even simulated")
+
+    def precision(node):
+        return node.get_rt_info()["outputPrecisions"].value.split(",")[0]
+
+    poolings = [
+        node for node in compiled.get_runtime_model().get_ops()
+        if node.get_rt_info()["layerType"].value == "ROIAlign"
+    ]  # fmt: skip
+    assert len(poolings) == 8 and {precision(node) for node in poolings} == {"bf16"}
+    for node in poolings:
+        boxes = node.input_value(1).get_node()
+        if boxes.get_rt_info()["layerType"].value == "Reorder":  # from another precision, for instance
+            boxes = boxes.input_value(0).get_node()
+        assert precision(boxes) == "f32", boxes
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_images_without_detections(engine):
     detector = tiny.build_ours(tiny.detector_config())

@@ -10,6 +10,7 @@ import yaml
 from runtime_toys import BRIGHT, CONFIG, DARK, picture, toy_model_dir
 
 from res2net_runtime import BackendError, Predictor
+from res2net_runtime.backends.cpu import cpu_features, has_bfloat16
 
 # Engine and the format that it reads.
 ENGINES = [
@@ -118,16 +119,22 @@ def test_an_engine_without_its_format(engine_and_dir, tmp_path):
         Predictor(folder, backend=engine)
 
 
-def test_bfloat16_where_the_cpu_lacks_it(engine_and_dir):
+def test_bfloat16_in_openvino(engine_and_dir, caplog):
     engine, model_dir = engine_and_dir
     if engine != "openvino":
-        pytest.skip("Paddle simulates it, ONNX Runtime does not offer it")
-    import openvino
+        pytest.skip("only OpenVINO's is fast where the CPU has it")
+    if not {"avx512bw", "avx512_bf16", "amx_bf16", "bf16"} & (cpu_features() or frozenset()):
+        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even simulated")
+    with Predictor(model_dir, backend=engine, precision="bf16", cpu_threads=1) as predictor:
+        assert "bf16" in predictor.description
+        assert ("OpenVINO simulates them" in caplog.text) == (has_bfloat16() is False)
+        score = predictor(picture(50, 70)).scores
+    np.testing.assert_allclose(score, [0.7439], atol=0.01)
+    assert np.abs(score - 0.7439).max() > 1e-4  # it is not float32 under another name
 
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        with Predictor(model_dir, backend=engine, precision="bf16", cpu_threads=1) as predictor:
-            np.testing.assert_allclose(predictor(picture(50, 70)).scores, [0.7439], atol=0.01)
-            assert "bf16" in predictor.description
-    else:
-        with pytest.raises(BackendError, match="This CPU has no bfloat16 instructions .* Choose precision fp32"):
-            Predictor(model_dir, backend=engine, precision="bf16")
+
+def test_bfloat16_where_openvino_falls_back_to_float32(tmp_path_factory, monkeypatch):
+    openvino_runtime = pytest.importorskip("res2net_runtime.backends.openvino_runtime")
+    monkeypatch.setitem(openvino_runtime._PRECISION_HINTS, "bf16", "f32")  # as it does by itself without AVX-512
+    with pytest.raises(BackendError, match="nor what OpenVINO .* simulates them with. Choose precision fp32"):
+        Predictor(toy_model_dir(tmp_path_factory, "openvino"), backend="openvino", precision="bf16")

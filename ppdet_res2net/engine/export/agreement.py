@@ -25,11 +25,11 @@ class Tolerance:
     """How far the detections of two runs of one network may differ.
 
     Attributes:
-        min_box_iou: Of matched boxes.
+        min_box_iou: From which detections of the same class match.
         max_score_difference: Of matched detections.
         max_mask_difference: Of the probabilities of their masks.
-        max_unmatched_share: Detections without a counterpart; those at the edge of a threshold or of NMS may appear in
-            one run only.
+        max_unmatched_share: Detections without a counterpart. Those at the edge of a threshold may appear in one run only,
+            and of boxes that suppress each other, rounding may let another one win.
     """
 
     min_box_iou: float
@@ -38,10 +38,11 @@ class Tolerance:
     max_unmatched_share: float
 
 
-# By precision. float32 on other kernels: scores and mask probabilities differ by about 1e-4. bfloat16 keeps 8 bits.
+# By precision. float32 on other kernels: scores and mask probabilities differ by about 1e-4. bfloat16 keeps 8 bits;
+# docs/performance.md tells what was seen.
 TOLERANCES = {
     "fp32": Tolerance(0.99, 0.005, 0.02, 0.02),
-    "bf16": Tolerance(0.85, 0.1, 0.3, 0.15),
+    "bf16": Tolerance(0.95, 0.1, 0.6, 0.15),
 }
 
 # The engines that --verify runs for each format; where there are several, each of them.
@@ -54,8 +55,8 @@ class Agreement:
 
     Attributes:
         images: Images compared.
-        detections: Detections of the first detector that count.
-        unmatched: Those without a counterpart of the same class with an IoU of at least 0.5.
+        detections: Detections of the first detector.
+        unmatched: Those without a counterpart, or those of the second one if they are more.
         min_box_iou: Smallest IoU of matched boxes.
         max_score_difference: Of matched detections.
         max_mask_difference: Of mask probabilities, 0 without masks.
@@ -76,7 +77,6 @@ class Agreement:
         limit = self.tolerance
         return (
             self.unmatched <= limit.max_unmatched_share * self.detections
-            and self.min_box_iou >= limit.min_box_iou
             and self.max_score_difference <= limit.max_score_difference
             and self.max_mask_difference <= limit.max_mask_difference
         )
@@ -84,8 +84,9 @@ class Agreement:
     def __str__(self) -> str:
         limit = self.tolerance
         return (
-            f"{self.images} images, {self.detections} detections, {self.unmatched} unmatched; box IoU at least "
-            f"{self.min_box_iou:.5f} (limit {limit.min_box_iou}), scores within {self.max_score_difference:.2g} "
+            f"{self.images} images, {self.detections} detections, {self.unmatched} without counterpart (limit "
+            f"{limit.max_unmatched_share:.0%}); matched from an IoU of {limit.min_box_iou}: box IoU at least "
+            f"{self.min_box_iou:.5f}, scores within {self.max_score_difference:.2g} "
             f"({limit.max_score_difference}), mask probabilities within {self.max_mask_difference:.2g} "
             f"({limit.max_mask_difference})"
         )
@@ -133,9 +134,14 @@ def _verify_engine(
         raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
     agreement = compare_detections(expected, actual, TOLERANCES[precision])
     if not agreement.within_tolerance:
+        advice = (
+            "Do not use it; report your Paddle version and configuration."
+            if precision == "fp32"
+            else "Rounding changes too much of this model: run it in fp32."
+        )
         raise ExportError(
             f"The exported model in '{folder}' does not give the eager model's results with {engine} in {precision}: "
-            f"{agreement}. Do not use it; report your Paddle version and configuration."
+            f"{agreement}. {advice}"
         )
     if agreement.detections == 0:
         raise ExportError(
@@ -150,17 +156,17 @@ def compare_detections(
     expected: Sequence[Detections], actual: Sequence[Detections], tolerance: Tolerance = TOLERANCES["fp32"]
 ) -> Agreement:
     """Match detections of the same class by IoU, image by image, both ways."""
-    ious, scores, masks, unmatched = [1.0], [0.0], [0.0], 0
+    ious, scores, masks, unmatched = [1.0], [0.0], [0.0], [0, 0]
     for one, other in zip(expected, actual):
-        for a, b in ((one, other), (other, one)):
+        for direction, (a, b) in enumerate(((one, other), (other, one))):
             iou = _box_iou(a.boxes_xyxy, b.boxes_xyxy)
             iou = np.where(a.labels[:, None] == b.labels[None, :], iou, 0.0)
             # Of several boxes over one object, the counterpart is the one with the most similar score.
-            key = np.where(iou >= 0.5, iou - np.abs(a.scores[:, None] - b.scores[None, :]), -1.0)
+            key = np.where(iou >= tolerance.min_box_iou, iou - np.abs(a.scores[:, None] - b.scores[None, :]), -1.0)
             for i in range(len(a)):
                 j = int(key[i].argmax()) if len(b) else -1
                 if j < 0 or key[i, j] < 0:
-                    unmatched += 1
+                    unmatched[direction] += 1
                     continue
                 ious.append(float(iou[i, j]))
                 scores.append(float(abs(a.scores[i] - b.scores[j])))
@@ -169,7 +175,7 @@ def compare_detections(
     detections = sum(len(d) for d in expected)
     # NumPy's min and max, unlike Python's, give nan where there is one, and nan is within no tolerance.
     extremes = float(np.min(ious)), float(np.max(scores)), float(np.max(masks))
-    return Agreement(len(expected), detections, unmatched, *extremes, tolerance)
+    return Agreement(len(expected), detections, max(unmatched), *extremes, tolerance)
 
 
 def _box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -45,17 +45,18 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     features = add_feature_pyramid(graph, add_trunk(graph, image, network.backbone), network.neck)
     proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
     rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
-    original, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
-    rows, scores, labels = rows.take(index), graph.gather(scores, index), graph.gather(labels, index)
-
-    graph.output("boxes", graph.gather(original, index), ["M", 4], np.float32)
-    graph.output("scores", scores, ["M"], np.float32)
-    graph.output("labels", graph.cast(labels, np.int32), ["M"], np.int32)
     if network.mask_head is not None:
-        masks = _add_masks(graph, features, rows, labels, network)
+        masks, rows = _add_masks(graph, features, rows, labels, network)
+    boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
+
+    graph.output("boxes", graph.gather(boxes, index), ["M", 4], np.float32)
+    graph.output("scores", graph.gather(scores, index), ["M"], np.float32)
+    graph.output("labels", graph.cast(graph.gather(labels, index), np.int32), ["M"], np.int32)
+    if network.mask_head is not None:
         side = network.mask_head.roi_extractor.resolution * 2
-        graph.output("masks", masks, ["M", side, side], np.float32)
-    of_image = graph.cast(add_image_mask(graph, rows.image, im_shape), np.int64)
+        graph.output("masks", graph.gather(masks, index), ["M", side, side], np.float32)
+    image = graph.gather(rows.image, index)
+    of_image = graph.cast(add_image_mask(graph, image, im_shape), np.int64)
     num = graph.op("ReduceSum", of_image, integers(1), keepdims=0)
     graph.output("num", graph.cast(num, np.int32), ["N"], np.int32)
     return graph.model("ppdet_res2net", ppdet_res2net.__version__)
@@ -94,8 +95,7 @@ def _add_detections(
 ) -> tuple[Rows, Value, Value]:
     """Box head and suppression: detections, scores (M,), labels (M,) int64; grouped by image, best first."""
     head, nms = network.bbox_head, network.nms
-    hidden, order = add_roi_features(graph, features, proposals, head.roi_extractor)
-    proposals = proposals.take(order)
+    hidden, proposals, _ = add_roi_features(graph, features, proposals, head.roi_extractor)
     hidden = graph.op("Flatten", hidden)
     for layer in (head.head.fc6, head.head.fc7):
         hidden = add_linear(graph, hidden, layer, relu=True)
@@ -166,11 +166,11 @@ def _add_original_boxes(
 
 def _add_masks(
     graph: Graph, features: list[Value], rows: Rows, labels: Value, network: RCNNInference
-) -> Value:
-    """Mask head: (M, side, side) probabilities of each detection's own class."""
+) -> tuple[Value, Rows]:
+    """Mask head: (M, side, side) probabilities of each detection's own class, and the boxes that they are of."""
     head = network.mask_head
-    pooled, order = add_roi_features(graph, features, rows, head.roi_extractor)
+    pooled, ordered, order = add_roi_features(graph, features, rows, head.roi_extractor)
     logits = add_mask_logits(graph, pooled, graph.gather(labels, order), head)
     masks = graph.op("Sigmoid", logits)
     back = graph.op("ScatterElements", order, order, graph.arange(graph.shape(order, 0)))
-    return graph.gather(masks, back)
+    return graph.gather(masks, back), ordered.take(back)

@@ -144,11 +144,14 @@ def add_image_mask(graph: Graph, image: Value, im_shape: Value) -> Value:
 
 def add_roi_features(
     graph: Graph, features: Sequence[Value], rows: Rows, extractor: nn.Layer
-) -> tuple[Value, Value]:
+) -> tuple[Value, Rows, Value]:
     """Pool the features of regions, each from the pyramid level that fits its size.
 
+    What goes on with boxes should use those that are returned: where engines compute in bfloat16, they keep float32 only
+    for what the results come from without layers in between, and regions shift by pixels if these boxes are not among it.
+
     Returns:
-        Features (R, C, side, side) and the row of each, (R,) int64: they are ordered by level.
+        Features (R, C, side, side), the boxes ordered like them, which is by level, and the row of each, (R,) int64.
     """
     first, last = extractor.start_level, extractor.end_level
     corners = (graph.slice(rows.boxes, 1, i, i + 2) for i in (0, 2))
@@ -157,7 +160,7 @@ def add_roi_features(
     scale = graph.op("Sqrt", area) / float(extractor.canonical_size) + 1e-8
     level = graph.op("Floor", graph.op("Log", scale) / float(np.log(2)) + float(extractor.canconical_level))
     level = graph.op("Clip", level, np.float32(first + 2), np.float32(last + 2))
-    pooled, order = [], []
+    pooled, parts, order = [], [], []
     for i in range(first, last + 1):
         index = graph.where_true(graph.op("Equal", level, np.float32(i + 2)))
         part = rows.take(index)
@@ -175,8 +178,10 @@ def add_roi_features(
                 spatial_scale=float(extractor.spatial_scale[i]),
             )
         )
+        parts.append(part)
         order.append(index)
-    return graph.concat(*pooled), graph.concat(*order)
+    ordered = Rows(*(graph.concat(*values) for values in zip(*parts)))
+    return graph.concat(*pooled), ordered, graph.concat(*order)
 
 
 def _width_height_twice(graph: Graph, height_width: Value) -> Value:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
 
-__all__ = ["available_cores", "cpu_features", "has_bfloat16"]
+__all__ = ["available_cores", "cpu_features", "has_bfloat16", "warn_if_bfloat16_is_simulated"]
+
+logger = logging.getLogger(__name__)
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,6 +33,20 @@ def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool | None:
     """Return whether the CPU multiplies bfloat16 in hardware, or None where it cannot be known."""
     features = cpu_features(cpu_info)
     return None if features is None else bool(features & _BFLOAT16_FEATURES)
+
+
+def warn_if_bfloat16_is_simulated(engine: str) -> None:
+    """Say aloud that an engine in bfloat16 is slower, not faster, on a CPU without such instructions.
+
+    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) then simulate them, and tell at most their own log. Where the CPU's
+    features cannot be known, nothing is said.
+    """
+    if has_bfloat16() is False:
+        logger.warning(
+            "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16): %s simulates them, which takes several times "
+            "as long as fp32 and only shows how results would change. Choose precision fp32.",
+            engine,
+        )
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from res2net_runtime.backends.base import EngineOptions, check_names
+from res2net_runtime.backends.cpu import warn_if_bfloat16_is_simulated
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFolder
@@ -38,11 +39,6 @@ class OpenVINOBackend:
         version = openvino.__version__.partition("-")[0]  # without the build's number
         self.description = f"OpenVINO {version} ({options.precision}, {options.device})"
         core = openvino.Core()
-        if options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise BackendError(
-                "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16), and OpenVINO does not "
-                "simulate them. Choose precision fp32."
-            )
         with loading(self.description, model_path):
             network = core.read_model(str(model_path))
             set_least_side(network, folder.least_side_px)
@@ -55,6 +51,13 @@ class OpenVINOBackend:
                     "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[options.precision],
                 },
             )
+        if options.precision == "bf16":
+            if model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
+                raise BackendError(
+                    f"This CPU has neither bfloat16 instructions (avx512_bf16 or amx_bf16) nor what OpenVINO {version} "
+                    "simulates them with. Choose precision fp32."
+                )
+            warn_if_bfloat16_is_simulated("OpenVINO")
         self._output_names = list(folder.outputs)
         names = {name for output in model.outputs for name in output.get_names()}
         check_names(self._output_names, sorted(names), model_path)

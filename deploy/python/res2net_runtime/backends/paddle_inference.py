@@ -10,6 +10,7 @@ import numpy as np
 
 from res2net_runtime.backends import paddle_quirks
 from res2net_runtime.backends.base import EngineOptions
+from res2net_runtime.backends.cpu import warn_if_bfloat16_is_simulated
 from res2net_runtime.backends.native_errors import loading, running
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFiles, ModelFolder
@@ -90,7 +91,7 @@ def _set_up_cpu(config: Any, options: EngineOptions) -> None:
     paddle_quirks.enable_onednn(config)
     config.set_mkldnn_cache_capacity(_ONEDNN_CACHED_SHAPES)
     if options.precision == "bf16":
-        paddle_quirks.warn_if_bfloat16_is_simulated()
+        warn_if_bfloat16_is_simulated("Paddle")
         paddle_quirks.call_onednn_method(config, "enable", "_bfloat16")
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from res2net_runtime.backends.cpu import has_bfloat16
 from res2net_runtime.backends.native_errors import import_engine
 from res2net_runtime.errors import BackendError
 
@@ -31,7 +30,6 @@ __all__ = [
     "enable_memory_reuse",
     "enable_onednn",
     "import_paddle",
-    "warn_if_bfloat16_is_simulated",
 ]
 
 logger = logging.getLogger(__name__)
@@ -75,19 +73,6 @@ def enable_memory_reuse(config: Any, model_path: Path) -> None:
         logger.debug("Memory optimisation is not available for PIR graphs; '%s' runs without it.", model_path)
         return
     config.enable_memory_optim()
-
-
-def warn_if_bfloat16_is_simulated() -> None:
-    """Say aloud that a CPU without bfloat16 instructions gets slower, not faster, by asking for bfloat16.
-
-    Paddle (2.6.2 and 3.3.1) then simulates bfloat16, and tells only its own log. Where the CPU's features
-    cannot be known, nothing is said.
-    """
-    if has_bfloat16() is False:
-        logger.warning(
-            "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16): Paddle simulates them, which "
-            "is slower than fp32. Choose precision fp32."
-        )
 
 
 def enable_onednn(config: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from res2net_runtime.backends.openvino_runtime import set_least_side
+from res2net_runtime.backends.openvino_runtime import read_network
 from res2net_runtime.model_folder import load_model_folder
 from res2net_runtime.preprocess import Preprocessor, collate
 
@@ -24,8 +24,7 @@ def print_operators(image: Path, folder: Path, threads: int) -> None:
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
     model_path = model_folder.formats["openvino"].model_path
     core = openvino.Core()
-    network = core.read_model(str(model_path))
-    set_least_side(network, model_folder.least_side_px)
+    network = read_network(core, str(model_path), model_folder.least_side_px)
     request = core.compile_model(network, "CPU", settings).create_infer_request()
     batch = collate([Preprocessor.from_config(model_folder.preprocess)(np.load(image))])
     for _ in range(_RUNS):

@@ -250,6 +250,24 @@ def test_bfloat16_may_let_another_of_two_boxes_win():
         agreement = compare_detections([one], [other], TOLERANCES["bf16"])
         assert agreement.within_tolerance == agree and agreement.unmatched == (1 if agree else 10)
         assert not compare_detections([one], [other]).within_tolerance
+    assert "10 without counterpart" in str(agreement) and "none matched" in str(agreement)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_constant_masks_are_found(precision, value):
+    blob = np.zeros((2, 28, 28), "float32")
+    blob[:, 7:21, 7:21] = 1  # a quarter of the pixels
+    one = _detections(masks=blob)
+    other = replace(one, masks=np.full_like(blob, value))
+    assert not compare_detections([one], [other], TOLERANCES[precision]).within_tolerance
+
+
+def test_a_detection_is_nobody_elses_counterpart():
+    one = _detections()
+    twice = {name: np.concatenate([getattr(one, name)] * 2) for name in ("boxes_xyxy", "scores", "labels", "masks")}
+    agreement = compare_detections([one], [_detections(**twice)])
+    assert agreement.unmatched == 2 and not agreement.within_tolerance
 
 
 def test_a_detector_without_masks_takes_the_whole_road(demo_data, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from runtime_toys import toy_model_dir
 
 from res2net_runtime import BackendError, Predictor
-from res2net_runtime.backends import SteppingDownBackend, cpu, native_errors, paddle_quirks
+from res2net_runtime.backends import SteppingDownBackend, native_errors, paddle_quirks
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +112,6 @@ def test_graph_of_paddle_3_under_paddle_2(tmp_path):
     with pytest.raises(BackendError, match="was exported by Paddle 3 and the installed Paddle is 2.6.2"):
         paddle_quirks.check_model_format(Paddle2, tmp_path / "model.json")
     paddle_quirks.check_model_format(Paddle2, tmp_path / "model.pdmodel")
-
-
-@pytest.mark.parametrize(("bfloat16", "warns"), [(False, True), (True, False), (None, False)])
-def test_simulated_bfloat16_is_said_aloud(monkeypatch, caplog, bfloat16, warns):
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: bfloat16)
-    cpu.warn_if_bfloat16_is_simulated("An engine")
-    assert ("This CPU has no bfloat16 instructions" in caplog.text) == warns
-    assert ("An engine simulates them" in caplog.text) == warns
 
 
 @pytest.mark.parametrize("failure", [ImportError("no such file"), RuntimeError("made for another NumPy")])

@@ -10,7 +10,7 @@ import yaml
 from runtime_toys import BRIGHT, CONFIG, DARK, picture, toy_model_dir
 
 from res2net_runtime import BackendError, Predictor
-from res2net_runtime.backends.cpu import cpu_features, has_bfloat16
+from res2net_runtime.backends import selection
 
 # Engine and the format that it reads.
 ENGINES = [
@@ -119,22 +119,48 @@ def test_an_engine_without_its_format(engine_and_dir, tmp_path):
         Predictor(folder, backend=engine)
 
 
-def test_bfloat16_in_openvino(engine_and_dir, caplog):
-    engine, model_dir = engine_and_dir
-    if engine != "openvino":
-        pytest.skip("only OpenVINO's is fast where the CPU has it")
-    if not {"avx512bw", "avx512_bf16", "amx_bf16", "bf16"} & (cpu_features() or frozenset()):
+def test_bfloat16_in_openvino(tmp_path_factory, caplog):
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+    model_dir = toy_model_dir(tmp_path_factory, "openvino")
+    compiled = core.compile_model(str(model_dir / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
         pytest.skip("OpenVINO has no bfloat16 on this CPU, not even simulated")
-    with Predictor(model_dir, backend=engine, precision="bf16", cpu_threads=1) as predictor:
+    is_simulated = "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with Predictor(model_dir, backend="openvino", precision="bf16", cpu_threads=1) as predictor:
         assert "bf16" in predictor.description
-        assert ("OpenVINO simulates them" in caplog.text) == (has_bfloat16() is False)
+        assert ("OpenVINO simulates them" in caplog.text) == is_simulated
         score = predictor(picture(50, 70)).scores
     np.testing.assert_allclose(score, [0.7439], atol=0.01)
     assert np.abs(score - 0.7439).max() > 1e-4  # it is not float32 under another name
 
 
+class CoreOfAnotherCPU:
+    """OpenVINO where the CPU lacks bfloat16, as it claims, and computes in float32 if asked for more."""
+
+    def __init__(self):
+        import openvino
+
+        self._core = openvino._Core()
+
+    def get_property(self, device, name):
+        return ["FP32", "INT8"]
+
+    def read_model(self, model):
+        return self._core.read_model(model)
+
+    def compile_model(self, network, device, settings):
+        return self._core.compile_model(network, device, {**settings, "INFERENCE_PRECISION_HINT": "f32"})
+
+
 def test_bfloat16_where_openvino_falls_back_to_float32(tmp_path_factory, monkeypatch):
-    openvino_runtime = pytest.importorskip("res2net_runtime.backends.openvino_runtime")
-    monkeypatch.setitem(openvino_runtime._PRECISION_HINTS, "bf16", "f32")  # as it does by itself without AVX-512
-    with pytest.raises(BackendError, match="nor what OpenVINO .* simulates them with. Choose precision fp32"):
-        Predictor(toy_model_dir(tmp_path_factory, "openvino"), backend="openvino", precision="bf16")
+    openvino = pytest.importorskip("openvino")
+    model_dir = toy_model_dir(tmp_path_factory, "openvino")
+    monkeypatch.setattr(openvino, "_Core", openvino.Core, raising=False)
+    monkeypatch.setattr(openvino, "Core", CoreOfAnotherCPU)
+    with pytest.raises(BackendError, match="does not compute in bfloat16 on this CPU, not even simulated. Choose precision"):
+        Predictor(model_dir, backend="openvino", precision="bf16")
+    # 'auto' does not even try, also where the system does not tell what the CPU has.
+    monkeypatch.setattr(selection, "has_bfloat16", lambda: None)
+    with pytest.raises(BackendError, match="OpenVINO .* would simulate bfloat16 on this CPU. Choose precision fp32"):
+        Predictor(model_dir, precision="bf16")

@@ -45,7 +45,7 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     features = add_feature_pyramid(graph, add_trunk(graph, image, network.backbone), network.neck)
     proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
     rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
-    if network.mask_head is not None:
+    if network.mask_head is not None:  # before empty boxes are dropped, as the boxes that were pooled go on from here
         masks, rows = _add_masks(graph, features, rows, labels, network)
     boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
 
@@ -55,8 +55,8 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     if network.mask_head is not None:
         side = network.mask_head.roi_extractor.resolution * 2
         graph.output("masks", graph.gather(masks, index), ["M", side, side], np.float32)
-    image = graph.gather(rows.image, index)
-    of_image = graph.cast(add_image_mask(graph, image, im_shape), np.int64)
+    image_of_row = graph.gather(rows.image, index)
+    of_image = graph.cast(add_image_mask(graph, image_of_row, im_shape), np.int64)
     num = graph.op("ReduceSum", of_image, integers(1), keepdims=0)
     graph.output("num", graph.cast(num, np.int32), ["N"], np.int32)
     return graph.model("ppdet_res2net", ppdet_res2net.__version__)

@@ -147,8 +147,8 @@ def add_roi_features(
 ) -> tuple[Value, Rows, Value]:
     """Pool the features of regions, each from the pyramid level that fits its size.
 
-    What goes on with boxes should use those that are returned: where engines compute in bfloat16, they keep float32 only
-    for what the results come from without layers in between, and regions shift by pixels if these boxes are not among it.
+    Use the returned boxes from here on: OpenVINO in bfloat16 keeps float32 only for values that reach an output without
+    passing a convolution or matrix product. Boxes that go to RoiAlign only would be rounded, by pixels.
 
     Returns:
         Features (R, C, side, side), the boxes ordered like them, which is by level, and the row of each, (R,) int64.

@@ -44,6 +44,7 @@ class EngineOptions:
         precision: One of :data:`~res2net_runtime.backends.PRECISIONS`.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads on a CPU.
+        may_simulate: Whether bfloat16 may be simulated where the CPU lacks it, which takes many times as long.
     """
 
     engine: str
@@ -51,6 +52,7 @@ class EngineOptions:
     precision: str
     device: str
     cpu_threads: int
+    may_simulate: bool = True
 
 
 def check_names(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:

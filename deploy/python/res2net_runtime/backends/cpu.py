@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["available_cores", "cpu_features", "has_bfloat16", "warn_if_bfloat16_is_simulated"]
+__all__ = ["available_cores", "cpu_features", "has_bfloat16", "warn_of_simulated_bfloat16"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +35,16 @@ def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool | None:
     return None if features is None else bool(features & _BFLOAT16_FEATURES)
 
 
-def warn_if_bfloat16_is_simulated(engine: str) -> None:
-    """Say aloud that an engine in bfloat16 is slower, not faster, on a CPU without such instructions.
+def warn_of_simulated_bfloat16(engine: str) -> None:
+    """Say aloud that an engine in bfloat16 is slower, not faster, on this CPU.
 
-    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) then simulate them, and tell at most their own log. Where the CPU's
-    features cannot be known, nothing is said.
+    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) simulate what a CPU lacks, and tell at most their own log.
     """
-    if has_bfloat16() is False:
-        logger.warning(
-            "This CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16): %s simulates them, which takes several times "
-            "as long as fp32 and only shows how results would change. Choose precision fp32.",
-            engine,
-        )
+    logger.warning(
+        "This CPU has no bfloat16 instructions (such as avx512_bf16 or amx_bf16), and %s simulates them, which takes many "
+        "times as long as fp32. Choose precision fp32, unless you want to compare results.",
+        engine,
+    )
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from res2net_runtime.backends.base import EngineOptions, check_names
-from res2net_runtime.backends.cpu import warn_if_bfloat16_is_simulated
+from res2net_runtime.backends.cpu import warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFolder
@@ -16,7 +16,7 @@ from res2net_runtime.model_folder import ModelFolder
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["OpenVINOBackend", "set_least_side"]
+__all__ = ["OpenVINOBackend", "read_network"]
 
 # Of what is not quantised. OpenVINO's default follows the CPU: bfloat16 where it has it.
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -39,25 +39,23 @@ class OpenVINOBackend:
         version = openvino.__version__.partition("-")[0]  # without the build's number
         self.description = f"OpenVINO {version} ({options.precision}, {options.device})"
         core = openvino.Core()
+        is_simulated = options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if is_simulated and not options.may_simulate:
+            raise BackendError(f"OpenVINO {version} would simulate bfloat16 on this CPU. Choose precision fp32.")
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": options.cpu_threads,
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[options.precision],
+        }
+        least_side_px = folder.least_side_px
         with loading(self.description, model_path):
-            network = core.read_model(str(model_path))
-            set_least_side(network, folder.least_side_px)
-            model = core.compile_model(
-                network,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": options.cpu_threads,
-                    "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[options.precision],
-                },
+            model = core.compile_model(read_network(core, str(model_path), least_side_px), "CPU", settings)
+        if options.precision == "bf16" and model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
+            raise BackendError(
+                f"OpenVINO {version} does not compute in bfloat16 on this CPU, not even simulated. Choose precision fp32."
             )
-        if options.precision == "bf16":
-            if model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
-                raise BackendError(
-                    f"This CPU has neither bfloat16 instructions (avx512_bf16 or amx_bf16) nor what OpenVINO {version} "
-                    "simulates them with. Choose precision fp32."
-                )
-            warn_if_bfloat16_is_simulated("OpenVINO")
+        if is_simulated:
+            warn_of_simulated_bfloat16("OpenVINO")
         self._output_names = list(folder.outputs)
         names = {name for output in model.outputs for name in output.get_names()}
         check_names(self._output_names, sorted(names), model_path)
@@ -75,16 +73,20 @@ class OpenVINOBackend:
         self._request = None
 
 
-def set_least_side(network: openvino.Model, side_px: int) -> None:
-    """Say that images are not smaller than padding makes them.
+def read_network(core: openvino.Core, model: str | bytes, least_side_px: int) -> openvino.Model:
+    """Read a model (a path, or the bytes of an ONNX one) and say that images are not smaller than padding makes them.
 
-    Shapes are ranges to OpenVINO. Those of a doubled map of the pyramid (at least 8 pixels) and of the one that it is
-    added to (at least 1) then become the same; where they differ, it copies the largest maps twice.
+    Shapes are ranges to OpenVINO. Those of a doubled map of the pyramid, the largest of which has at least 8 pixels, and of
+    the one that it is added to, at least 1, then become the same; where they differ, it copies both.
     """
-    from openvino import Dimension, PartialShape
+    import openvino
 
+    network = core.read_model(model)
+    shapes = {}
     for value in network.inputs:
-        batch, *others = value.get_partial_shape()
-        if "image" in value.get_names() and others[-1].is_dynamic:
-            least = Dimension(side_px, -1)
-            network.reshape({value: PartialShape([batch, others[0], least, least])})
+        shape = value.get_partial_shape()
+        if "image" in value.get_names() and len(shape) == 4:
+            sides = (openvino.Dimension(least_side_px, -1) if side.is_dynamic else side for side in list(shape)[2:])
+            shapes[value] = openvino.PartialShape([shape[0], shape[1], *sides])
+    network.reshape(shapes)
+    return network

@@ -10,7 +10,7 @@ import numpy as np
 
 from res2net_runtime.backends import paddle_quirks
 from res2net_runtime.backends.base import EngineOptions
-from res2net_runtime.backends.cpu import warn_if_bfloat16_is_simulated
+from res2net_runtime.backends.cpu import has_bfloat16, warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import loading, running
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFiles, ModelFolder
@@ -91,7 +91,8 @@ def _set_up_cpu(config: Any, options: EngineOptions) -> None:
     paddle_quirks.enable_onednn(config)
     config.set_mkldnn_cache_capacity(_ONEDNN_CACHED_SHAPES)
     if options.precision == "bf16":
-        warn_if_bfloat16_is_simulated("Paddle")
+        if has_bfloat16() is False:  # not where it is unknown
+            warn_of_simulated_bfloat16("Paddle")
         paddle_quirks.call_onednn_method(config, "enable", "_bfloat16")
 
 

@@ -114,6 +114,7 @@ def create_backend(
             precision=precision,
             device=device,
             cpu_threads=cpu_threads or available_cores(),
+            may_simulate=backend != "auto",
         )
         return lambda: _load(folder, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,13 +32,14 @@ class Contents:
     pixels: np.ndarray | None = None
 
 
-class LabelledImages:
+class LabelledImages(ABC):
     """Base of the datasets. Subclasses read in :meth:`_read`, which runs once, when something is asked for."""
 
     _contents: Contents | None = None
 
+    @abstractmethod
     def _read(self) -> Contents:
-        raise NotImplementedError
+        """Return what the dataset holds."""
 
     def parse_dataset(self) -> None:
         """Read the dataset; the name is the one that ppdet's datasets have. Reading twice does nothing.

@@ -52,7 +52,7 @@ class EngineOptions:
     precision: str
     device: str
     cpu_threads: int
-    may_simulate: bool = True
+    may_simulate: bool
 
 
 def check_names(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:

@@ -20,13 +20,14 @@ import paddle
 from paddle import nn
 from safetensors.numpy import save_file
 
-from ppdet_res2net.data.demo_scenes import draw_scene
-from ppdet_res2net.detection import RCNNInference, create_from_config
-from ppdet_res2net.engine.config import Config, load_config
-from ppdet_res2net.engine.detector import Classes, make_model_info
-from ppdet_res2net.engine.export import export_model
-from ppdet_res2net.zoo.checkpoint import trunk_metadata
+from ppdet_res2net.config import Config, load_config
+from ppdet_res2net.datasets.demo_scenes import draw_scene
+from ppdet_res2net.detection.export import export_model
+from ppdet_res2net.detection.inference import RCNNInference
+from ppdet_res2net.detection.model import Classes, make_model_info
+from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.zoo.formats import save_weights_file
+from ppdet_res2net.zoo.load import trunk_metadata
 from res2net_runtime.files import find_images
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
 

@@ -31,8 +31,8 @@ def create_paddledet(weights: str, export_dir: str, threads: int) -> Callable[[n
     prepare_ppdet()
     import paddle
 
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.detector import Classes, make_model_info
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.detection.model import Classes, make_model_info
     from res2net_runtime.preprocess import Preprocessor
 
     config = load_config(RECIPE)

@@ -58,7 +58,7 @@ def make_images(batch: int) -> np.ndarray:
 
 def create_ours(model: str):
     """Return the eager network in a process that is set up as the tools set theirs up."""
-    from ppdet_res2net.engine.detector import select_device
+    from ppdet_res2net.training.device import select_device
     from ppdet_res2net.zoo import create_classifier
 
     select_device({"use_gpu": False})
@@ -177,8 +177,8 @@ def export(model: str, folder: str) -> None:
     """Write the model with random weights in every format."""
     import dataclasses
 
-    from ppdet_res2net.engine.classification.export import export_classifier
-    from ppdet_res2net.engine.classification.model import Classifier, preprocessor_of_spec
+    from ppdet_res2net.classification.export import export_classifier
+    from ppdet_res2net.classification.model import Classifier, preprocessor_of_spec
     from ppdet_res2net.zoo import create_classifier, get_model_spec
 
     network = create_classifier(model)

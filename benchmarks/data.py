@@ -27,8 +27,10 @@ import numpy as np
 import paddle
 
 from ppdet_res2net.compat import prepare_ppdet
-from ppdet_res2net.data import COCODataSet, TrainLoader, make_demo_data
-from ppdet_res2net.engine.config import load_config
+from ppdet_res2net.config import load_config
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.datasets.demo import make_demo_data
 
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 FIELDS = ["image", "gt_bbox", "gt_class", "gt_poly", "is_crowd"]

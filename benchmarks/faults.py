@@ -29,12 +29,12 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # processes are forked from this one, which must have no threads
 
-from ppdet_res2net.data import make_demo_data  # noqa: E402
-from ppdet_res2net.engine.checkpoint import load_training_state  # noqa: E402
-from ppdet_res2net.engine.config import load_config  # noqa: E402
-from ppdet_res2net.engine.run_folder import RunFolder  # noqa: E402
-from ppdet_res2net.engine.train import train  # noqa: E402
+from ppdet_res2net.config import load_config  # noqa: E402
+from ppdet_res2net.datasets.demo import make_demo_data  # noqa: E402
+from ppdet_res2net.detection.task import train  # noqa: E402
 from ppdet_res2net.errors import Res2NetError, WeightsError  # noqa: E402
+from ppdet_res2net.training.checkpoint import load_training_state  # noqa: E402
+from ppdet_res2net.training.run_folder import RunFolder  # noqa: E402
 
 RECIPE = "demo_mask_rcnn"
 STEPS = 12

@@ -62,9 +62,9 @@ class PaddleStep:
     def __init__(self, contender: str) -> None:
         import paddle
 
-        from ppdet_res2net.detection import create_from_config, register_modules
-        from ppdet_res2net.engine.config import load_config
-        from ppdet_res2net.engine.detector import select_device
+        from ppdet_res2net.config import load_config
+        from ppdet_res2net.ppdet_modules.registry import create_from_config, register_modules
+        from ppdet_res2net.training.device import select_device
 
         register_modules()
         config = load_config(RECIPE)
@@ -77,7 +77,7 @@ class PaddleStep:
         paddle.seed(0)
         self.model = create_from_config(config, "MaskRCNN")
         if contender == "recompute":
-            from ppdet_res2net.engine.recompute import recompute_blocks
+            from ppdet_res2net.training.recompute import recompute_blocks
 
             recompute_blocks(self.model)
         for name, parameter in self.model.backbone.named_parameters():

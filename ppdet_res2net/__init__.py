@@ -16,8 +16,8 @@ _EXPORTS = {
     "get_model_spec": "ppdet_res2net.zoo",
     "create_backbone": "ppdet_res2net.zoo",
     "create_classifier": "ppdet_res2net.zoo",
-    "register_modules": "ppdet_res2net.detection",
-    "load_config": "ppdet_res2net.engine",
+    "register_modules": "ppdet_res2net.ppdet_modules.registry",
+    "load_config": "ppdet_res2net.config",
     "Res2NetError": "ppdet_res2net.errors",
 }
 

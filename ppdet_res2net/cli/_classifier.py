@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppdet_res2net.cli._common import positive_int
 
 if TYPE_CHECKING:
-    from ppdet_res2net.engine.classification.model import Classifier
+    from ppdet_res2net.classification.model import Classifier
 
 __all__ = ["add_classifier_arguments", "load_from_arguments", "load_with_names"]
 
@@ -41,9 +41,9 @@ def add_classifier_arguments(parser: argparse.ArgumentParser, batch_size: int | 
 
 def load_from_arguments(args: argparse.Namespace) -> Classifier:
     """Load the classifier that the options name, on the device of the recipe, else a GPU if there is one."""
-    from ppdet_res2net.engine.classification.model import load_classifier
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.detector import select_device
+    from ppdet_res2net.classification.model import load_classifier
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.training.device import select_device
 
     config = load_config(args.config, args.opt) if args.config else None
     select_device(config or {})
@@ -52,7 +52,7 @@ def load_from_arguments(args: argparse.Namespace) -> Classifier:
 
 def load_with_names(args: argparse.Namespace) -> Classifier:
     """Load the classifier, with the class names of ``--label_file`` if it is given; say so if there are none."""
-    from ppdet_res2net.data.classification import read_class_names
+    from ppdet_res2net.data.classification.names import read_class_names
 
     names = read_class_names(args.label_file).names if args.label_file else None
     classifier = load_from_arguments(args)

@@ -29,7 +29,7 @@ def _paddle() -> dict:
 
 
 def _ppdet() -> dict:
-    from ppdet_res2net.detection import register_modules
+    from ppdet_res2net.ppdet_modules.registry import register_modules
 
     register_modules()
     return {}

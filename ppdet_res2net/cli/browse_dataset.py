@@ -24,10 +24,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.data import TrainLoader
-    from ppdet_res2net.data.browse import write_browse_page
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.detector import create_coco_dataset
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.data.loader import TrainLoader
+    from ppdet_res2net.datasets.browse import write_browse_page
+    from ppdet_res2net.detection.model import create_coco_dataset
 
     config = load_config(args.config, args.opt)
     dataset = create_coco_dataset(config, "TrainDataset")

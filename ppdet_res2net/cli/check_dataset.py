@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 1 if there are errors, else 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.data import check
+    from ppdet_res2net.datasets import check
 
     sources = _sources(args)
     if args.fix and (len(sources) > 1 or args.skip_images):
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sources(args: argparse.Namespace) -> list:
-    from ppdet_res2net.data.check import DatasetSource
+    from ppdet_res2net.datasets.check import DatasetSource
 
     if bool(args.config) == bool(args.annotations):
         raise ConfigError("check-dataset needs either -c CFG, or --annotations FILE with --images DIR.")
@@ -88,10 +88,10 @@ def _sources(args: argparse.Namespace) -> list:
 
 
 def _sources_of_recipe(args: argparse.Namespace) -> list:
-    from ppdet_res2net.data import COCODataSet
-    from ppdet_res2net.data.check import DatasetSource
-    from ppdet_res2net.detection.registry import create_dataset
-    from ppdet_res2net.engine.config import load_config
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.data.coco import COCODataSet
+    from ppdet_res2net.datasets.check import DatasetSource
+    from ppdet_res2net.ppdet_modules.registry import create_dataset
 
     config = load_config(args.config, args.opt)
     sources = []
@@ -110,7 +110,7 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
 
 
 def _fix(report, path: str, said) -> None:
-    from ppdet_res2net.data import check
+    from ppdet_res2net.datasets import check
 
     changes = check.fix_dataset(report, path)
     print(f"\nwrote {path}; changes:", file=said)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from ppdet_res2net.cli._common import add_config_arguments
-from ppdet_res2net.engine.config import dump_config, load_config
+from ppdet_res2net.config import dump_config, load_config
 
 
 def _parser() -> argparse.ArgumentParser:

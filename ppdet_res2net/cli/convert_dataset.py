@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.data import convert
+    from ppdet_res2net.datasets import convert
 
     names = convert.read_names(args.names) if args.names else None
     image_dir = args.images or args.annotations

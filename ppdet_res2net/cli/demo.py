@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _walk(output_dir: Path) -> dict:
     """Do every step; return the evaluation's figures."""
-    from ppdet_res2net.data import make_demo_data
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.evaluate import evaluate_from_config
-    from ppdet_res2net.engine.export import export_model
-    from ppdet_res2net.engine.train import train
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.datasets.demo import make_demo_data
+    from ppdet_res2net.detection.evaluate import evaluate_from_config
+    from ppdet_res2net.detection.export import export_model
+    from ppdet_res2net.detection.task import train
     from res2net_runtime.cli import main as run_exported
 
     data, runs = output_dir / "data", output_dir / "runs"

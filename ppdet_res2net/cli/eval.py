@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.exported and (args.backend or args.precision):
         parser.error("--backend and --precision choose how an export runs; add --exported DIR")
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.evaluate import evaluate_exported, evaluate_from_config
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.detection.evaluate import evaluate_exported, evaluate_from_config
 
     config = load_config(args.config, args.opt)
     if args.json:

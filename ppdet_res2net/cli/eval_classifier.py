@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the following arguments are required: --data (or -c)")
     if args.check:
         return _check(args)
-    from ppdet_res2net.engine.classification.evaluate import evaluate_network
-    from ppdet_res2net.engine.classification.model import match_labels
+    from ppdet_res2net.classification.evaluate import evaluate_network
+    from ppdet_res2net.classification.model import match_labels
 
     for file in filter(None, (args.confusion, args.json)):
         check_writable(file)
@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dataset(args: argparse.Namespace):
-    from ppdet_res2net.data.classification import open_dataset
-    from ppdet_res2net.engine.classification.task import create_labelled_images
-    from ppdet_res2net.engine.config import load_config
+    from ppdet_res2net.classification.task import create_labelled_images
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.data.classification.layout import open_dataset
 
     if args.data:
         return open_dataset(args.data, args.split, args.label_file)
@@ -85,7 +85,7 @@ def _dataset(args: argparse.Namespace):
 def _check(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from ppdet_res2net.data.classification import find_bad_images
+    from ppdet_res2net.datasets.check_images import find_bad_images
 
     dataset = _dataset(args)
     with tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as progress:

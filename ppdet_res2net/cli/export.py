@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.export import export_model
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.detection.export import export_model
 
     folder = export_model(
         load_config(args.config, args.opt),

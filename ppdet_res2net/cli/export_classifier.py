@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.engine.classification.export import export_classifier
+    from ppdet_res2net.classification.export import export_classifier
 
     folder = export_classifier(
         load_with_names(args),

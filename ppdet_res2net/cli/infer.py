@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 if an image failed (the others are done)."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.predict import predict_files
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.detection.predict import predict_files
     from res2net_runtime.files import find_images
 
     config = load_config(args.config, args.opt)

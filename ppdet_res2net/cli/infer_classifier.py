@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 if an image failed (the others are done)."""
     args = _parser().parse_args(argv)
-    from ppdet_res2net.engine.classification.predict import classify_files
+    from ppdet_res2net.classification.predict import classify_files
     from res2net_runtime.files import find_images
 
     if args.json:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.coco and not args.image_dir:
         parser.error("--coco needs --image_dir")
-    from ppdet_res2net.data.classification import write_digits, write_object_crops
+    from ppdet_res2net.datasets.small_sets import write_digits, write_object_crops
 
     if args.digits:
         count = write_digits(args.output_dir)

@@ -6,7 +6,7 @@ import argparse
 import inspect
 from collections.abc import Sequence
 
-from ppdet_res2net.data.demo import make_demo_data
+from ppdet_res2net.datasets.demo import make_demo_data
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ppdet_res2net.cli._common import positive_int
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo import ModelSpec, get_model_spec, list_models
-from ppdet_res2net.zoo.specs import SOURCES
+from ppdet_res2net.zoo.model_spec import SOURCES
 from ppdet_res2net.zoo.table import as_json, as_markdown, as_text
 
 

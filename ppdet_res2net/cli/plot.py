@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, e.g. output/demo_mask_rcnn")
     parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), metavar="FILE", help="default: %(default)s")
     args = parser.parse_args(argv)
-    from ppdet_res2net.engine.curves import plot_runs
+    from ppdet_res2net.training.curves import plot_runs
 
     plot_runs(args.runs, args.output)
     print(args.output)

@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     description = "Train a detector. Checkpoints, logs and the resolved configuration go to one folder per run."
     args = create_parser("ppdet-res2net train", description).parse_args(argv)
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.train import train
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.detection.task import train
 
     result = train(
         load_config(args.config, args.opt),

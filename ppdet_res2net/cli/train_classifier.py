@@ -15,9 +15,9 @@ _DESCRIPTION = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 128 + the number of the signal that ended it with a checkpoint saved."""
     args = create_parser("ppdet-res2net train-classifier", _DESCRIPTION).parse_args(argv)
-    from ppdet_res2net.engine.classification.task import train_classifier
-    from ppdet_res2net.engine.config import load_config
-    from ppdet_res2net.engine.trainer import TrainOptions
+    from ppdet_res2net.classification.task import train_classifier
+    from ppdet_res2net.config import load_config
+    from ppdet_res2net.training.trainer import TrainOptions
 
     options = TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps)
     result = train_classifier(load_config(args.config, args.opt), options)

@@ -3,7 +3,7 @@
 paddledet's own inference loops over images and detections in Python, which becomes data-dependent ``while`` blocks in
 a static graph, pastes masks inside the graph, works for one image at a time and invents a box where nothing was found.
 This one has only dense operators, any batch size and empty results; its numbers are paddledet's (see
-``tests/test_detector_parity.py``).
+``tests/detection/test_parity.py``).
 """
 
 from __future__ import annotations

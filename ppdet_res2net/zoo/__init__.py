@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.errors import ConfigError, WeightsError
-from ppdet_res2net.zoo.specs import InputSpec, ModelSpec, get_model_spec, list_models
+from ppdet_res2net.zoo.catalog import get_model_spec, list_models
+from ppdet_res2net.zoo.model_spec import InputSpec, ModelSpec
 
 if TYPE_CHECKING:
     from ppdet_res2net.modeling import Res2Net, Res2NetClassifier
@@ -79,7 +80,7 @@ def _load(
 ) -> None:
     if weights is None or weights is False:
         return
-    from ppdet_res2net.zoo.checkpoint import load_pretrained
+    from ppdet_res2net.zoo.load import load_pretrained
 
     if weights is True:
         if not spec.urls:

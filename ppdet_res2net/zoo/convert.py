@@ -9,10 +9,10 @@ import numpy as np
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo import create_backbone, create_classifier
-from ppdet_res2net.zoo.checkpoint import check_dialect, fit, read_weights
+from ppdet_res2net.zoo.catalog import get_model_spec
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
+from ppdet_res2net.zoo.load import check_dialect, fit, read_weights
 from ppdet_res2net.zoo.report import LoadReport
-from ppdet_res2net.zoo.specs import get_model_spec
 
 __all__ = ["Conversion", "check_round_trip", "convert_weights"]
 

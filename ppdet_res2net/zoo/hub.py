@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo.formats import read_weights_file
-from ppdet_res2net.zoo.specs import ModelSpec
+from ppdet_res2net.zoo.model_spec import ModelSpec
 
 __all__ = ["cache_folder", "cached_path", "download_model", "download_weights"]
 

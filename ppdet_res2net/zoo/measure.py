@@ -17,7 +17,7 @@ from paddle import nn
 
 from ppdet_res2net.errors import ConfigError, did_you_mean
 from ppdet_res2net.modeling import Res2NetClassifier
-from ppdet_res2net.zoo.specs import ModelSpec
+from ppdet_res2net.zoo.model_spec import ModelSpec
 
 __all__ = ["Measurement", "as_text", "measure_network", "measure_specs", "measure_sweep", "plot_accuracy"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from ppdet_res2net.zoo.specs import InputSpec, ModelSpec
+from ppdet_res2net.zoo.model_spec import InputSpec, ModelSpec
 
 __all__ = ["RECORDS"]
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
-from ppdet_res2net.zoo.specs import SOURCES, ModelSpec
+from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
 
 __all__ = ["as_json", "as_markdown", "as_text"]
 
@@ -32,9 +32,9 @@ backbones and detectors, of the trunk alone.
 
 The column "proved" names the original implementation whose outputs ours equal under the same weights, to
 1e-4 of each output's standard deviation in float32: the four feature maps and, for classifiers, the logits
-of a 75x98 image (`tests/test_zoo_parity.py`); for detectors also the FPN's five maps and the outputs of the
-RPN, box and mask heads of a 96x128 image (`tests/test_zoo_detectors.py`). Parameters and MACs are counted
-in the models themselves (`tests/test_zoo_models.py`). The weights of these proofs are synthetic: the
+of a 75x98 image (`tests/zoo/test_parity.py`); for detectors also the FPN's five maps and the outputs of the
+RPN, box and mask heads of a 96x128 image (`tests/zoo/test_detectors.py`). Parameters and MACs are counted
+in the models themselves (`tests/zoo/test_models.py`). The weights of these proofs are synthetic: the
 published files were not at hand, but the names and shapes of the tensors are those of the originals' code.
 """
 

@@ -1,6 +1,6 @@
 """Run the original implementations and keep samples of what they compute.
 
-    python tests/goldens/make_goldens.py SOURCE
+    python -m tests.goldens.make_goldens SOURCE
 
 Each source needs an environment of its own; the versions that made the committed files are in those files.
 
@@ -29,8 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import IMAGE_SHAPE, make_image, make_tensor, run_detector, sample
+from tests.goldens.synthetic import IMAGE_SHAPE, make_image, make_tensor, run_detector, sample
 
 FOLDER = Path(__file__).parent
 

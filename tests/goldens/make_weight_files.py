@@ -1,7 +1,7 @@
-"""Write the small weight files of tests/test_zoo_files.py, with PyTorch and MindSpore themselves.
+"""Write the small weight files of tests/zoo/formats/test_files.py, with PyTorch and MindSpore themselves.
 
-    python tests/goldens/make_weight_files.py torch        pip install torch==2.13.0
-    python tests/goldens/make_weight_files.py mindspore    pip install mindspore==2.10.0
+    python -m tests.goldens.make_weight_files torch        pip install torch==2.13.0
+    python -m tests.goldens.make_weight_files mindspore    pip install mindspore==2.10.0
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import collections
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import make_tensor
+from tests.goldens.synthetic import make_tensor
 
 FOLDER = Path(__file__).parent
 FILE_TENSORS = {"a.weight": (3, 4), "a.bias": (3,), "b.weight": (2, 3, 3, 3)}

@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from synthetic import make_tensor
+
+from tests.goldens.synthetic import make_tensor
 
 __all__ = ["checksum", "source_shapes", "source_tensors"]
 

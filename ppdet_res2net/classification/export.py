@@ -1,0 +1,161 @@
+"""Export of a classifier as a folder for deployment, and the proof that it gives the eager network's results."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import paddle
+from paddle.static import InputSpec
+
+import ppdet_res2net
+from ppdet_res2net.classification.model import ARCHITECTURE, Classifier
+from ppdet_res2net.errors import BackendError, ExportError
+from ppdet_res2net.export.folder import check_formats, write_folder
+from ppdet_res2net.modeling import Res2NetClassifier
+from res2net_runtime import classification
+from res2net_runtime.backends import BACKENDS
+from res2net_runtime.classification.folder import OUTPUT, TASK
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["LogitAgreement", "export_classifier", "verify_classifier"]
+
+logger = logging.getLogger(__name__)
+
+# Share of the largest logit, by precision: what other kernels make of one network.
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
+_ENGINES = {"paddle": ("paddle", "onednn"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
+_VERIFIED_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class LogitAgreement:
+    """How far an engine is from the eager network.
+
+    Attributes:
+        difference: Largest difference of a logit, as a share of the largest logit.
+        same_top1: Images with the same most probable class.
+        images: Images compared.
+    """
+
+    difference: float
+    same_top1: int
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.images} images, logits within {self.difference:.2g} of the largest, {self.same_top1} with the same top-1"
+
+
+def export_classifier(
+    classifier: Classifier,
+    folder: str | Path,
+    *,
+    formats: Sequence[str] = ("paddle",),
+    verify: bool = False,
+    verify_precisions: Sequence[str] = ("fp32",),
+) -> Path:
+    """Write a classifier as a folder for ``deploy/python``.
+
+    Args:
+        classifier: The classifier.
+        folder: The folder to write.
+        formats: Some of ``paddle``, ``onnx``, ``openvino``.
+        verify: Run the eager and every exported network on images, and compare.
+        verify_precisions: ``fp32``, ``bf16``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ExportError: A format is unknown, its package is missing, or an exported network gives other results.
+    """
+    check_formats(formats)
+    folder, network = Path(folder), classifier.network
+    size = classifier.preprocessor.size_px
+    write_folder(
+        folder,
+        formats,
+        lambda: _save_paddle_graph(network, folder, size),
+        lambda: _make_onnx(network, size),
+        {
+            "task": TASK,
+            "arch": ARCHITECTURE,
+            "outputs": [OUTPUT],
+            "Preprocess": classifier.preprocessor.to_config(),
+            "label_list": list(classifier.names_or_numbers),
+            "source_weights": Path(classifier.name).name,
+        },
+    )
+    if verify:
+        verify_classifier(folder, classifier, verify_precisions)
+    return folder
+
+
+def _save_paddle_graph(network: Res2NetClassifier, folder: Path, size_px: int) -> Path:
+    specs = [InputSpec([None, 3, size_px, size_px], "float32", "image")]
+    with warnings.catch_warnings():
+        # Paddle's own code triggers it while it traces.
+        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+        paddle.jit.save(paddle.jit.to_static(network, input_spec=specs, full_graph=True), str(folder / "model"))
+    return next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.is_file())
+
+
+def _make_onnx(network: Res2NetClassifier, size_px: int) -> onnx.ModelProto:
+    from ppdet_res2net.export.onnx_builder import Graph
+    from ppdet_res2net.export.onnx_layers import add_linear, add_trunk
+
+    graph = Graph()
+    image = graph.input("image", ["N", 3, size_px, size_px])
+    features = add_trunk(graph, image, network.backbone)[-1]
+    pooled = graph.op("ReduceMean", features, axes=[2, 3], keepdims=0)
+    graph.output(OUTPUT, add_linear(graph, pooled, network.fc), ["N", network.num_classes], np.float32)
+    return graph.model("ppdet_res2net", ppdet_res2net.__version__)
+
+
+def verify_classifier(
+    folder: Path, classifier: Classifier, precisions: Sequence[str] = ("fp32",)
+) -> dict[tuple[str, str], LogitAgreement]:
+    """Compare an exported folder with the eager network, in every format, engine and precision.
+
+    Raises:
+        ExportError: They differ by more than rounding explains, or the export does not run.
+    """
+    size = classifier.preprocessor.size_px
+    noise = np.random.RandomState(0).randint(0, 256, (_VERIFIED_IMAGES, size, size, 3)).astype(np.uint8)
+    images = np.stack([classifier.preprocessor.normalise(image) for image in noise])
+    with paddle.no_grad():
+        expected = classifier.network(paddle.to_tensor(images)).numpy()
+    agreements = {}
+    for name in classification.load_classifier_folder(folder).formats:
+        for engine in _ENGINES[name]:
+            for precision in precisions:
+                if precision in BACKENDS[engine].precisions:
+                    agreements[engine, precision] = _verify_engine(folder, images, expected, engine, precision)
+    return agreements
+
+
+def _verify_engine(
+    folder: Path, images: np.ndarray, expected: np.ndarray, engine: str, precision: str
+) -> LogitAgreement:
+    try:
+        with classification.Classifier(folder, backend=engine, precision=precision) as exported:
+            actual, description = exported.logits(images), exported.description
+    except BackendError as error:
+        raise ExportError(f"The exported classifier in '{folder}' cannot be run: {error}") from error
+    difference = float(np.abs(actual - expected).max() / np.abs(expected).max())
+    same = int((actual.argmax(axis=1) == expected.argmax(axis=1)).sum())
+    agreement = LogitAgreement(difference, same, len(images))
+    if not difference <= TOLERANCES[precision]:  # also where it is nan
+        raise ExportError(
+            f"The exported classifier in '{folder}' does not give the eager network's results with {engine} in {precision}: "
+            f"{agreement}; the limit is {TOLERANCES[precision]:g}. Do not use it; report your Paddle version."
+        )
+    logger.info("verified with %s: %s", description, agreement)
+    return agreement

@@ -1,0 +1,217 @@
+"""A trained or published classifier: the network, its classes, and how its images are prepared."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+from ppdet_res2net.config import Config
+from ppdet_res2net.data.classification.labelled import LabelledImages
+from ppdet_res2net.data.classification.transforms import ClassifierInput
+from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.modeling import Res2NetClassifier
+from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.training.checkpoint import read_checkpoint_info
+from ppdet_res2net.zoo import create_classifier, get_model_spec
+from ppdet_res2net.zoo.load import load_detector
+from ppdet_res2net.zoo.model_spec import ModelSpec
+from res2net_runtime.classification import ClassifierPreprocessor
+
+__all__ = [
+    "ARCHITECTURE",
+    "Classifier",
+    "describe_classifier",
+    "load_classifier",
+    "match_labels",
+    "preprocessor_of_config",
+    "preprocessor_of_spec",
+]
+
+logger = logging.getLogger(__name__)
+
+ARCHITECTURE = "Res2NetClassifier"
+# Publishers whose evaluation does not prepare images with Pillow.
+_LIBRARIES = {"paddleclas": "opencv", "ppdet": "opencv", "mindcv": "mindspore"}
+# They open images without regard to their EXIF orientation.
+_IGNORE_ORIENTATION = ("timm", "mindcv")
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """What evaluation, prediction and export need.
+
+    Attributes:
+        name: For messages and files.
+        network: Maps (N, 3, size_px, size_px) to logits (N, classes); in evaluation mode.
+        preprocessor: Prepares images.
+        class_names: The name of each output; None for published weights, whose classes are ImageNet's.
+
+    Raises:
+        ConfigError: There are more or fewer names than outputs.
+    """
+
+    name: str
+    network: Res2NetClassifier
+    preprocessor: ClassifierPreprocessor
+    class_names: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        if self.class_names is not None and len(self.class_names) != self.network.num_classes:
+            raise ConfigError(
+                f"There are {len(self.class_names)} class names, but the model has {self.network.num_classes} outputs. "
+                f"Correct --label_file."
+            )
+
+    @property
+    def names_or_numbers(self) -> tuple[str, ...]:
+        """The name of each output, or its number where names are unknown."""
+        return self.class_names or tuple(map(str, range(self.network.num_classes)))
+
+
+def load_classifier(
+    model: str | None = None, weights: str | os.PathLike[str] | None = None, config: Config | None = None
+) -> Classifier:
+    """Load a classifier by its name in the zoo, by the weights of a run, or by a configuration.
+
+    Args:
+        model: A zoo name; its published weights are used unless ``weights`` are given.
+        weights: Weights of a run of this project (they know their model), or any weights that fit ``model`` or
+            ``config``.
+        config: A classification recipe; without ``weights``, its ``weights`` count.
+
+    Raises:
+        ConfigError: Neither says what the model is, or the model is unknown.
+        WeightsError: The weights cannot be had, or do not fit.
+    """
+    if config is not None and model is not None:
+        raise ConfigError("Both a configuration and a model are given; pass one of -c and --model.")
+    weights = weights or (config.get("weights") if config is not None else None)
+    info = read_checkpoint_info(weights) if weights else None
+    names = tuple(info["class_names"]) if info else None
+    if config is not None:
+        loaded = _from_config(config, weights, names)
+    elif model is not None:
+        loaded = _from_zoo(get_model_spec(model), weights, names)
+    elif info is not None and "backbone" in info:
+        network = Res2NetClassifier(len(names), **info["backbone"])
+        loaded = Classifier(str(weights), network, ClassifierPreprocessor.from_config(info["preprocess"]), names)
+        logger.info("%s", load_detector(network, weights))
+    else:
+        raise ConfigError(
+            "Nothing says which classifier to use. Pass --model NAME ('ppdet-res2net models' lists them), --weights FILE of "
+            "a run of train_classifier, or -c CONFIG."
+            + (f" '{weights}' has no .json beside it that describes its model." if weights else "")
+        )
+    loaded.network.eval()
+    return loaded
+
+
+def _from_zoo(spec: ModelSpec, weights: str | os.PathLike[str] | None, names: tuple[str, ...] | None) -> Classifier:
+    if weights is None and spec.task != "classifier":
+        raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
+    network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
+    logger.info("%s", load_detector(network, weights or spec.name))  # strict: also the last layer must fit
+    return Classifier(spec.name, network, preprocessor_of_spec(spec), names)
+
+
+def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | None) -> Classifier:
+    if config.get("architecture") != ARCHITECTURE:
+        raise ConfigError(
+            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Use the command without "
+            f"'classifier' for it, or choose a recipe of configs/res2net/imagenet."
+        )
+    if not weights:
+        raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
+    if names and config.get("num_classes") != len(names):
+        config["num_classes"] = len(names)
+    network = create_from_config(config, ARCHITECTURE)
+    logger.info("%s", load_detector(network, weights))
+    return Classifier(config.name, network, preprocessor_of_config(config), names)
+
+
+def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> ClassifierPreprocessor:
+    """Return what prepares images as the publisher's own evaluation does.
+
+    Args:
+        spec: A model of the zoo.
+        upright: Turn images by their EXIF orientation although the publisher does not: better for photos that are
+            not ImageNet's.
+    """
+    return ClassifierPreprocessor(
+        size_px=spec.input.size_px[0],
+        crop_fraction=spec.input.crop_fraction or 1.0,
+        interpolation=spec.input.interpolation,
+        library=_LIBRARIES.get(spec.source, "pillow"),
+        mean=spec.input.mean,
+        std=spec.input.std,
+        upright=upright or spec.source not in _IGNORE_ORIENTATION,
+    )
+
+
+def preprocessor_of_config(config: Mapping) -> ClassifierPreprocessor:
+    """Return what ``EvalReader`` says.
+
+    Raises:
+        ConfigError: It is not one ``ClassifierInput``.
+    """
+    transforms = (config.get("EvalReader") or {}).get("sample_transforms") or []
+    if len(transforms) != 1 or list(transforms[0]) != ["ClassifierInput"]:
+        raise ConfigError(
+            f"EvalReader.sample_transforms is {transforms!r}; expected one entry, for instance "
+            f"'- ClassifierInput: {{size_px: 224, crop_fraction: 0.875}}'. Evaluation and export prepare images by it."
+        )
+    try:
+        return ClassifierInput(**(transforms[0]["ClassifierInput"] or {})).preprocessor
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"EvalReader.sample_transforms.0.ClassifierInput: {error}") from error
+
+
+def describe_classifier(network: Res2NetClassifier, norm_type: str) -> dict:
+    """Return the arguments of the trunk as plain data, to travel with the weights."""
+    trunk = network.backbone
+    return {
+        "depth": list(trunk.stage_depths),
+        "width": trunk.width,
+        "scales": trunk.scales,
+        "variant": trunk.variant,
+        "groups": trunk.groups,
+        "dialect": trunk.dialect.name,
+        "norm_type": norm_type,
+        "dcn_v2_stages": list(trunk.dcn_v2_stages),
+    }
+
+
+def match_labels(classifier_names: Sequence[str] | None, num_classes: int, dataset: LabelledImages) -> list[int]:
+    """Return the output of the network that stands for each label of a dataset.
+
+    Classes are matched by name. Where one side has none (published weights; lists without a file of names), their
+    number must be equal, and the order is taken to be.
+
+    Raises:
+        DatasetError: The classes are others, or of another number.
+    """
+    names = dataset.class_names
+    if classifier_names is not None and set(names) <= set(classifier_names) and len(set(names)) == len(names):
+        return [classifier_names.index(name) for name in names]
+    are_numbers = all(name.isdigit() for name in names)  # of a list without a file of names
+    unknown = [] if classifier_names is None or are_numbers else [n for n in names if n not in classifier_names]
+    if len(names) != num_classes:
+        raise DatasetError(
+            f"{dataset.contents.source} has {len(names)} classes ({_some(names)}), but the model has {num_classes}"
+            f"{f' ({_some(classifier_names)})' if classifier_names else ''}"
+            f"{f', which do not include {_some(unknown)}' if unknown else ''}. Evaluate on data with the model's classes; of a "
+            f"part of them, the labels are known only by a file of class names (--label_file)."
+        )
+    if unknown:
+        raise DatasetError(
+            f"{dataset.contents.source} has a class '{unknown[0]}', which the model does not know; its classes are "
+            f"{_some(classifier_names)}. Rename the class, or train with this one."
+        )
+    return list(range(num_classes))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+

@@ -1,0 +1,141 @@
+"""The most probable classes of image files, and pictures of why."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ppdet_res2net.classification.cam import class_activation_maps, draw_activation
+from ppdet_res2net.classification.model import Classifier
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.modeling.res2net import STAGE_STRIDES
+from res2net_runtime.errors import ImageError
+
+__all__ = ["ImageClasses", "classify_files"]
+
+logger = logging.getLogger(__name__)
+
+_COARSE = 3  # places in a row from which a map shows something
+
+
+@dataclass(frozen=True)
+class ImageClasses:
+    """The most probable classes of one image, or why there are none.
+
+    Attributes:
+        path: The image.
+        labels: Outputs of the network, the most probable first.
+        names: Their names.
+        scores: Their probabilities.
+        error: What went wrong with this image, or None.
+    """
+
+    path: Path
+    labels: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    error: str | None = None
+
+    def as_dict(self) -> dict:
+        """Return plain data."""
+        if self.error is not None:
+            return {"file": str(self.path), "error": self.error}
+        classes = [
+            {"label": label, "name": name, "score": round(score, 6)}
+            for label, name, score in zip(self.labels, self.names, self.scores)
+        ]
+        return {"file": str(self.path), "classes": classes}
+
+
+def classify_files(
+    classifier: Classifier,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top_k: int = 5,
+    batch_size: int = 8,
+    cam_dir: str | os.PathLike[str] | None = None,
+) -> Iterator[ImageClasses]:
+    """Classify images, and draw class activation maps if a folder for them is given.
+
+    Args:
+        classifier: The network with its classes and preprocessing.
+        paths: The images.
+        top_k: How many classes of each.
+        batch_size: Images at a time.
+        cam_dir: Folder for ``<name of the image>.png`` with the map of the most probable class.
+
+    Yields:
+        One result per image, in order; one that cannot be read carries its error.
+
+    Raises:
+        ConfigError: A picture would overwrite an image or another picture, or cannot be written.
+    """
+    files = [Path(path) for path in paths]
+    folder = _cam_folder(cam_dir, files) if cam_dir is not None else None
+    places = -(-classifier.preprocessor.size_px // STAGE_STRIDES[-1])
+    if folder is not None and places < _COARSE:
+        size = classifier.preprocessor.size_px
+        logger.warning("activation maps are coarse: of images of %d pixels they have %dx%d places", size, places, places)
+    progress = tqdm(total=len(files), unit="image", disable=len(files) == 1 or not sys.stderr.isatty())
+    with ThreadPoolExecutor(2) as pool, progress:
+        for start in range(0, len(files), batch_size):
+            part = files[start : start + batch_size]
+            views = list(pool.map(lambda path: _view_or_error(classifier, path), part))
+            seen = [view for view in views if isinstance(view, np.ndarray)]
+            found = _classify(classifier, seen, top_k) if seen else iter(())
+            for path, view in zip(part, views):
+                if isinstance(view, np.ndarray):
+                    classes, activation = next(found)
+                    if folder is not None:
+                        _write(folder / f"{path.stem}.png", draw_activation(view, activation))
+                    yield ImageClasses(path, *classes)
+                else:
+                    yield ImageClasses(path, error=str(view))
+                progress.update()
+
+
+def _view_or_error(classifier: Classifier, path: Path) -> np.ndarray | ImageError:
+    try:
+        return classifier.preprocessor.view(classifier.preprocessor.decode(path))
+    except ImageError as error:
+        return error
+
+
+def _classify(classifier: Classifier, views: list[np.ndarray], top_k: int) -> Iterator[tuple[tuple, np.ndarray]]:
+    images = np.stack([classifier.preprocessor.normalise(view) for view in views])
+    logits, maps = class_activation_maps(classifier.network, images)
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+    for row, activation in zip(scores, maps):
+        labels = np.argsort(-row, kind="stable")[:top_k].tolist()
+        names = tuple(classifier.names_or_numbers[i] for i in labels)
+        yield (tuple(labels), names, tuple(row[labels].tolist())), activation
+
+
+def _cam_folder(cam_dir: str | os.PathLike[str], files: Sequence[Path]) -> Path:
+    folder = Path(cam_dir)
+    if any(path.resolve().parent == folder.resolve() for path in files):
+        raise ConfigError(f"--cam '{folder}' holds the images themselves; pass another folder.")
+    if len({path.stem for path in files}) < len(files):
+        raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another one.") from error
+    return folder
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    try:
+        Image.fromarray(picture).save(path)
+    except OSError as error:
+        raise ConfigError(f"The picture '{path}' cannot be written: {error}.") from error

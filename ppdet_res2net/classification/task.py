@@ -1,0 +1,169 @@
+"""What the trainer trains when it trains a classifier."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppdet_res2net.classification.evaluate import evaluate_network
+from ppdet_res2net.classification.model import (
+    ARCHITECTURE,
+    describe_classifier,
+    match_labels,
+    preprocessor_of_config,
+)
+from ppdet_res2net.config import Config
+from ppdet_res2net.data.classification.labelled import LabelledImages
+from ppdet_res2net.data.classification.loader import LabelledImageLoader
+from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_config
+from ppdet_res2net.training.processes import Processes
+from ppdet_res2net.training.task import Evaluation, Task
+from ppdet_res2net.training.trainer import TrainOptions, TrainResult, run_training
+from ppdet_res2net.zoo.load import load_pretrained
+
+__all__ = ["ClassificationTask", "create_labelled_images", "train_classifier"]
+
+logger = logging.getLogger(__name__)
+
+
+def train_classifier(config: Config, options: TrainOptions) -> TrainResult:
+    """Train the classifier of a configuration.
+
+    Raises:
+        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        TrainingError: The loss is not finite, or the run's folder cannot be written.
+    """
+    if config.get("architecture") != ARCHITECTURE:
+        raise ConfigError(
+            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Train it with "
+            f"'ppdet-res2net train', or choose a recipe of configs/res2net/imagenet."
+        )
+    return run_training(config, ClassificationTask, options)
+
+
+def create_labelled_images(config: Mapping, key: str) -> LabelledImages:
+    """Create and read the dataset that ``config`` describes under ``key``.
+
+    Raises:
+        ConfigError: There is none, or it is none of labelled images.
+        DatasetError: It is missing or wrong.
+    """
+    dataset = create_dataset(config, key)
+    if not isinstance(dataset, LabelledImages):
+        raise ConfigError(
+            f"{key} is {type(dataset).__name__}, whose images have no labels of their own. Use ClassFolderDataSet, "
+            f"ClassListDataSet, CIFARDataSet or ImageNetDataSet."
+        )
+    dataset.parse_dataset()
+    return dataset
+
+
+class ClassificationTask(Task):
+    """A classifier and a dataset of labelled images."""
+
+    score_name = "top-1 accuracy"
+
+    def __init__(self, config: Config, processes: Processes) -> None:
+        self._config, self._processes = config, processes
+        dataset = create_labelled_images(config, "TrainDataset")
+        self.class_names = dataset.class_names
+        if config.get("num_classes") != len(self.class_names):
+            logger.warning(
+                "num_classes is set to %d, the classes of the training data; the configuration says %s",
+                len(self.class_names),
+                config.get("num_classes"),
+            )
+            config["num_classes"] = len(self.class_names)
+        self._preprocessor = preprocessor_of_config(config)
+        self._smoothing = float(config.get("label_smoothing", 0.0))
+        if self._smoothing >= 1:
+            raise ConfigError(f"label_smoothing is {self._smoothing:g}; it must be below 1, usually 0.1.")
+        self._eval_dataset: LabelledImages | None = None
+        reader = config["TrainReader"]
+        self.batch_size = reader.get("batch_size", 1)
+        self.loader = LabelledImageLoader(
+            dataset,
+            reader.get("sample_transforms", []),
+            reader.get("batch_transforms", []),
+            batch_size=self.batch_size,
+            shuffle=reader.get("shuffle", True),
+            drop_last=reader.get("drop_last", True),
+            num_workers=config.get("worker_num", 2),
+            seed=int(config.get("seed", 0)),
+            rank=processes.rank,
+            world_size=processes.world_size,
+            time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
+        )
+        self.image_count = len(dataset)
+        self.model = create_from_config(config, ARCHITECTURE)
+
+    def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
+        """Return the cross entropy with the label, or with both labels of mixed images by their shares."""
+        logits = model(batch["image"]).astype("float32")
+        loss = self._cross_entropy(logits, batch["label"])
+        if "label_share" in batch:
+            share = batch["label_share"]
+            loss = share * loss + (1 - share) * self._cross_entropy(logits, batch["other_label"])
+        return {"loss": loss.mean()}
+
+    def _cross_entropy(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """(N, classes), (N,) -> (N,)."""
+        if not self._smoothing:
+            return F.cross_entropy(logits, labels, reduction="none").flatten()
+        targets = F.label_smooth(F.one_hot(labels, logits.shape[1]), epsilon=self._smoothing)
+        return -(targets * F.log_softmax(logits)).sum(axis=1)
+
+    def evaluate(self) -> Evaluation:
+        """Compute top-1 and top-5 on ``EvalDataset``."""
+        if self._eval_dataset is None:
+            self._eval_dataset = create_labelled_images(self._config, "EvalDataset")
+        dataset = self._eval_dataset
+        result = evaluate_network(
+            self.model,
+            dataset,
+            match_labels(self.class_names, len(self.class_names), dataset),
+            self.class_names,
+            self._preprocessor,
+            batch_size=(self._config.get("EvalReader") or {}).get("batch_size", self.batch_size),
+            num_workers=self._config.get("worker_num", 2),
+            processes=self._processes,
+        )
+        return Evaluation(result.summary, result.report, result.summary["top1"])
+
+    def load_pretrained(self) -> None:
+        """Load ``pretrain_weights``; refuse to do without where normalization is frozen."""
+        weights = self._config.get("pretrain_weights")
+        if weights:
+            logger.info("%s", load_pretrained(self.model, weights))
+        elif self.model.backbone.freeze_norm or self.model.backbone.freeze_at >= 0:
+            raise ConfigError(
+                "A part of Res2Net is frozen (freeze_norm, freeze_at) but there are no pretrain_weights: random numbers would "
+                "stay what they are. Pass -o pretrain_weights=... , or train everything with -o Res2Net.freeze_norm=false "
+                "Res2Net.freeze_at=-1."
+            )
+
+    def info(self) -> dict[str, Any]:
+        """Return all that evaluation, prediction and export need beside the weights."""
+        norm_type = (self._config.get("Res2Net") or {}).get("norm_type", self._config.get("norm_type", "bn"))
+        return {
+            "task": "classification",
+            "architecture": ARCHITECTURE,
+            "class_names": list(self.class_names),
+            "category_ids": list(range(len(self.class_names))),
+            "backbone": describe_classifier(self.model, norm_type),
+            "preprocess": self._preprocessor.to_config(),
+        }
+
+    def next_commands(self, weights: str) -> list[str]:
+        """Evaluate, and look at the classes of an image."""
+        return [
+            f"ppdet-res2net eval-classifier -c {self._config.path} --weights {weights}",
+            f"ppdet-res2net infer-classifier --weights {weights} --infer_img IMAGE",
+        ]

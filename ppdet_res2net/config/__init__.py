@@ -1,0 +1,17 @@
+"""Configuration files: PaddleDetection's YAML, loaded as plain data and checked before anything is built."""
+
+from __future__ import annotations
+
+from ppdet_res2net.config.keys import PLAIN_KEYS, PlainKey
+from ppdet_res2net.config.load import Config, load_config, resolve_config_path
+from ppdet_res2net.config.yaml_io import dump_config, save_config
+
+__all__ = [
+    "Config",
+    "PLAIN_KEYS",
+    "PlainKey",
+    "dump_config",
+    "load_config",
+    "resolve_config_path",
+    "save_config",
+]

@@ -1,0 +1,197 @@
+"""Reading and writing YAML without running code.
+
+``yaml.SafeLoader`` with two additions: ``!Name`` becomes a :class:`Tagged` if ppdet declared that class
+serializable, and floats such as ``1e-3`` are numbers, as in YAML 1.2 (PyYAML wants ``1.0e-3`` and would give
+a string).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from ppdet_res2net.errors import ConfigError, did_you_mean
+from ppdet_res2net.ppdet_modules.registry import serializable_classes
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+
+__all__ = ["dump_config", "parse_yaml", "read_yaml", "save_config"]
+
+_EXPONENT_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+_FLOAT_TAG = "tag:yaml.org,2002:float"
+_LINE_WIDTH = 110
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader plus tags of ppdet's serializable classes; repeated keys and circular aliases are errors."""
+
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self.name = source
+        # Only while constructing depth first does PyYAML notice an alias inside its own anchor.
+        self.deep_construct = True
+
+    @functools.cached_property
+    def classes(self) -> dict[str, type]:
+        """The classes that a tag may name."""
+        return serializable_classes()
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in seen:
+                raise ConfigError(
+                    f"{_where(key)}: the key '{key.value}' is given twice. Keep one of the two."
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """The inverse of ``_Loader``."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def serialize(self, node: yaml.Node) -> None:
+        node.flow_style = False  # one key a line at the top, however short the configuration
+        super().serialize(node)
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(_FLOAT_TAG, _EXPONENT_FLOAT, list("-+.0123456789"))
+
+
+def _where(node: yaml.Node) -> str:
+    return f"{node.start_mark.name}, line {node.start_mark.line + 1}"
+
+
+def _construct_tagged(loader: _Loader, name: str, node: yaml.Node) -> Tagged:
+    if name == "Callable":
+        raise ConfigError(
+            f"{_where(node)}: the tag !Callable is refused, because it lets a configuration call any Python "
+            "function. Name a class that ppdet declares serializable instead, or do it in Python."
+        )
+    if name not in loader.classes:
+        hint = did_you_mean(name, loader.classes)
+        raise ConfigError(
+            f"{_where(node)}: the tag !{name} names no class that ppdet declares serializable.{hint} "
+            "Only such classes are accepted, because any other tag could run code."
+        )
+    if isinstance(node, yaml.MappingNode):
+        return Tagged(name, loader.construct_mapping(node, deep=True))
+    if isinstance(node, yaml.ScalarNode) and not node.value:
+        return Tagged(name)
+    raise ConfigError(
+        f"{_where(node)}: !{name} wants its arguments by name, for example '!PiecewiseDecay {{gamma: 0.1}}'."
+    )
+
+
+def _refuse_python_tag(loader: _Loader, suffix: str, node: yaml.Node) -> None:
+    raise ConfigError(
+        f"{_where(node)}: the tag !!python/{suffix} is refused, because it lets a configuration run Python "
+        "code. Write plain YAML (mappings, lists, numbers, text)."
+    )
+
+
+_Loader.add_multi_constructor("!", _construct_tagged)
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", _refuse_python_tag)
+
+
+def _represent_tagged(dumper: _Dumper, tagged: Tagged) -> yaml.Node:
+    return dumper.represent_mapping(f"!{tagged.name}", tagged.kwargs)
+
+
+_Dumper.add_representer(Tagged, _represent_tagged)
+
+
+def parse_yaml(text: str, source: str) -> object:
+    """Parse one YAML document into dicts, lists, scalars and :class:`Tagged`.
+
+    Args:
+        text: the document.
+        source: what messages call it: a file name, or the override that it came from.
+
+    Raises:
+        ConfigError: the text is not YAML, or has a tag that is not allowed; names ``source`` and the line.
+    """
+    try:
+        return _Loader(text, source).get_single_data()
+    except ConfigError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"{source}{line}: this is not valid YAML: {error.problem or error.context}."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: this is not valid YAML: {error}") from error
+
+
+def read_yaml(path: Path) -> dict:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not a text file in UTF-8 (byte {error.start}); expected YAML."
+        ) from error
+    data = parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        found = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(
+            f"{path} holds {found}; expected a mapping of keys such as 'architecture: MaskRCNN'."
+        )
+    return data
+
+
+def dump_config(config: dict) -> str:
+    """Return the configuration as YAML that ``load_config`` reads back to an equal one, tags included."""
+    return yaml.dump(
+        dict(config),
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=None,
+        width=_LINE_WIDTH,
+        allow_unicode=True,
+    )
+
+
+def save_config(config: dict, path: str | os.PathLike[str]) -> None:
+    """Write ``dump_config(config)`` to ``path``: whole or not at all, folders made as needed.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    path = Path(path)
+    text = dump_config(config)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise ConfigError(
+            f"Cannot write the configuration to {path}: {error.strerror or error}. "
+            "Choose a folder that can be written."
+        ) from error

@@ -1,0 +1,224 @@
+"""Writes a corrected copy of an annotation file: what is certain is mended, what cannot be used is removed."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from ppdet_res2net.data.annotations import (
+    check_polygons,
+    check_rle,
+    compute_area,
+    fill_in,
+    outline_box,
+    write_annotations,
+)
+from ppdet_res2net.data.image_files import (
+    MISSING_FILE,
+    SIZE_DIFFERS,
+    UNREADABLE,
+    decode_as_annotated,
+    read_image_file,
+)
+from ppdet_res2net.data.instances import BAD_PART, CUT, NO_BOX, NO_BOX_SIZE, NO_MASK, OUTSIDE
+from ppdet_res2net.data.problems import list_first
+from ppdet_res2net.data.structure import (
+    NO_FILE_NAME,
+    REPEATED_ID,
+    UNKNOWN_CATEGORY,
+    get_size,
+    keep_first,
+    refers_to,
+)
+from ppdet_res2net.datasets.check.content import AREA_DIFFERS, REPEATED
+from ppdet_res2net.datasets.check.run import DatasetReport, check_content
+from ppdet_res2net.errors import DatasetError, Res2NetError
+
+__all__ = ["fix_dataset"]
+
+
+def fix_dataset(report: DatasetReport, out_path: str | os.PathLike) -> list[str]:
+    """Write a corrected annotation file.
+
+    Nothing is guessed: images that cannot be used are removed with their annotations, unusable annotations are
+    removed, a wrong box is replaced by the one around its mask if there is a mask. What needs a person (a box and a
+    mask of different places, categories without name, pictures in two splits) is left as it is.
+
+    Args:
+        report: Of the check, with the images read.
+        out_path: File to write; replaced as a whole.
+
+    Returns:
+        What was done, one sentence each; empty if there was nothing to do.
+
+    Raises:
+        DatasetError: Nothing would be left, or the file cannot be written.
+    """
+    fixer = _Fixer(report)
+    fixer.run()
+    if not fixer.content["images"]:
+        raise DatasetError(
+            f"no image of '{report.source.annotation_path}' can be used, so there is nothing to write to '{out_path}'. "
+            f"Is '{report.source.image_dir}' the right folder?"
+        )
+    write_annotations(fixer.content, out_path)
+    return fixer.changes
+
+
+class _Fixer:
+    def __init__(self, report: DatasetReport) -> None:
+        self.source = report.source
+        self.groups = report.groups
+        self.content = copy.deepcopy(report.content)
+        self.content.setdefault("annotations", [])
+        self.changes: list[str] = []
+
+    def run(self) -> None:
+        self._mend_categories()
+        self._mend_images()
+        self._renumber()
+        # Only now can the annotations be examined of which nobody could tell which they are, or in which image.
+        self.groups = check_content(self.source, self.content).groups
+        self._mend_annotations()
+
+    def _ids(self, *problems) -> set:
+        return {finding.subject_id for problem in problems for finding in self.groups.get(problem, [])}
+
+    def _say(self, text: str, ids) -> None:
+        ids = sorted(set(ids))
+        if ids:
+            self.changes.append(
+                f"{text}{'' if ': ' in text else ':'} id {list_first(ids)} ({len(ids)} in all)"
+            )
+
+    def _mend_categories(self) -> None:
+        names = defaultdict(set)
+        for category in self.content["categories"]:
+            names[category.get("id")].add(category.get("name"))
+        copies = [number for number in self._ids(REPEATED_ID["category"]) if len(names[number]) == 1]
+        seen = set()
+        self.content["categories"] = [
+            one
+            for one in self.content["categories"]
+            if one.get("id") not in copies or not (one["id"] in seen or seen.add(one["id"]))
+        ]
+        self._say("removed repetitions of categories", copies)
+
+    def _mend_images(self) -> None:
+        names = defaultdict(set)
+        for image in self.content["images"]:
+            names[image.get("id")].add(image.get("file_name"))
+        # Of two images with one id, nobody knows whose the annotations are.
+        unclear = {number for number in self._ids(REPEATED_ID["image"]) if len(names[number]) > 1}
+        unusable = self._ids(MISSING_FILE, UNREADABLE, SIZE_DIFFERS, NO_FILE_NAME) | unclear
+        measured = []
+        images = keep_first(self.content["images"])
+        for image in images:
+            if image["id"] not in unusable and get_size(image) is None:
+                size = self._measure(image)
+                if size is None:
+                    unusable.add(image["id"])
+                else:
+                    image["height"], image["width"] = size
+                    measured.append(image["id"])
+        first_of: dict[str, int] = {}
+        joined = {}
+        for image in images:
+            if image["id"] not in unusable:
+                first = first_of.setdefault(image["file_name"], image["id"])
+                if first != image["id"]:
+                    joined[image["id"]] = first
+        for annotation in self.content["annotations"]:
+            if refers_to(annotation.get("image_id"), joined):
+                annotation["image_id"] = joined[annotation["image_id"]]
+        before = len(self.content["images"])
+        self.content["images"] = [
+            one for one in images if one["id"] not in unusable and one["id"] not in joined
+        ]
+        self._say("removed images that cannot be used, with their annotations", unusable)
+        self._say("wrote the size of the file for images", measured)
+        self._say("joined entries of the same file, with their annotations, to the first one: images", joined)
+        others = before - len(self.content["images"]) - len(unusable & set(names)) - len(joined)
+        if others > 0:
+            self.changes.append(
+                f"removed {others} entries of images without an id, or that repeat another one"
+            )
+
+    def _measure(self, image: dict) -> tuple[int, int] | None:
+        """Return the size of an image file, or None if it cannot be read."""
+        try:
+            data = read_image_file(self.source.image_dir / image["file_name"])
+            return decode_as_annotated(data, None)[0].shape[:2]
+        except Res2NetError:
+            return None
+
+    def _mend_annotations(self) -> None:
+        sizes = {image["id"]: get_size(image) for image in self.content["images"]}
+        unusable = self._ids(UNKNOWN_CATEGORY, REPEATED)
+        no_mask, wrong_box = self._ids(NO_MASK), self._ids(NO_BOX, NO_BOX_SIZE, OUTSIDE)
+        cut, bad_part, wrong_area = self._ids(CUT), self._ids(BAD_PART), self._ids(AREA_DIFFERS)
+        done = defaultdict(list)
+        kept = []
+        for annotation in self.content["annotations"]:
+            number, image_id = annotation["id"], annotation.get("image_id")
+            is_lost = number in no_mask and self.source.with_masks
+            if number in unusable or is_lost or not refers_to(image_id, sizes):
+                done["removed annotations that cannot be used, or that repeat another one"].append(number)
+                continue
+            height, width = sizes[image_id]
+            if number in no_mask and annotation.get("segmentation"):
+                annotation["segmentation"] = []
+                done["removed the unusable masks, but not the boxes, of annotations"].append(number)
+            if number in bad_part:
+                parts = check_polygons(annotation["segmentation"])
+                annotation["segmentation"] = [part.tolist() for part in parts]
+                done["removed parts that are no polygons from the masks of annotations"].append(number)
+            if number in wrong_box:
+                box = _box_of_mask(annotation.get("segmentation"), height, width)
+                if box is None:
+                    done["removed annotations without a usable box or mask"].append(number)
+                    continue
+                annotation["bbox"] = box
+                done["replaced unusable boxes by those around the masks of annotations"].append(number)
+            elif number in cut:
+                annotation["bbox"] = _cut(annotation["bbox"], height, width)
+                done["cut the boxes at the border of the image of annotations"].append(number)
+            if number in wrong_area:
+                annotation["area"] = compute_area(annotation, (height, width))
+                done["measured the area again of annotations"].append(number)
+            kept.append(annotation)
+        for text, numbers in done.items():
+            self._say(text, numbers)
+        self.content["annotations"] = kept
+        missing = Counter(key for one in kept for key in ("iscrowd", "area") if key not in one)
+        fill_in(self.content)
+        self.changes += [f"wrote {key} into {count} annotations" for key, count in missing.items()]
+
+    def _renumber(self) -> None:
+        """Give a new id to each annotation without one, or with that of an earlier one."""
+        annotations = self.content["annotations"]
+        firsts = {id(one) for one in keep_first(annotations)}
+        others = [one for one in annotations if id(one) not in firsts]
+        following = max((one["id"] for one in annotations if id(one) in firsts), default=0) + 1
+        for number, annotation in enumerate(others, following):
+            annotation["id"] = number
+        self._say("gave new ids to annotations: now", [one["id"] for one in others])
+
+
+def _box_of_mask(segmentation: object, height: int, width: int) -> list[float] | None:
+    is_rle = isinstance(segmentation, dict)
+    usable = check_rle(segmentation, height, width) if is_rle else check_polygons(segmentation)
+    if not usable:
+        return None
+    outline = outline_box(usable)
+    box = _cut([*outline[:2], *(outline[2:] - outline[:2])], height, width)
+    return box if min(box[2:]) > 0 else None
+
+
+def _cut(box_xywh: list[float], height: int, width: int) -> list[float]:
+    x, y, w, h = box_xywh
+    corners = np.clip([x, y, x + w, y + h], 0, [width, height, width, height])
+    return [round(float(value), 3) for value in (*corners[:2], *(corners[2:] - corners[:2]))]

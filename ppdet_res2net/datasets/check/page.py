@@ -1,0 +1,197 @@
+"""The report of a check as one HTML page: figures, each problem with pictures of it, and a look at the data."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
+from ppdet_res2net.data.problems import Finding, Problem
+from ppdet_res2net.data.structure import get_size, is_number
+from ppdet_res2net.datasets.check.run import DatasetReport
+from ppdet_res2net.datasets.check.text import locate
+from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, make_page, tiles
+from ppdet_res2net.errors import DatasetError, Res2NetError
+
+__all__ = ["write_page"]
+
+SHOWN_PICTURES, SHOWN_FINDINGS = 8, 200
+SAMPLES = 12
+SHOWN_CLASSES = 16
+NEUTRAL = 2  # the number of a calm colour
+_FINE = '<span class="chip fine">nothing wrong</span>'
+
+
+def write_page(reports: Sequence[DatasetReport], path: str | os.PathLike) -> None:
+    """Write a page that holds everything itself, pictures included.
+
+    Raises:
+        DatasetError: The file cannot be written.
+    """
+    body = ["<h1>Dataset check</h1>", _verdict(reports)]
+    for report in reports:
+        body += _Section(report).render()
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(make_page("Dataset check", body), encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+
+
+def _verdict(reports: Sequence[DatasetReport]) -> str:
+    chips = []
+    for severity in ("error", "warning", "note"):
+        count = sum(report.count(severity) for report in reports)
+        if count:
+            chips.append(f'<span class="chip {severity}">{count} {severity}{"s"[: count != 1]}</span>')
+    return f"<p>{''.join(chips) or _FINE}</p>"
+
+
+class _Section:
+    """The part of the page about one annotation file."""
+
+    def __init__(self, report: DatasetReport) -> None:
+        self.report = report
+        self.label_of = {category_id: label for label, category_id in enumerate(report.categories)}
+        self.members: dict[int, list[int]] = defaultdict(list)
+        for index, annotation in enumerate(report.instances.annotations):
+            self.members[annotation["image_id"]].append(index)
+
+    def render(self) -> Iterator[str]:
+        """Yield the section."""
+        source, facts = self.report.source, self.report.statistics
+        yield f"<h2>{escape(source.name)}</h2>"
+        yield f'<p class="soft"><code>{escape(str(source.annotation_path))}</code> with images in '
+        yield f"<code>{escape(str(source.image_dir))}</code></p>"
+        sides = [f"{facts[f'image_{side}_px']['median']}" for side in ("width", "height")]
+        yield tiles(
+            [
+                ("images", facts["images"]),
+                ("without objects", facts["images_without_objects"]),
+                ("objects", facts["annotations"]),
+                ("masks", facts["masks"]),
+                ("crowd regions", facts["crowds"]),
+                ("classes", len(facts["classes"])),
+                ("median size, px", "×".join(sides)),
+            ]
+        )
+        yield from self._charts(facts)
+        for problem, findings in self.report.groups.items():
+            yield from self._problem(problem, findings)
+        yield from self._samples()
+
+    def _charts(self, facts: dict) -> Iterator[str]:
+        rows = [(one["name"], one["objects"], self.label_of[one["id"]]) for one in facts["classes"]]
+        largest = max((count for _, count, _ in rows), default=0)
+        more = ""
+        if len(rows) > SHOWN_CLASSES:
+            rest = bar_chart(rows[SHOWN_CLASSES:], largest)
+            more = f"<details><summary>{len(rows) - SHOWN_CLASSES} more classes</summary>{rest}</details>"
+        areas = [(name, count, NEUTRAL) for name, count in facts["box_area"].items()]
+        per_image = np.array([len(self.members[image_id]) for image_id in self.report.images])
+        limits = (0, 1, 2, 4, 8, 16, 32)
+        counts = [
+            (
+                str(low)
+                if high == low + 1
+                else f"{low} to {high - 1}"
+                if high < np.inf
+                else f"{low} or more",
+                int(((per_image >= low) & (per_image < high)).sum()),
+                NEUTRAL,
+            )
+            for low, high in zip(limits, (*limits[1:], np.inf))
+        ]
+        yield '<div class="columns">'
+        yield f'<div class="card"><h3>Objects per class</h3>{bar_chart(rows[:SHOWN_CLASSES], largest)}{more}</div>'
+        yield '<div class="card"><h3>Size of the objects</h3><p class="soft">COCO\'s: small below 32 x 32 pixels, large '
+        yield f"from 96 x 96</p>{bar_chart(areas, max(one[1] for one in areas))}"
+        yield f'<h3 style="margin-top:20px">Objects per image</h3>{bar_chart(counts, max(one[1] for one in counts))}</div>'
+        yield "</div>"
+
+    def _problem(self, problem: Problem, findings: list[Finding]) -> Iterator[str]:
+        yield f'<div class="card problem {problem.severity}"><h3><b>{len(findings)}</b> '
+        yield f'{escape(problem.title.rstrip(","))} <span class="chip {problem.severity}">{problem.severity}</span></h3>'
+        yield f"<p>In training they {escape(problem.training)}. {escape(problem.remedy)}</p>"
+        pictured = [finding for finding in findings if finding.image_id in self.report.images][
+            :SHOWN_PICTURES
+        ]
+        if pictured:
+            pictures = "".join(
+                self._picture(one.image_id, locate(one), one.subject_id, problem) for one in pictured
+            )
+            yield f'<div class="gallery">{pictures}</div>'
+        others = [finding for finding in findings if finding not in pictured]
+        if others:
+            items = "".join(f"<li>{escape(locate(one))}</li>" for one in others[:SHOWN_FINDINGS])
+            left_out = len(others) - SHOWN_FINDINGS
+            items += f"<li>... and {left_out} more</li>" if left_out > 0 else ""
+            summary = f"{len(others)} more" if pictured else f"all {len(others)}"
+            opened = " open" if not pictured and len(others) <= SHOWN_PICTURES else ""
+            yield f"<details{opened}><summary>{summary}</summary><ul>{items}</ul></details>"
+        yield "</div>"
+
+    def _samples(self) -> Iterator[str]:
+        usable = [picture.image_id for picture in self.report.pictures if picture.size] or list(
+            self.report.images
+        )
+        chosen = (
+            [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).astype(int))]
+            if usable
+            else []
+        )
+        yield "<h2>A look at the data</h2>"
+        pictures = "".join(
+            self._picture(i, f"{self.report.images[i]['file_name']} (image id {i})") for i in chosen
+        )
+        yield f'<div class="gallery" style="--cell:270px">{pictures}</div>'
+
+    def _picture(
+        self, image_id: int, caption: str, subject_id: object = None, problem: Problem | None = None
+    ) -> str:
+        entry = self.report.images[image_id]
+        is_about_one = problem is not None and problem.subject == "annotation"
+        shapes = []
+        for index in self.members[image_id]:
+            annotation = self.report.instances.annotations[index]
+            name = self.report.categories[annotation["category_id"]]
+            is_marked = is_about_one and annotation["id"] == subject_id
+            shapes.append(
+                Shape(
+                    label=self.label_of[annotation["category_id"]],
+                    name=name if is_marked or not is_about_one else "",
+                    box_xyxy=_raw_box(annotation),
+                    segmentation=self.report.instances.segmentations[index]
+                    if is_marked or not is_about_one
+                    else None,
+                    is_marked=is_marked,
+                    is_faint=is_about_one and not is_marked,
+                    hint=f"{name}{', crowd' if annotation['iscrowd'] else ''}, annotation id {annotation['id']}",
+                )
+            )
+        return draw_picture(self._read(image_id), get_size(entry), shapes, caption)
+
+    def _read(self, image_id: int) -> np.ndarray | None:
+        """Return the pixels, as they are if they are of another size, or None if they cannot be read."""
+        entry = self.report.images[image_id]
+        try:
+            data = read_image_file(self.report.source.image_dir / entry["file_name"])
+            try:
+                return decode_as_annotated(data, get_size(entry))[0]
+            except DatasetError:
+                return decode_as_annotated(data, None)[0]
+        except Res2NetError:
+            return None
+
+
+def _raw_box(annotation: dict) -> list[float] | None:
+    """Return the box as it is in the file, so that one outside its image is seen there."""
+    box = annotation.get("bbox")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+        return None
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]

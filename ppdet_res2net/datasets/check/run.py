@@ -1,0 +1,217 @@
+"""Runs all checks over one or several annotation files and their images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ppdet_res2net.data.annotations import check_dataset_path, fill_in, read_json
+from ppdet_res2net.data.instances import NO_MASKS, InstanceSelection, examine_instances, has_no_masks
+from ppdet_res2net.data.problems import ERROR, Finding, Problem, group_by_problem
+from ppdet_res2net.data.structure import find_structure_problems, get_size, keep_first, refers_to
+from ppdet_res2net.datasets.check.content import find_content_problems
+from ppdet_res2net.datasets.check.pictures import Picture, examine_pictures, find_copies, find_file_problems
+
+__all__ = ["DatasetReport", "DatasetSource", "check_content", "check_datasets"]
+
+CATEGORIES_DIFFER = Problem(
+    "categories-differ",
+    ERROR,
+    "annotation files whose categories are not those of the first one",
+    "lead to an evaluation with wrong classes",
+    "Give all splits the same list of categories, with the same ids in the same order: labels follow it.",
+    "category",
+)
+# Limits of COCO's size classes: areas of 32 x 32 and 96 x 96 pixels.
+SIZE_CLASSES = {"small": 32**2, "medium": 96**2, "large": np.inf}
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """One annotation file and the folder of its images.
+
+    Attributes:
+        annotation_path: The annotation file.
+        image_dir: The folder.
+        name: What the report calls it, for instance ``TrainDataset``.
+        with_masks: Whether masks are needed; None: if any annotation has one.
+    """
+
+    annotation_path: Path
+    image_dir: Path
+    name: str = "dataset"
+    with_masks: bool | None = None
+
+
+@dataclass
+class DatasetReport:
+    """What was found about one annotation file.
+
+    Attributes:
+        source: What was checked.
+        content: The annotation file as it was read.
+        images: Image id -> entry, of the sound ones.
+        categories: Category id -> name, of the sound ones.
+        instances: The annotations that belong to those, examined.
+        pictures: What the image files are like, unless they were not to be read.
+        findings: Everything that was found.
+    """
+
+    source: DatasetSource
+    content: dict
+    images: dict[int, dict]
+    categories: dict[int, str]
+    instances: InstanceSelection
+    pictures: list[Picture] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @cached_property
+    def groups(self) -> dict[Problem, list[Finding]]:
+        """The findings of each problem, errors first."""
+        return group_by_problem(self.findings)
+
+    def count(self, severity: str) -> int:
+        """Return how many kinds of problems of a severity were found."""
+        return sum(problem.severity == severity for problem in self.groups)
+
+    @cached_property
+    def statistics(self) -> dict:
+        """Counts by plain names; ``classes`` has one entry per category, most frequent first."""
+        annotations = self.instances.annotations
+        objects = Counter(one["category_id"] for one in annotations)
+        with_class = Counter(
+            category for category, _ in {(one["category_id"], one["image_id"]) for one in annotations}
+        )
+        boxes = self.instances.boxes_xyxy
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        sides = np.array([get_size(image) for image in self.images.values()]).reshape(-1, 2)
+        limits = [0.0, *SIZE_CLASSES.values()]
+        return {
+            "images": len(self.images),
+            "images_without_objects": len(self.images) - len({one["image_id"] for one in annotations}),
+            "annotations": len(annotations),
+            "crowds": sum(bool(one["iscrowd"]) for one in annotations),
+            "masks": sum(segmentation is not None for segmentation in self.instances.segmentations),
+            "run_length_masks": sum(isinstance(one, dict) for one in self.instances.segmentations),
+            "image_width_px": _spread(sides[:, 1]),
+            "image_height_px": _spread(sides[:, 0]),
+            "box_area": {
+                name: int(((areas >= low) & (areas < high)).sum())
+                for name, low, high in zip(SIZE_CLASSES, limits, limits[1:])
+            },
+            "classes": [
+                {
+                    "id": category_id,
+                    "name": name,
+                    "objects": objects[category_id],
+                    "images": with_class[category_id],
+                }
+                for category_id, name in sorted(self.categories.items(), key=lambda one: -objects[one[0]])
+            ],
+        }
+
+
+def check_datasets(
+    sources: Sequence[DatasetSource], read_images: bool = True, show_progress: bool = False
+) -> list[DatasetReport]:
+    """Check annotation files, their images, and what they have in common.
+
+    Args:
+        sources: What to check. Pictures of a later one are also looked for in the earlier ones, and its categories
+            are compared with those of the first one.
+        read_images: Decode every image; otherwise the files are not looked at.
+        show_progress: Show a bar on stderr.
+
+    Returns:
+        One report for each.
+
+    Raises:
+        DatasetError: An annotation file or an image folder is missing, or the file is not in COCO's format.
+    """
+    reports = [check_content(source, read_json(source.annotation_path)) for source in sources]
+    if read_images:
+        for report in reports:
+            check_dataset_path(report.source.image_dir, "image folder")
+            pictures = examine_pictures(report.images, report.source.image_dir)
+            bar = tqdm(
+                pictures,
+                report.source.name,
+                len(report.images),
+                leave=False,
+                unit="image",
+                disable=not show_progress,
+            )
+            report.pictures = list(bar)
+            report.findings += find_file_problems(report.pictures, report.source.image_dir)
+        for report, copies in zip(reports, find_copies([report.pictures for report in reports])):
+            report.findings += copies
+    for report in reports[1:]:
+        report.findings += _compare_categories(reports[0], report)
+    return reports
+
+
+def check_content(source: DatasetSource, content: dict) -> DatasetReport:
+    """Check the content of an annotation file, without its images.
+
+    Args:
+        source: Where it comes from, and whether masks are needed.
+        content: In COCO's format, as :func:`~ppdet_res2net.data.annotations.read_json` returns it.
+    """
+    findings = list(find_structure_problems(content))
+    categories = {
+        one["id"]: one["name"]
+        for one in keep_first(content["categories"])
+        if isinstance(one.get("name"), str)
+    }
+    images = {
+        one["id"]: one
+        for one in keep_first(content["images"])
+        if isinstance(one.get("file_name"), str) and get_size(one) is not None
+    }
+    annotations = [
+        dict(one)
+        for one in keep_first(content.get("annotations", []))
+        if refers_to(one.get("image_id"), images) and refers_to(one.get("category_id"), categories)
+    ]
+    fill_in({"images": list(images.values()), "annotations": annotations})
+    with_masks = source.with_masks
+    if with_masks is None:
+        with_masks = not has_no_masks(annotations)
+    elif with_masks and has_no_masks(annotations):
+        findings.append(
+            Finding(NO_MASKS, detail=f"none of {len(annotations)} annotations has a segmentation")
+        )
+        with_masks = False
+    sizes = {image_id: get_size(image) for image_id, image in images.items()}
+    instances = examine_instances(annotations, sizes, with_masks)
+    findings += instances.findings
+    findings += find_content_problems(images, categories, instances)
+    return DatasetReport(source, content, images, categories, instances, findings=findings)
+
+
+def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Finding]:
+    if list(first.categories.items()) == list(other.categories.items()):
+        return []
+    missing = [name for name in first.categories.values() if name not in other.categories.values()]
+    added = [name for name in other.categories.values() if name not in first.categories.values()]
+    differences = [
+        f"{what} {', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
+        for what, names in (("it lacks", missing), ("it adds", added))
+        if names
+    ]
+    detail = " and ".join(differences) or "same names, but other ids or another order"
+    return [Finding(CATEGORIES_DIFFER, detail=f"compared with {first.source.name}, {detail}")]
+
+
+def _spread(values: np.ndarray) -> dict[str, int]:
+    """Return the smallest, middle and largest of some whole numbers; 0 if there are none."""
+    values = values if len(values) else np.zeros(1)
+    return {
+        name: int(pick(values)) for name, pick in (("min", np.min), ("median", np.median), ("max", np.max))
+    }

@@ -1,0 +1,333 @@
+"""COCO evaluation: box and mask AP of a detector on an annotated dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paddle import nn
+from tqdm import tqdm
+
+from ppdet_res2net.config import Config
+from ppdet_res2net.data.annotations import check_polygons, check_rle, read_annotations
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.problems import list_first
+from ppdet_res2net.data.structure import is_number
+from ppdet_res2net.data.transforms import Decode
+from ppdet_res2net.detection.model import (
+    Classes,
+    create_coco_dataset,
+    create_predictor,
+    create_trained_detector,
+)
+from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+from ppdet_res2net.training.device import select_device
+from ppdet_res2net.training.processes import ALONE, Processes
+from res2net_runtime import Predictor
+
+__all__ = [
+    "STAT_NAMES",
+    "EvalResult",
+    "evaluate",
+    "evaluate_exported",
+    "evaluate_from_config",
+    "read_ground_truth",
+    "score_detections",
+]
+
+logger = logging.getLogger(__name__)
+
+# The twelve figures of COCO, in pycocotools' order.
+STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Figures of an evaluation.
+
+    Attributes:
+        summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``; -1 where there is no such object.
+        report: COCO's tables as text, and AP per class if it was asked for.
+    """
+
+    summary: dict
+    report: str
+
+
+def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir: str | None = None) -> EvalResult:
+    """Evaluate the weights that ``config`` names on its ``EvalDataset``.
+
+    Args:
+        config: The configuration.
+        classwise: Also report AP per class; default: the configuration's ``classwise``.
+        output_dir: Folder for ``bbox.json`` and ``mask.json`` with the detections in COCO's result format; default: the
+            configuration's ``output_eval``.
+    """
+    select_device(config)
+    detector, classes = create_trained_detector(config)
+    classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
+    return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
+
+
+def evaluate_exported(
+    model_dir: str | Path,
+    config: Config,
+    *,
+    backend: str = "auto",
+    precision: str = "fp32",
+    classwise: bool = False,
+    output_dir: str | None = None,
+) -> EvalResult:
+    """Evaluate an exported detector, run by an engine of the runtime, on ``EvalDataset``.
+
+    Args:
+        model_dir: The folder that ``export_model.py`` wrote; images are prepared as it says.
+        config: The configuration, for its dataset and ``use_gpu``.
+        backend: As for :class:`res2net_runtime.Predictor`.
+        precision: As for :class:`res2net_runtime.Predictor`.
+        classwise: As for :func:`evaluate_from_config`.
+        output_dir: As for :func:`evaluate_from_config`.
+    """
+    classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
+    device = select_device(config)
+    with Predictor(model_dir, device=device, backend=backend, precision=precision) as predictor:
+        logger.info("%s", predictor.description)
+        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
+
+
+def evaluate(
+    detector: nn.Layer,
+    config: Config,
+    classes: Classes,
+    *,
+    classwise: bool = False,
+    output_dir: str | None = None,
+    processes: Processes = ALONE,
+) -> EvalResult:
+    """Evaluate a detector on every image of ``EvalDataset``, those without objects included.
+
+    Several processes share the images; every one gets the same result.
+
+    Raises:
+        ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
+        DatasetError: The dataset is wrong or an image cannot be read.
+    """
+    was_training = detector.training
+    detector.eval()
+    predictor = create_predictor(detector, config, classes)
+    result = _evaluate_predictor(predictor, config, classwise, output_dir, processes)
+    if was_training:
+        detector.train()
+    return result
+
+
+def _evaluate_predictor(
+    predictor: Predictor, config: Config, classwise: bool, output_dir: str | None, processes: Processes
+) -> EvalResult:
+    iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
+    classes = Classes(predictor.info.label_list, predictor.info.category_ids)
+    dataset, ground_truth = read_ground_truth(config, classes, iou_types)
+    if output_dir:
+        _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
+    started = time.perf_counter()
+    detections = _detect_all(predictor, dataset, processes)
+    seconds = time.perf_counter() - started
+    result = None
+    if processes.is_first:
+        if output_dir:
+            _write_detections(Path(output_dir), detections)
+        figures, report = score_detections(ground_truth, detections, iou_types, classwise)
+        result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
+    return processes.gather(result)[0]
+
+
+def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]) -> tuple[COCODataSet, dict]:
+    """Read ``EvalDataset`` and check that a detector with these classes can be scored on it.
+
+    Returns:
+        The dataset with every image of the annotation file, and the annotations.
+
+    Raises:
+        ConfigError: The classes are not the dataset's, or ``metric`` is not COCO.
+        DatasetError: The dataset is wrong.
+    """
+    if config.get("metric", "COCO") != "COCO":
+        raise ConfigError(f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format.")
+    dataset = _every_image(config)
+    if tuple(dataset.category_ids) != classes.category_ids:
+        raise ConfigError(
+            f"EvalDataset: '{dataset.annotation_path}' has the categories {_pairs(dataset.class_names, dataset.category_ids)}"
+            f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
+            f"the same categories in the same order, or train again."
+        )
+    ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
+    _check_ground_truth(ground_truth, iou_types, dataset.annotation_path)
+    return dataset, ground_truth
+
+
+def score_detections(
+    ground_truth: dict, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
+) -> tuple[dict, str]:
+    """Return COCO's figures and tables for detections in COCO's result format; an empty list scores 0.
+
+    Args:
+        ground_truth: A COCO annotation file's content.
+        detections: ``image_id, category_id, bbox (xywh), score`` and, for masks, ``segmentation``.
+        iou_types: ``bbox``, ``segm``.
+        classwise: Append AP per class to the tables.
+    """
+    figures, report = {}, []
+    for iou_type in iou_types:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            scored = _run_coco_eval(ground_truth, detections, iou_type)
+        table = [line for line in printed.getvalue().splitlines() if line.startswith(" Average")]
+        figures[iou_type] = {name: round(float(value), 6) for name, value in zip(STAT_NAMES, scored.stats)}
+        report += [f"{'Boxes' if iou_type == 'bbox' else 'Masks'} ({iou_type}):", *table]
+        if classwise:
+            report += _class_table(ground_truth, scored)
+    return figures, "\n".join(report)
+
+
+def _run_coco_eval(ground_truth: dict, detections: Sequence[dict], iou_type: str):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO()
+    truth.dataset = ground_truth
+    truth.createIndex()
+    if detections:
+        # With a box present, loadRes would take its area for the mask's.
+        unused = "bbox" if iou_type == "segm" else "segmentation"
+        found = truth.loadRes([{k: v for k, v in detection.items() if k != unused} for detection in detections])
+    else:  # loadRes refuses an empty list
+        found = COCO()
+        found.dataset = {**ground_truth, "annotations": []}
+        found.createIndex()
+    scored = COCOeval(truth, found, iou_type)
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    return scored
+
+
+def _class_table(ground_truth: dict, scored) -> list[str]:
+    precision = scored.eval["precision"]  # (IoU thresholds, recalls, classes, areas, detections per image)
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    width = max(len(name) for name in names.values())
+    lines = [f" {'class':{width}s}   AP      AP50"]
+    for k, category in enumerate(scored.params.catIds):
+        cells = []
+        for values in (precision[:, :, k, 0, -1], precision[:1, :, k, 0, -1]):
+            valid = values[values > -1]
+            cells.append(f"{valid.mean():.3f}" if valid.size else "  -  ")
+        lines.append(f" {names[category]:{width}s}   {cells[0]}   {cells[1]}")
+    return lines
+
+
+def _every_image(config: Config) -> COCODataSet:
+    """EvalDataset with all images of its annotation file; objects are read again by the scorer, so not here."""
+    part = Tagged.from_value(config.get("EvalDataset"))
+    if part is None:
+        raise ConfigError(f"'{config.name}' has no EvalDataset.")
+    complete = Tagged(part.name, {**part.kwargs, "allow_empty": True, "data_fields": ["image"], "load_crowd": False})
+    return create_coco_dataset({"EvalDataset": complete}, "EvalDataset")
+
+
+def _detect_all(predictor, dataset, processes: Processes) -> list[dict]:
+    """Detections on all images, in the order of the images; each process goes through its share."""
+    share = dataset.roidbs[processes.rank :: processes.world_size]
+    predictions = predictor.predict_iter([record["im_file"] for record in share])
+    is_quiet = not (processes.is_first and sys.stderr.isatty())
+    progress = tqdm(share, unit="image", desc="evaluating", disable=is_quiet)
+    found = [_to_coco(record, prediction, predictor) for record, prediction in zip(progress, predictions)]
+    shares = processes.gather(found)
+    return [
+        detection
+        for index in range(len(dataset.roidbs))
+        for detection in shares[index % processes.world_size][index // processes.world_size]
+    ]
+
+
+def _to_coco(record: dict, prediction, predictor) -> list[dict]:
+    image_id = int(record["im_id"][0])
+    if prediction.error is not None:
+        raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
+    found = prediction.detections
+    if found.image_hw != (int(record["h"]), int(record["w"])):
+        # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
+        found = predictor(_decode_as_annotated(record))
+    return found.to_coco(image_id)
+
+
+def _decode_as_annotated(record: dict) -> np.ndarray:
+    try:
+        return Decode()(dict(record))["image"]
+    except DatasetError as error:
+        raise DatasetError(f"'{record['im_file']}' (image id {int(record['im_id'][0])}): {error}") from error
+
+
+def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str) -> None:
+    """Refuse, before the images are gone through, what pycocotools would fail on afterwards."""
+    annotations = ground_truth["annotations"]
+    if not annotations:
+        raise DatasetError(f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score.")
+    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
+    usable = {
+        "box": lambda a: isinstance(a.get("bbox"), list) and len(a["bbox"]) == 4 and all(map(is_number, a["bbox"])),
+        "mask": lambda a: _has_mask(a.get("segmentation"), *sizes[a["image_id"]]),
+    }
+    for what in ["box"] + (["mask"] if "segm" in iou_types else []):
+        wrong = [annotation["id"] for annotation in annotations if not usable[what](annotation)]
+        if wrong:
+            raise DatasetError(
+                f"EvalDataset: {len(wrong)} of {len(annotations)} annotations of '{path}' have no valid {what}: annotation "
+                f"id {list_first(wrong)}. Correct or remove them"
+                + (", or evaluate a Faster R-CNN, which needs no masks." if what == "mask" else ".")
+            )
+
+
+def _has_mask(segmentation: object, height: int, width: int) -> bool:
+    if isinstance(segmentation, dict):
+        return check_rle(segmentation, height, width) is not None
+    return bool(check_polygons(segmentation))
+
+
+def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
+    """Restrict annotations to the images that were evaluated (``sample_num`` may leave some out)."""
+    wanted = set(image_ids)
+    return {
+        **ground_truth,
+        "images": [image for image in ground_truth["images"] if image["id"] in wanted],
+        "annotations": [a for a in ground_truth.get("annotations", []) if a["image_id"] in wanted],
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another --output_eval.") from error
+
+
+def _write_detections(folder: Path, detections: Sequence[dict]) -> None:
+    boxes = [{k: v for k, v in d.items() if k != "segmentation"} for d in detections]
+    masks = [{k: v for k, v in d.items() if k != "bbox"} for d in detections if "segmentation" in d]
+    (folder / "bbox.json").write_text(json.dumps(boxes), encoding="utf-8")
+    if masks:
+        (folder / "mask.json").write_text(json.dumps(masks), encoding="utf-8")
+    logger.info("detections are in %s", folder)
+
+
+def _pairs(names: Sequence[str], ids: Sequence[int]) -> str:
+    shown = [f"{i} {name}" for i, name in zip(ids, names)][:5]
+    return f"[{', '.join(shown)}{', ...' if len(names) > 5 else ''}] ({len(names)})"

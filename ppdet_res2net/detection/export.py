@@ -1,0 +1,104 @@
+"""Export of a detector as a folder for deployment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from paddle.utils import unique_name
+
+from ppdet_res2net.config import Config
+from ppdet_res2net.datasets.demo_scenes import draw_scene
+from ppdet_res2net.detection.agreement import TOLERANCES, verify_export
+from ppdet_res2net.detection.inference import RCNNInference
+from ppdet_res2net.detection.model import EagerBackend, create_trained_detector, make_model_info
+from ppdet_res2net.detection.paddle_graph import save_paddle_graph
+from ppdet_res2net.export.folder import check_formats, check_names, write_folder
+from ppdet_res2net.training.device import select_device
+from res2net_runtime.files import find_images
+from res2net_runtime.predictor import Predictor
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["export_model"]
+
+
+def export_model(
+    config: Config,
+    output_dir: str,
+    *,
+    formats: Sequence[str] = ("paddle",),
+    verify: bool = False,
+    verify_images: Sequence[str] | None = None,
+    verify_precisions: Sequence[str] = ("fp32",),
+) -> Path:
+    """Write ``output_dir/<name of the configuration>`` with the network in some formats and ``infer_cfg.yml``.
+
+    Args:
+        config: The configuration, with ``weights``.
+        output_dir: Parent of the folder.
+        formats: Some of :data:`~ppdet_res2net.export.folder.FORMATS`. ``onnx`` is also what OpenVINO's files are made from.
+        verify: Run the eager and every exported model on images and compare.
+        verify_images: Image files or folders for that; default: generated pictures.
+        verify_precisions: Some of :data:`TOLERANCES`; each exported model runs in those that its engine offers.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ExportError: A format is unknown, its package is missing, the network cannot be written in it, or gives other
+            results than the eager model.
+    """
+    check_formats(formats)
+    check_names("precision", verify_precisions, TOLERANCES)
+    select_device(config)
+    with unique_name.guard():
+        # The order of the weights in the file follows from the names of layers, which are then equal in every export.
+        detector, classes = create_trained_detector(config)
+        network = RCNNInference(detector)
+    network.eval()
+    folder = Path(output_dir) / config.name
+    info = make_model_info(config, classes, network.output_names)
+    write_folder(
+        folder,
+        formats,
+        lambda: save_paddle_graph(network, folder),
+        lambda: _make_onnx(network),
+        {
+            "task": "detection",
+            "arch": info.arch,
+            "outputs": list(info.outputs),
+            "Preprocess": list(info.preprocess),
+            "label_list": list(info.label_list),
+            "category_ids": [int(i) for i in info.category_ids],
+            "draw_threshold": info.draw_threshold,
+            "mask_threshold": info.mask_threshold,
+            "source_weights": os.path.basename(str(config["weights"])),
+        },
+    )
+    if verify:
+        eager = Predictor.over(info, EagerBackend(detector))
+        verify_export(folder, eager, _images(verify_images), verify_precisions)
+    return folder
+
+
+def _make_onnx(network: RCNNInference) -> onnx.ModelProto:
+    from ppdet_res2net.detection.onnx_detector import make_onnx_model
+
+    return make_onnx_model(network)
+
+
+def _images(verify_images: Sequence[str] | None) -> list:
+    if not verify_images:
+        generator = np.random.default_rng(0)
+        return [
+            draw_scene(generator, 320, with_objects=True, with_crowd=False)[0][:, :, ::-1] for _ in range(4)
+        ]
+    files: list = []
+    for path in verify_images:
+        files += find_images(path) if os.path.isdir(path) else [path]
+    return files

@@ -1,0 +1,190 @@
+"""From a configuration to a detector: the device, the network, its classes, and a predictor over it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppdet_res2net.config import Config
+from ppdet_res2net.data.annotations import read_categories
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.detection.inference import RCNNInference
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_config
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+from ppdet_res2net.training.checkpoint import read_checkpoint_info
+from ppdet_res2net.zoo.catalog import find_published, is_model_name
+from ppdet_res2net.zoo.formats import resolve_weights_path
+from ppdet_res2net.zoo.load import load_detector
+from res2net_runtime.model_folder import ModelInfo
+from res2net_runtime.predictor import Predictor
+
+__all__ = ["Classes", "EagerBackend", "create_coco_dataset", "create_predictor", "create_trained_detector"]
+
+logger = logging.getLogger(__name__)
+
+
+class Classes(NamedTuple):
+    """The classes of a dataset or a model, by label.
+
+    Attributes:
+        names: Class names.
+        category_ids: COCO category ids.
+    """
+
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+
+def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
+    """Create and read the dataset that ``config`` describes under ``key``.
+
+    Raises:
+        ConfigError: There is none, or it is not in COCO's format.
+        DatasetError: It is missing or wrong.
+    """
+    dataset = create_dataset(config, key)
+    if not isinstance(dataset, COCODataSet):
+        _refuse_classifier(config)
+        raise ConfigError(
+            f"{key} is {type(dataset).__name__}; only COCODataSet can be trained and evaluated on. Convert the annotations "
+            f"to COCO's format."
+        )
+    dataset.parse_dataset()
+    return dataset
+
+
+def _refuse_classifier(config: Mapping) -> None:
+    if config.get("architecture") == "Res2NetClassifier":
+        raise ConfigError(
+            "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers: train-classifier, "
+            "eval-classifier, infer-classifier or export-classifier."
+        )
+
+
+def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
+    """Create the detector of a configuration with the weights that ``weights`` names, in evaluation mode.
+
+    Raises:
+        ConfigError: It describes a classifier, there is no ``weights``, or the classes are unknown or of another number.
+        WeightsError: The weights cannot be had, or do not fit.
+    """
+    _refuse_classifier(config)
+    weights = config.get("weights")
+    if not weights:
+        raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
+    classes = _find_classes(config, weights)
+    if len(classes.names) != config["num_classes"]:
+        logger.warning(
+            "num_classes is set to %d, the number of classes of %s; the configuration says %d",
+            len(classes.names),
+            weights,
+            config["num_classes"],
+        )
+        config["num_classes"] = len(classes.names)
+    detector = create_from_config(config, config["architecture"])
+    logger.info("%s", load_detector(detector, weights))
+    detector.eval()
+    return detector, classes
+
+
+def _find_classes(config: Config, weights: str) -> Classes:
+    """The classes that travel with the weights; else those of the configured data; else COCO's, for published weights."""
+    info = read_checkpoint_info(weights)
+    if info is not None:
+        return Classes(tuple(info["class_names"]), tuple(info["category_ids"]))
+    tried = []
+    for key in ("TestDataset", "EvalDataset", "TrainDataset"):
+        part = Tagged.from_value(config.get(key))
+        if part is None or not part.kwargs.get("anno_path"):
+            continue
+        path = os.path.join(part.kwargs.get("dataset_dir") or "", part.kwargs["anno_path"])
+        try:
+            names, ids = read_categories(path)
+        except (OSError, ValueError) as error:
+            tried.append(f"{key}: {error}")
+            continue
+        return Classes(tuple(names), tuple(ids))
+    if is_model_name(str(weights)) or find_published(str(weights)) is not None:
+        from ppdet.data.source.category import coco17_category
+
+        label_of, name_of = coco17_category()
+        ids = sorted(label_of, key=label_of.get)
+        return Classes(tuple(name_of[i] for i in ids), tuple(ids))
+    if "://" not in str(weights):
+        resolve_weights_path(weights)  # where there are no weights at all, say that
+    raise ConfigError(
+        f"The class names of '{weights}' are unknown: there is no .json of that name beside the weights, and no annotation "
+        f"file could be read ({'; '.join(tried) or 'none is configured'}). Keep the .json that training wrote beside the "
+        f"weights, or pass -o TestDataset.anno_path=FILE."
+    )
+
+
+class EagerBackend:
+    """A detector that has not been exported, behind the runtime's interface for networks."""
+
+    description = f"Paddle {paddle.__version__}, eager"
+
+    def __init__(self, detector: nn.Layer) -> None:
+        self._network = RCNNInference(detector)
+        self._network.eval()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return self._network.output_names
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the named outputs for a batch of ``image``, ``im_shape`` and ``scale_factor``."""
+        with paddle.no_grad():
+            inputs = (paddle.to_tensor(batch[name]) for name in ("image", "im_shape", "scale_factor"))
+            return {name: t.numpy() for name, t in zip(self.output_names, self._network(*inputs))}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def create_predictor(detector: nn.Layer, config: Config, classes: Classes, reader: str = "EvalReader") -> Predictor:
+    """Return the runtime's predictor over an eager detector, with the preprocessing of ``reader``."""
+    backend = EagerBackend(detector)
+    info = make_model_info(config, classes, backend.output_names, reader)
+    return Predictor.over(info, backend, batch_size=config.get(reader, {}).get("batch_size", 1))
+
+
+def make_model_info(config: Config, classes: Classes, outputs: Sequence[str], reader: str = "TestReader") -> ModelInfo:
+    """Describe the detector of a configuration to the runtime."""
+    return ModelInfo(
+        arch=config["architecture"],
+        outputs=tuple(outputs),
+        preprocess=tuple(_preprocess_operators(config, reader)),
+        label_list=classes.names,
+        category_ids=classes.category_ids,
+        draw_threshold=0.5,
+        mask_threshold=float(config.get("MaskPostProcess", {}).get("binary_thresh", 0.5)),
+    )
+
+
+def _preprocess_operators(config: Config, reader: str) -> list[dict]:
+    """The runtime's operators, from a reader's transforms; the runtime refuses those that it does not know."""
+    settings = config.get(reader)
+    if not settings:
+        raise ConfigError(f"'{config.name}' has no {reader}, which says how images are prepared.")
+    operators = []
+    for transform in settings.get("sample_transforms", []):
+        for name, arguments in transform.items():
+            if name != "Decode":
+                operators.append({"type": name, **(arguments or {})})
+    for transform in settings.get("batch_transforms", []):
+        for name, arguments in transform.items():
+            if name != "PadBatch":
+                raise ConfigError(f"{reader}.batch_transforms: {name} is not known; only PadBatch can be exported.")
+            operators.append({"type": "PadStride", "stride": (arguments or {}).get("pad_to_stride", 0)})
+    if not any(operator["type"] == "PadStride" for operator in operators):
+        operators.append({"type": "PadStride", "stride": 0})
+    return operators

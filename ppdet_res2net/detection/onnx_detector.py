@@ -1,0 +1,171 @@
+"""A whole detector as an ONNX model: the inputs, outputs and numbers of the Paddle graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from paddle import nn
+
+import ppdet_res2net
+from ppdet_res2net.detection.inference import RCNNInference
+from ppdet_res2net.detection.onnx_regions import (
+    Rows,
+    add_best_per_image,
+    add_decode,
+    add_image_mask,
+    add_proposals,
+    add_roi_features,
+)
+from ppdet_res2net.errors import ExportError
+from ppdet_res2net.export.onnx_builder import Graph, Value, integers
+from ppdet_res2net.export.onnx_layers import add_feature_pyramid, add_linear, add_mask_logits, add_trunk
+
+__all__ = ["make_onnx_model"]
+
+
+def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
+    """Write a detector with its weights as an ONNX model.
+
+    Raises:
+        ExportError: The detector has a part that has no translation; the message names it.
+    """
+    _check_parts(network)
+    graph = Graph()
+    image = graph.input("image", ["N", 3, "H", "W"])
+    im_shape = graph.input("im_shape", ["N", 2])
+    scale_factor = graph.input("scale_factor", ["N", 2])
+
+    features = add_feature_pyramid(graph, add_trunk(graph, image, network.backbone), network.neck)
+    proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
+    rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
+    if network.mask_head is not None:  # before empty boxes are dropped, as the boxes that were pooled go on from here
+        masks, rows = _add_masks(graph, features, rows, labels, network)
+    boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
+
+    graph.output("boxes", graph.gather(boxes, index), ["M", 4], np.float32)
+    graph.output("scores", graph.gather(scores, index), ["M"], np.float32)
+    graph.output("labels", graph.cast(graph.gather(labels, index), np.int32), ["M"], np.int32)
+    if network.mask_head is not None:
+        side = network.mask_head.roi_extractor.resolution * 2
+        graph.output("masks", graph.gather(masks, index), ["M", side, side], np.float32)
+    image_of_row = graph.gather(rows.image, index)
+    of_image = graph.cast(add_image_mask(graph, image_of_row, im_shape), np.int64)
+    num = graph.op("ReduceSum", of_image, integers(1), keepdims=0)
+    graph.output("num", graph.cast(num, np.int32), ["N"], np.int32)
+    return graph.model("ppdet_res2net", ppdet_res2net.__version__)
+
+
+def _check_parts(network: RCNNInference) -> None:
+    """Refuse what the functions of this module would write wrongly."""
+    head, nms, proposals = network.bbox_head, network.nms, network.rpn_head.test_proposal
+    parts = {
+        "backbone": (type(network.backbone).__name__, "Res2Net"),
+        "neck": (type(network.neck).__name__, "FPN"),
+        "BBoxHead.head": (type(head.head).__name__, "TwoFCHead"),
+        "BBoxHead.with_pool": (head.with_pool, False),
+        "RPNHead.test_proposal.eta": (proposals.eta, 1.0),
+        "BBoxPostProcess.nms.nms_eta": (nms.nms_eta, 1.0),
+        "BBoxPostProcess.nms.nms_top_k": (nms.nms_top_k, -1),
+        "BBoxPostProcess.nms.normalized": (nms.normalized, True),
+    }
+    if network.mask_head is not None:
+        parts["MaskHead.head"] = (type(network.mask_head.head).__name__, "MaskFeat")
+        parts["MaskHead.share_bbox_feat"] = (network.mask_head.share_bbox_feat, False)
+    for name, (value, known) in parts.items():
+        if value != known:
+            raise ExportError(
+                f"{name} is {value!r}, and only {known!r} can be written as ONNX. Export this model with --format paddle."
+            )
+    if nms.keep_top_k < 1:
+        raise ExportError(
+            f"BBoxPostProcess.nms.keep_top_k is {nms.keep_top_k}; ONNX needs a limit of at least 1. Set one with -o, or "
+            f"export with --format paddle."
+        )
+
+
+def _add_detections(
+    graph: Graph, features: list[Value], proposals: Rows, network: RCNNInference, im_shape: Value
+) -> tuple[Rows, Value, Value]:
+    """Box head and suppression: detections, scores (M,), labels (M,) int64; grouped by image, best first."""
+    head, nms = network.bbox_head, network.nms
+    hidden, proposals, _ = add_roi_features(graph, features, proposals, head.roi_extractor)
+    hidden = graph.op("Flatten", hidden)
+    for layer in (head.head.fc6, head.head.fc7):
+        hidden = add_linear(graph, hidden, layer, relu=True)
+    scores = graph.op("Softmax", add_linear(graph, hidden, head.bbox_score), axis=1)
+    scores = graph.slice(scores, 1, 0, head.num_classes)  # (R, C), without the background
+    deltas = _add_deltas(graph, hidden, head.bbox_delta, head.num_classes, network.prior_box_var)
+    boxes = add_decode(graph, deltas, graph.unsqueeze(proposals.boxes, 2), axis=1)  # (R, 4, C)
+    limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), proposals.image)
+    boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))
+
+    # Each class is an element of the batch, as it has boxes of its own, and each image a "class".
+    boxes = graph.op("Transpose", boxes, perm=[2, 0, 1])  # (C, R, 4)
+    scores = graph.unsqueeze(graph.op("Transpose", scores, perm=[1, 0]), 1)  # (C, 1, R)
+    of_image = graph.unsqueeze(add_image_mask(graph, proposals.image, im_shape), 0)  # (1, N, R)
+    scores = graph.op("Where", of_image, scores, np.float32(-1))  # (C, N, R)
+    kept = graph.op(
+        "NonMaxSuppression",
+        boxes,
+        scores,
+        integers(nms.keep_top_k),  # of one class no more than of all classes
+        np.array([nms.nms_threshold], np.float32),
+        np.array([nms.score_threshold], np.float32),
+    )  # (S, 3) class, image, row
+    scores = graph.op("GatherND", scores, kept)  # (S,)
+    label, image, row = (graph.reshape(graph.slice(kept, 1, i, i + 1), -1) for i in range(3))
+    # A row that belongs to no image: engines differ about the best of nothing.
+    scores = graph.concat(scores, np.array([-1], np.float32))
+    image = graph.concat(image, integers(-1))
+    by_image = graph.op(
+        "Where", add_image_mask(graph, image, im_shape), graph.unsqueeze(scores, 0), np.float32(-1)
+    )
+    best, index = add_best_per_image(graph, by_image, nms.keep_top_k)  # (N, k)
+    pairs = graph.op("Transpose", graph.op("NonZero", best > np.float32(-0.5)), perm=[1, 0])  # (M, 2)
+    index = graph.op("GatherND", index, pairs)  # (M,)
+    label, row = graph.gather(label, index), graph.gather(row, index)
+    label_and_row = graph.concat(graph.unsqueeze(label, 1), graph.unsqueeze(row, 1), axis=1)
+    rows = Rows(graph.op("GatherND", boxes, label_and_row), graph.gather(image, index))
+    return rows, graph.gather(scores, index), label
+
+
+def _add_deltas(
+    graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]
+) -> Value:
+    """Box deltas (R, 4, C) in units of the boxes: vectorised kernels want the many classes last, not the four numbers."""
+    weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
+    weight, bias = (
+        (array.reshape(-1, num_classes, 4) / np.array(multipliers)).swapaxes(1, 2).reshape(len(array), -1)
+        for array in (weight, bias[None])
+    )
+    deltas = graph.op("Gemm", hidden, weight.astype(np.float32), bias[0].astype(np.float32))
+    return graph.reshape(deltas, -1, 4, num_classes)
+
+
+def _add_original_boxes(
+    graph: Graph, rows: Rows, im_shape: Value, scale_factor: Value
+) -> tuple[Value, Value]:
+    """Boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
+    size = graph.op("Floor", im_shape / scale_factor + 0.5)
+    scale, limits = (
+        graph.gather(graph.gather(value, integers(1, 0, 1, 0), axis=1), rows.image)
+        for value in (scale_factor, size)
+    )
+    boxes = graph.op("Max", graph.op("Min", rows.boxes / scale, limits), np.float32(0))
+    extent = graph.slice(boxes, 1, 2, 4) - graph.slice(boxes, 1, 0, 2)
+    smallest = graph.op("ReduceMin", extent, axes=[1], keepdims=0)
+    return boxes, graph.where_true(smallest > np.float32(0))
+
+
+def _add_masks(
+    graph: Graph, features: list[Value], rows: Rows, labels: Value, network: RCNNInference
+) -> tuple[Value, Rows]:
+    """Mask head: (M, side, side) probabilities of each detection's own class, and the boxes that they are of."""
+    head = network.mask_head
+    pooled, ordered, order = add_roi_features(graph, features, rows, head.roi_extractor)
+    logits = add_mask_logits(graph, pooled, graph.gather(labels, order), head)
+    masks = graph.op("Sigmoid", logits)
+    back = graph.op("ScatterElements", order, order, graph.arange(graph.shape(order, 0)))
+    return graph.gather(masks, back), ordered.take(back)

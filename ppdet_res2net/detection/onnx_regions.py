@@ -1,0 +1,189 @@
+"""Boxes in an ONNX graph: anchors, proposals, pooling of regions, suppression.
+
+Any number of images; rows of all images are kept together, with the image of each row beside them. ONNX's
+NonMaxSuppression wants boxes (batch, rows, 4) and scores (batch, class, rows). Where boxes are shared, levels or images
+are its "classes", and what does not belong to one has a score below the threshold there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from paddle import nn
+
+from ppdet_res2net.export.onnx_builder import Graph, Value, integers
+from ppdet_res2net.export.onnx_layers import add_conv
+
+__all__ = ["Rows", "add_best_per_image", "add_decode", "add_image_mask", "add_proposals", "add_roi_features"]
+
+_MAX_LOG_SCALE = math.log(1000 / 16)
+_ABSENT = np.array([-1e30], np.float32)  # a logit that no network gives
+_NOT_ABSENT = np.array([-1e29], np.float32)
+
+
+class Rows(NamedTuple):
+    """Boxes of all images.
+
+    Attributes:
+        boxes: (R, 4) float32 xyxy in network pixels.
+        image: (R,) int64, the image of each.
+    """
+
+    boxes: Value
+    image: Value
+
+    def take(self, index: Value) -> Rows:
+        """Pick rows."""
+        graph = self.boxes.graph
+        return Rows(graph.gather(self.boxes, index), graph.gather(self.image, index))
+
+
+def add_proposals(
+    graph: Graph,
+    features: Sequence[Value],
+    head: nn.Layer,
+    cell_anchors: Sequence[np.ndarray],
+    im_shape: Value,
+) -> Rows:
+    """Add ppdet's RPN at inference; rows are grouped by image, best first."""
+    settings, generator = head.test_proposal, head.anchor_generator
+    per_level = [
+        _add_level_candidates(graph, feature, head, cells, float(stride), float(generator.offset))
+        for feature, cells, stride in zip(features, cell_anchors, generator.strides)
+    ]
+    scores, boxes = (graph.concat(*parts, axis=1) for parts in zip(*per_level))  # (N, K), (N, K, 4)
+    limits = graph.unsqueeze(_width_height_twice(graph, im_shape), 1)  # (N, 1, 4)
+    boxes = graph.op("Max", graph.op("Min", boxes, limits), np.float32(0))
+    extent = graph.slice(boxes, 2, 2, 4) - graph.slice(boxes, 2, 0, 2)
+    smallest = graph.op("ReduceMin", extent, axes=[2], keepdims=0)  # (N, K) the shorter side
+    scores = graph.op("Where", smallest >= np.float32(max(settings.min_size, 1.0)), scores, _ABSENT)
+
+    levels = [
+        graph.op("Expand", integers(level), graph.shape(part_scores, 1))
+        for level, (part_scores, _) in enumerate(per_level)
+    ]
+    is_of_level = graph.op(
+        "Equal", graph.unsqueeze(graph.concat(*levels), 0), np.arange(len(levels), dtype=np.int64)[:, None]
+    )  # (L, K)
+    count = settings.pre_nms_top_n if settings.topk_after_collect else settings.post_nms_top_n
+    kept = graph.op(
+        "NonMaxSuppression",
+        boxes,
+        graph.op("Where", graph.unsqueeze(is_of_level, 0), graph.unsqueeze(scores, 1), _ABSENT),  # (N, L, K)
+        integers(count),
+        np.array([settings.nms_thresh], np.float32),
+        _NOT_ABSENT,
+    )  # (S, 3) image, level, candidate
+    kept = graph.gather(kept, integers(0, 2), axis=1)  # (S, 2)
+    nothing = graph.op("Expand", _ABSENT, graph.op("Shape", scores))
+    scores = graph.op("ScatterND", nothing, kept, graph.op("GatherND", scores, kept))
+    best, index = add_best_per_image(graph, scores, settings.post_nms_top_n)
+    pairs = graph.op("Transpose", graph.op("NonZero", best > _NOT_ABSENT), perm=[1, 0])  # (R, 2) image, rank
+    image = graph.reshape(graph.slice(pairs, 1, 0, 1), -1)
+    index = graph.op("GatherND", index, pairs)
+    image_and_index = graph.concat(graph.unsqueeze(image, 1), graph.unsqueeze(index, 1), axis=1)
+    return Rows(graph.op("GatherND", boxes, image_and_index), image)
+
+
+def _add_level_candidates(
+    graph: Graph, feature: Value, head: nn.Layer, cell_anchors: np.ndarray, stride: float, offset: float
+) -> tuple[Value, Value]:
+    """The best anchors of one level: logits (N, k) and decoded boxes (N, k, 4), best first."""
+    hidden = add_conv(graph, feature, head.rpn_feat.rpn_conv, relu=True)
+    anchors = len(cell_anchors)
+    scores = add_conv(graph, hidden, head.rpn_rois_score)
+    scores = graph.reshape(graph.op("Transpose", scores, perm=[0, 2, 3, 1]), 0, -1)  # (N, H W A)
+    deltas = add_conv(graph, hidden, head.rpn_rois_delta)
+    deltas = graph.op("Transpose", deltas, perm=[0, 2, 3, 1])
+    deltas = graph.op(
+        "Reshape", deltas, graph.concat(graph.shape(feature, 0), integers(-1, 4))
+    )  # (N, H W A, 4)
+    scores, index = add_best_per_image(graph, scores, head.test_proposal.pre_nms_top_n)
+    deltas = graph.op("GatherND", deltas, graph.unsqueeze(index, 2), batch_dims=1)  # (N, k, 4)
+
+    place = graph.op("Div", index, integers(anchors))  # of positions, row by row
+    width = graph.shape(hidden, 3)
+    shift_x = (graph.cast(graph.op("Mod", place, width), np.float32) + offset) * stride
+    shift_y = (graph.cast(graph.op("Div", place, width), np.float32) + offset) * stride
+    shift = graph.concat(graph.unsqueeze(shift_x, 2), graph.unsqueeze(shift_y, 2), axis=2)
+    cells = graph.gather(cell_anchors.astype(np.float32), graph.op("Mod", index, integers(anchors)))
+    boxes = graph.concat(shift, shift, axis=2) + cells  # (N, k, 4)
+    return scores, add_decode(graph, deltas, boxes)
+
+
+def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1) -> Value:
+    """Apply deltas to boxes, which may be broadcast to them; the four numbers of each lie along ``axis``."""
+    top_left, bottom_right = _halves(graph, boxes, axis)
+    size = bottom_right - top_left
+    centre = top_left + size * 0.5
+    shift, log_scale = _halves(graph, deltas, axis)
+    centre = shift * size + centre
+    half = graph.op("Exp", graph.op("Min", log_scale, np.float32(_MAX_LOG_SCALE))) * size * 0.5
+    return graph.concat(centre - half, centre + half, axis=axis)
+
+
+def _halves(graph: Graph, value: Value, axis: int) -> tuple[Value, Value]:
+    """The first two and the last two of four entries along an axis."""
+    return graph.op("Split", value, outputs=2, axis=axis)
+
+
+def add_best_per_image(graph: Graph, scores: Value, count: int) -> tuple[Value, Value]:
+    """The ``count`` best of (N, K), or all K if that is fewer, best first: scores and indices (N, k)."""
+    k = graph.op("Min", graph.shape(scores, 1), integers(count))
+    return graph.op("TopK", scores, k, outputs=2, axis=1)
+
+
+def add_image_mask(graph: Graph, image: Value, im_shape: Value) -> Value:
+    """Which rows belong to which image: bool (N, R)."""
+    images = graph.unsqueeze(graph.arange(graph.shape(im_shape, 0)), 1)  # (N, 1)
+    return graph.op("Equal", images, graph.unsqueeze(image, 0))
+
+
+def add_roi_features(
+    graph: Graph, features: Sequence[Value], rows: Rows, extractor: nn.Layer
+) -> tuple[Value, Rows, Value]:
+    """Pool the features of regions, each from the pyramid level that fits its size.
+
+    Use the returned boxes from here on: OpenVINO in bfloat16 keeps float32 only for values that reach an output without
+    passing a convolution or matrix product. Boxes that go to RoiAlign only would be rounded, by pixels.
+
+    Returns:
+        Features (R, C, side, side), the boxes ordered like them, which is by level, and the row of each, (R,) int64.
+    """
+    first, last = extractor.start_level, extractor.end_level
+    corners = (graph.slice(rows.boxes, 1, i, i + 2) for i in (0, 2))
+    size = graph.op("Sub", *reversed(list(corners)))
+    area = graph.op("ReduceProd", size, axes=[1], keepdims=0)
+    scale = graph.op("Sqrt", area) / float(extractor.canonical_size) + 1e-8
+    level = graph.op("Floor", graph.op("Log", scale) / float(np.log(2)) + float(extractor.canconical_level))
+    level = graph.op("Clip", level, np.float32(first + 2), np.float32(last + 2))
+    pooled, parts, order = [], [], []
+    for i in range(first, last + 1):
+        index = graph.where_true(graph.op("Equal", level, np.float32(i + 2)))
+        part = rows.take(index)
+        pooled.append(
+            graph.op(
+                "RoiAlign",
+                features[i],
+                part.boxes,
+                part.image,
+                coordinate_transformation_mode="half_pixel" if extractor.aligned else "output_half_pixel",
+                mode="avg",
+                output_height=extractor.resolution,
+                output_width=extractor.resolution,
+                sampling_ratio=max(extractor.sampling_ratio, 0),
+                spatial_scale=float(extractor.spatial_scale[i]),
+            )
+        )
+        parts.append(part)
+        order.append(index)
+    ordered = Rows(*(graph.concat(*values) for values in zip(*parts)))
+    return graph.concat(*pooled), ordered, graph.concat(*order)
+
+
+def _width_height_twice(graph: Graph, height_width: Value) -> Value:
+    """(N, 2) height, width -> (N, 4) width, height, width, height."""
+    return graph.gather(height_width, integers(1, 0, 1, 0), axis=1)

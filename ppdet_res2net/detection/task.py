@@ -1,0 +1,149 @@
+"""Training of a detector, over ppdet's heads, losses, optimizer and schedule builders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppdet_res2net.config import Config
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, TrainLoader
+from ppdet_res2net.detection.evaluate import evaluate as evaluate_detector
+from ppdet_res2net.detection.evaluate import read_ground_truth
+from ppdet_res2net.detection.model import Classes, create_coco_dataset
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.training.processes import Processes
+from ppdet_res2net.training.task import Evaluation, Task
+from ppdet_res2net.training.trainer import TrainOptions, TrainResult, run_training
+from ppdet_res2net.zoo.load import load_pretrained
+
+__all__ = ["TrainResult", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    config: Config,
+    *,
+    resume: str | None = None,
+    evaluate: bool = False,
+    amp: bool = False,
+    use_vdl: bool = False,
+    max_steps: int | None = None,
+) -> TrainResult:
+    """Train the detector of a configuration.
+
+    Everything random follows from ``seed`` and the step, so a run that is resumed goes on as if it had not stopped.
+
+    Args:
+        config: The configuration; ``save_dir/<its name>`` becomes the run's folder.
+        resume: A checkpoint to continue; ``auto``: the newest whole one of the run's folder, if there is one.
+        evaluate: Evaluate at every snapshot and at the end, and keep the best weights as ``best_model``.
+        amp: Mixed precision; on a GPU only.
+        use_vdl: Write VisualDL scalars.
+        max_steps: Stop, with ``model_final`` written, after this many steps in all.
+
+    Raises:
+        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        TrainingError: The loss is not finite, or the run's folder cannot be written.
+    """
+    return run_training(config, DetectionTask, TrainOptions(resume, evaluate, amp, use_vdl, max_steps))
+
+
+class DetectionTask(Task):
+    """A detector of ppdet and a COCO dataset."""
+
+    score_name = "box AP"
+
+    def __init__(self, config: Config, processes: Processes) -> None:
+        self._config, self._processes = config, processes
+        dataset = create_coco_dataset(config, "TrainDataset")
+        self.classes = Classes(tuple(dataset.class_names), tuple(dataset.category_ids))
+        _set_num_classes(config, self.classes, dataset.annotation_path)
+        reader = config["TrainReader"]
+        self.batch_size = reader.get("batch_size", 1)
+        self.loader = TrainLoader.from_reader(
+            dataset,
+            reader,
+            num_workers=config.get("worker_num", 2),
+            seed=int(config.get("seed", 0)),
+            num_classes=config["num_classes"],
+            rank=processes.rank,
+            world_size=processes.world_size,
+            time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
+        )
+        self.image_count = len(dataset)
+        self.model = create_from_config(config, config["architecture"])
+        _check_data_fields(self.model, dataset, config["architecture"])
+
+    def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
+        """Return the losses of ppdet's heads."""
+        return model(batch)
+
+    def check_evaluation(self) -> None:
+        """Read ``EvalDataset`` as an evaluation would."""
+        read_ground_truth(self._config, self.classes, ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"])
+
+    def evaluate(self) -> Evaluation:
+        """Compute box and mask AP on ``EvalDataset``."""
+        result = evaluate_detector(self.model, self._config, self.classes, processes=self._processes)
+        return Evaluation(result.summary, result.report, result.summary["bbox"]["AP"])
+
+    def load_pretrained(self) -> None:
+        """Load ``pretrain_weights``; refuse to do without where normalization is frozen."""
+        weights = self._config.get("pretrain_weights")
+        if weights:
+            logger.info("%s", load_pretrained(self.model, weights))
+            return
+        backbone = getattr(self.model, "backbone", None)
+        if getattr(backbone, "freeze_norm", False) and not getattr(backbone, "allow_frozen_random_norm", False):
+            raise ConfigError(
+                "Res2Net.freeze_norm is set but there are no pretrain_weights: frozen normalization with random weights "
+                "makes the activations explode, and the loss becomes nan. Pass -o pretrain_weights=... , or train "
+                "normalization too with -o Res2Net.freeze_norm=false Res2Net.freeze_at=-1."
+            )
+
+    def info(self) -> dict[str, Any]:
+        """Return architecture and classes."""
+        return {
+            "architecture": self._config["architecture"],
+            "class_names": list(self.classes.names),
+            "category_ids": [int(i) for i in self.classes.category_ids],
+        }
+
+    def next_commands(self, weights: str) -> list[str]:
+        """Evaluate and export."""
+        common = f"-c {Path(weights).parent / 'config.yml'} -o weights={weights}"
+        return [f"ppdet-res2net eval {common}", f"ppdet-res2net export {common} --verify"]
+
+
+def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:
+    """Refuse a dataset that leaves out what the losses of the detector need."""
+    has_masks = hasattr(model, "mask_head")
+    needed = ["gt_bbox", "gt_class", *(["gt_poly"] if has_masks else [])]
+    missing = [name for name in needed if name not in dataset.data_fields]
+    if missing:
+        fields = ",".join(["image", *needed, "is_crowd"])
+        raise ConfigError(
+            f"TrainDataset.data_fields are {', '.join(dataset.data_fields)}: {architecture} cannot be trained without "
+            f"{' and '.join(missing)}. Pass -o TrainDataset.data_fields=[{fields}]"
+            + (", or use a Faster R-CNN recipe, which needs boxes only." if missing == ["gt_poly"] else ".")
+        )
+
+
+def _set_num_classes(config: Config, classes: Classes, annotation_path: str) -> None:
+    """Take the number of classes from the data, and say so."""
+    if config.get("num_classes") != len(classes.names):
+        logger.warning(
+            "num_classes is set to %d, the number of categories in '%s'; the configuration says %s",
+            len(classes.names),
+            annotation_path,
+            config.get("num_classes"),
+        )
+        config["num_classes"] = len(classes.names)

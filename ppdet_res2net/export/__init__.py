@@ -1,0 +1,1 @@
+"""What every export shares: the folder, and networks as ONNX graphs."""

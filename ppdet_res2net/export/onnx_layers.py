@@ -1,0 +1,198 @@
+"""The convolutional parts of a detector as ONNX nodes, rewritten where that is exact and faster.
+
+Every rewrite keeps the function (only the order of float32 sums changes):
+
+- BatchNorm is folded into the convolution before it.
+- The 2x2 deconvolution of the mask head is a matrix product per position, to four times the channels. Its pixels are
+  put in their places only after the last layer, of which only the channel of the detected class is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from paddle import nn
+
+from ppdet_res2net.errors import ExportError
+from ppdet_res2net.export.onnx_builder import Graph, Value
+from ppdet_res2net.modeling.blocks import Bottle2neck, ConvNorm
+from ppdet_res2net.modeling.res2net import Res2Net, Res2NetStage
+
+__all__ = ["add_conv", "add_feature_pyramid", "add_linear", "add_mask_logits", "add_trunk"]
+
+
+def add_conv(graph: Graph, x: Value, conv: nn.Conv2D, relu: bool = False) -> Value:
+    """Add a convolution with its bias.
+
+    Raises:
+        ExportError: It is another layer, for instance a convolution with normalisation.
+    """
+    if not isinstance(conv, nn.Conv2D):
+        raise ExportError(
+            f"{type(conv).__name__} (norm_type of a head) cannot be written as ONNX; only plain convolutions can. Export "
+            f"this model with --format paddle."
+        )
+    bias = None if conv.bias is None else conv.bias.numpy()
+    stride, padding = _single(conv._stride), _single(conv._padding)
+    return _add_conv(graph, x, conv.weight.numpy(), bias, stride, padding, conv._groups, relu)
+
+
+def _add_conv(
+    graph: Graph,
+    x: Value,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    relu: bool = False,
+) -> Value:
+    x = graph.op(
+        "Conv",
+        x,
+        weight,
+        bias,
+        kernel_shape=list(weight.shape[2:]),
+        strides=[stride] * 2,
+        pads=[padding] * 4,
+        group=groups,
+    )
+    return graph.op("Relu", x) if relu else x
+
+
+def add_linear(graph: Graph, x: Value, linear: nn.Linear, relu: bool = False) -> Value:
+    """Add a matrix product with bias; Paddle stores the weight as (in, out)."""
+    x = graph.op("Gemm", x, linear.weight.numpy(), linear.bias.numpy())
+    return graph.op("Relu", x) if relu else x
+
+
+def add_trunk(graph: Graph, x: Value, trunk: Res2Net) -> list[Value]:
+    """Add the trunk; returns the feature maps of ``return_idx``."""
+    for layer in trunk.res1:
+        x = _add_conv_norm(graph, x, layer)
+    x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    features = []
+    for i, stage in enumerate(trunk.stages):
+        x = _add_stage(graph, x, stage)
+        if i in trunk.return_idx:
+            features.append(x)
+    return features
+
+
+def _add_stage(graph: Graph, x: Value, stage: Res2NetStage) -> Value:
+    """Add one stage of the trunk."""
+    for block in stage.blocks:
+        x = _add_block(graph, x, block)
+    return x
+
+
+def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
+    splits = graph.op("Split", _add_conv_norm(graph, x, block.branch2a), outputs=block.scales, axis=1)
+    outputs: list[Value] = []
+    for i, layer in enumerate(block.branch2b):
+        part = splits[i] if i == 0 or block.is_stage_block else splits[i] + outputs[-1]
+        outputs.append(_add_conv_norm(graph, part, layer))
+    outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.is_stage_block else splits[-1])
+    residual = _add_conv_norm(graph, graph.concat(*outputs, axis=1), block.branch2c)
+    if block.has_projection:
+        x = _add_projection(graph, x, block.branch1)
+    return graph.op("Relu", residual + x)
+
+
+def _add_projection(graph: Graph, x: Value, branch: nn.Layer) -> Value:
+    if isinstance(branch, nn.Sequential):
+        x, branch = _add_average_pool(graph, x, branch.pool), branch.conv
+    return _add_conv_norm(graph, x, branch)
+
+
+def _add_average_pool(graph: Graph, x: Value, pool: nn.AvgPool2D) -> Value:
+    return graph.op(
+        "AveragePool",
+        x,
+        kernel_shape=[_single(pool.ksize)] * 2,
+        strides=[_single(pool.stride)] * 2,
+        pads=[_single(pool.padding)] * 4,
+        ceil_mode=int(pool.ceil_mode),
+        count_include_pad=int(not pool.exclusive),
+    )
+
+
+def _add_conv_norm(graph: Graph, x: Value, layer: ConvNorm) -> Value:
+    weight, bias = _folded(layer)
+    conv = layer.conv
+    return _add_conv(
+        graph, x, weight, bias, _single(conv._stride), _single(conv._padding), conv._groups, layer.relu
+    )
+
+
+def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a convolution with its BatchNorm, computed in float64."""
+    if layer.deformable:
+        raise ExportError(
+            "Deformable convolution (Res2Net.dcn_v2_stages) has no ONNX operator that the inference engines run. Export "
+            "this model with --format paddle."
+        )
+    norm = layer.norm
+    if not isinstance(norm, (nn.BatchNorm2D, nn.SyncBatchNorm)):
+        raise ExportError(
+            f"{type(norm).__name__} (Res2Net.norm_type) cannot be written as ONNX; only BatchNorm can. Export this model "
+            f"with --format paddle."
+        )
+    weight, scale, offset, mean, variance = (
+        tensor.numpy().astype(np.float64)
+        for tensor in (layer.conv.weight, norm.weight, norm.bias, norm._mean, norm._variance)
+    )
+    factor = scale / np.sqrt(variance + norm._epsilon)
+    folded = weight * factor[:, None, None, None]
+    return folded.astype(np.float32), (offset - mean * factor).astype(np.float32)
+
+
+def add_feature_pyramid(graph: Graph, features: Sequence[Value], neck: nn.Layer) -> list[Value]:
+    """Add ppdet's FPN as R-CNNs use it: with one extra level that takes every second pixel of the last one."""
+    if neck.norm_type is not None or neck.has_extra_convs:
+        raise ExportError(
+            "FPN.norm_type and FPN.has_extra_convs cannot be written as ONNX. Export this model with --format paddle."
+        )
+    laterals = [add_conv(graph, x, conv) for x, conv in zip(features, neck.lateral_convs)]
+    for level in range(len(laterals) - 1, 0, -1):
+        doubled = graph.op(
+            "Resize",
+            laterals[level],
+            None,
+            np.array([1, 1, 2, 2], np.float32),
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+        laterals[level - 1] = laterals[level - 1] + doubled
+    outputs = [add_conv(graph, x, conv) for x, conv in zip(laterals, neck.fpn_convs)]
+    if neck.extra_stage:
+        outputs.append(graph.op("MaxPool", outputs[-1], kernel_shape=[1, 1], strides=[2, 2]))
+    return outputs
+
+
+def _single(size: int | Sequence[int]) -> int:
+    """One number for both directions."""
+    return int(size[0]) if isinstance(size, (list, tuple)) else int(size)
+
+
+def add_mask_logits(graph: Graph, pooled: Value, labels: Value, head: nn.Layer) -> Value:
+    """Add ppdet's mask head: (M, C, side, side) and labels (M,) -> logits (M, 2 side, 2 side) of each label's class."""
+    layers = list(head.head.upsample)
+    *convs, deconv = (layer for layer in layers if not isinstance(layer, nn.ReLU))
+    for conv in convs:
+        pooled = add_conv(graph, pooled, conv, relu=True)
+    weight, bias = deconv.weight.numpy(), deconv.bias.numpy()  # (in, out, 2, 2): no two pixels share one of the result
+    channels, side = weight.shape[1], head.roi_extractor.resolution
+    # Channels last, so that no engine has to turn what is four times as large.
+    pooled = graph.op("Transpose", pooled, perm=[0, 2, 3, 1])
+    pooled = graph.reshape(pooled, -1, side * side, weight.shape[0])
+    weight = weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1)
+    hidden = graph.op("Relu", graph.op("MatMul", pooled, weight) + np.tile(bias, 4))  # (M, side side, 4 C)
+    hidden = graph.reshape(hidden, -1, 4 * side * side, channels)
+    weights = head.mask_fcn_logits.weight.numpy().reshape(head.num_classes, channels, 1)
+    biases = head.mask_fcn_logits.bias.numpy().reshape(head.num_classes, 1, 1)
+    logits = graph.op("MatMul", hidden, graph.gather(weights, labels)) + graph.gather(biases, labels)
+    logits = graph.op("Transpose", graph.reshape(logits, -1, side, side, 2, 2), perm=[0, 1, 3, 2, 4])
+    return graph.reshape(logits, -1, 2 * side, 2 * side)

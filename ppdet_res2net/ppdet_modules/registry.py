@@ -1,0 +1,137 @@
+"""Our modules in ppdet's registry, and objects from configurations through it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import inspect
+from collections.abc import Iterator, Mapping
+
+from ppdet_res2net.compat import prepare_ppdet
+from ppdet_res2net.errors import ConfigError, Res2NetError, did_you_mean
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+
+__all__ = ["create_dataset", "create_from_config", "instantiate", "register_modules", "serializable_classes"]
+
+
+@functools.cache
+def register_modules() -> None:
+    """Put our modules into ppdet's registry under ppdet's names, in place of paddledet's. Idempotent."""
+    prepare_ppdet()
+    from ppdet.core.workspace import global_config, register, serializable
+
+    from ppdet_res2net.data.classification.cifar import CIFARDataSet
+    from ppdet_res2net.data.classification.imagenet import ImageNetDataSet
+    from ppdet_res2net.data.classification.sources import ClassFolderDataSet, ClassListDataSet
+    from ppdet_res2net.data.coco import COCODataSet
+    from ppdet_res2net.ppdet_modules.backbone import Res2Net, Res2NetC5
+    from ppdet_res2net.ppdet_modules.classifier import Res2NetClassifier
+    from ppdet_res2net.ppdet_modules.mask_assigner import MaskAssigner
+
+    datasets = (COCODataSet, ClassFolderDataSet, ClassListDataSet, CIFARDataSet, ImageNetDataSet)
+    for cls in (Res2Net, Res2NetC5, Res2NetClassifier, MaskAssigner, *datasets):
+        global_config.pop(cls.__name__, None)  # ppdet refuses a second class of the same name
+        register(serializable(cls))
+
+
+def create_from_config(config: Mapping, name: str, **kwargs) -> object:
+    """Create the registered module ``name`` as ``config`` describes it.
+
+    ppdet keeps one global configuration that every load adds to. It is emptied first, so that nothing of an earlier
+    configuration remains. Datasets are left out of it: :func:`create_dataset` makes those.
+
+    Raises:
+        ConfigError: ``name`` is not registered, or a module refuses its arguments.
+    """
+    register_modules()
+    from ppdet.core.config.schema import SchemaDict
+    from ppdet.core.workspace import create, global_config, merge_config
+
+    modules = {key: value for key, value in global_config.items() if isinstance(value, SchemaDict)}
+    if name not in modules:
+        raise ConfigError(f"'{name}' is not a module that ppdet or this package registers.{did_you_mean(name, modules)}")
+    settings = {key: value for key, value in config.items() if not key.endswith("Dataset")}
+    for module in modules.values():
+        module.clear()  # what remains are the defaults of the class
+    global_config.clear()
+    global_config.update(modules)
+    try:
+        merge_config(instantiate(copy.deepcopy(settings)))
+        with _refusals_as_config_errors(name):
+            return create(name, **kwargs)
+    finally:
+        global_config.update(modules)  # an object given for a module (``!Name``) took the place of its settings
+
+
+def create_dataset(config: Mapping, key: str) -> object:
+    """Create the dataset that ``config`` describes under ``key``, e.g. ``TrainDataset``.
+
+    Either spelling of YAML gives the same object: ``!COCODataSet {...}`` and ``{name: COCODataSet, ...}``.
+
+    Raises:
+        ConfigError: The key is missing, names no dataset, or the dataset refuses its arguments.
+    """
+    register_modules()
+    example = f"'{key}: {{name: COCODataSet, dataset_dir: ..., image_dir: ..., anno_path: ...}}'"
+    if config.get(key) is None:
+        raise ConfigError(f"{key} is not set in the configuration; add for example {example}.")
+    part = Tagged.from_value(config[key])
+    if part is None:
+        raise ConfigError(f"{key} does not name a dataset class; expected for example {example}.")
+    classes = {name: cls for name, cls in serializable_classes().items() if hasattr(cls, "parse_dataset")}
+    if part.name not in classes:
+        raise ConfigError(
+            f"{key}: '{part.name}' is not a dataset class of ppdet or this package.{did_you_mean(part.name, classes)}"
+        )
+    with _refusals_as_config_errors(f"{key}: {part.name}"):
+        return classes[part.name](**instantiate(copy.deepcopy(part.kwargs)))
+
+
+def instantiate(value: object) -> object:
+    """Replace every ``!Name {...}`` part in plain data by an object of that class.
+
+    Raises:
+        ConfigError: There is no such class, or it refuses its arguments.
+    """
+    if isinstance(value, Tagged):
+        cls = serializable_classes().get(value.name)
+        if cls is None:
+            raise ConfigError(f"!{value.name}: ppdet has no class of that name that YAML may create.")
+        with _refusals_as_config_errors(f"!{value.name}"):
+            return cls(**instantiate(value.kwargs))
+    if isinstance(value, Mapping):
+        return {key: instantiate(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [instantiate(part) for part in value]
+    return value
+
+
+def serializable_classes() -> dict[str, type]:
+    """Return the classes that YAML may name: those which ppdet and we registered with ``@serializable``.
+
+    ``Callable``, with which ppdet lets YAML call any Python function, is left out.
+    """
+    register_modules()
+    import yaml
+
+    classes = {}
+    for tag, constructor in yaml.Loader.yaml_constructors.items():
+        if tag is None or not tag.startswith("!") or tag == "!Callable":
+            continue
+        # ppdet keeps the class nowhere but in the closure of the constructor that it hands to PyYAML.
+        found = inspect.getclosurevars(constructor).nonlocals.get("cls")
+        if inspect.isclass(found):
+            classes[tag[1:]] = found
+    return classes
+
+
+@contextlib.contextmanager
+def _refusals_as_config_errors(what: str) -> Iterator[None]:
+    """Turn the exceptions with which ppdet's constructors refuse arguments into ConfigError; ours pass as they are."""
+    try:
+        yield
+    except Res2NetError:
+        raise
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {error or type(error).__name__}") from error

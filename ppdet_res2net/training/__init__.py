@@ -1,0 +1,1 @@
+"""The training loop, which is the same for every task."""

@@ -1,0 +1,29 @@
+"""The device that a run uses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import paddle
+
+from ppdet_res2net.compat.host_memory import keep_freed_memory
+
+__all__ = ["select_device"]
+
+logger = logging.getLogger(__name__)
+
+
+def select_device(config: Mapping) -> str:
+    """Choose, prepare and return ``gpu:<index>`` or ``cpu``, as ``use_gpu`` says and the machine allows."""
+    device = "cpu"
+    if config.get("use_gpu", True):
+        if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
+            device = f"gpu:{paddle.distributed.ParallelEnv().device_id}"
+        else:
+            why = "sees no GPU" if paddle.is_compiled_with_cuda() else "is built without GPU support"
+            logger.info("running on the CPU: use_gpu is set, but this Paddle %s", why)
+    if device == "cpu":
+        keep_freed_memory()
+    paddle.set_device(device)
+    return device

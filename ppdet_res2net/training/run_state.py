@@ -1,0 +1,172 @@
+"""All that the steps ahead depend on: into a checkpoint, and back out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+import ppdet_res2net
+from ppdet_res2net.config import Config, dump_config
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.training.checkpoint import (
+    TrainingState,
+    load_training_state,
+    read_checkpoint_info,
+    save_checkpoint,
+)
+from ppdet_res2net.training.ema import WeightAverage
+from ppdet_res2net.training.step import TrainStep
+from ppdet_res2net.training.task import Task
+from ppdet_res2net.zoo.load import load_detector, load_into, trunk_metadata
+
+__all__ = ["Position", "RunState"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    The random numbers of a step follow from the seed and its number, so generators have no state to keep.
+
+    Attributes:
+        steps: Steps done.
+        best_score: Best score of an evaluation so far; -1 before the first one.
+        metrics: Figures of the last evaluation.
+        evaluations_without_gain: Evaluations since the best one.
+        skipped_steps: Steps left out because of a loss or gradient that was not finite.
+        snapshot_is_due: A signal came between the last step of an epoch and its snapshot.
+    """
+
+    steps: int = 0
+    best_score: float = -1.0
+    metrics: dict | None = None
+    evaluations_without_gain: int = 0
+    skipped_steps: int = 0
+    snapshot_is_due: bool = False
+
+
+@dataclass
+class RunState:
+    """The parts of a run that change while it trains, and what they must be compared with when it is resumed."""
+
+    config: Config
+    task: Task
+    step: TrainStep
+    average: WeightAverage | None
+    steps_per_epoch: int
+    images_per_step: int
+
+    def save(self, run_dir: Path, name: str, position: Position) -> Path:
+        """Write a checkpoint; with a moving average, that is what ``NAME.pdparams`` holds."""
+        optimizer, plain = {}, {}
+        for key, value in self.step.optimizer.state_dict().items():
+            if isinstance(value, paddle.Tensor):
+                optimizer[key] = value.numpy()
+            else:
+                plain[key] = value
+        weights = {name: tensor.numpy() for name, tensor in self.task.model.state_dict().items()}
+        tensors = {"optimizer": optimizer}
+        values = {
+            "position": dataclasses.asdict(position),
+            "steps_per_epoch": self.steps_per_epoch,
+            "images_per_step": self.images_per_step,
+            "seed": self.step.seed,
+            "optimizer": plain,
+            "scaler": self.step.scaler.state_dict(),
+            "world_size": self.step.processes.world_size,
+            "config": dump_config(self.config),
+            "versions": _versions(),
+        }
+        if self.average is not None:
+            tensors["average"], values["average"] = self.average.state()
+            tensors["weights"], weights = weights, self.average.weights()
+        info = {"config": self.config.name, "step": position.steps, "metrics": position.metrics, **self.task.info()}
+        state = TrainingState(values, tensors)
+        return save_checkpoint(run_dir, name, weights, trunk_metadata(self.task.model), info, state)
+
+    def load(self, checkpoint: str, total_steps: int | None) -> Position:
+        """Continue from a checkpoint.
+
+        Args:
+            checkpoint: Its path.
+            total_steps: Steps of the run; None: do not mind if it has done them all.
+
+        Raises:
+            ConfigError: It is of a run with other data, classes, seed or batch, or there is nothing left to do.
+            WeightsError: It is damaged or does not fit the model.
+        """
+        state = load_training_state(checkpoint)
+        saved = state.values
+        self._check(checkpoint, saved)
+        position = Position(**saved["position"])
+        if total_steps is not None and position.steps >= total_steps and not position.snapshot_is_due:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': it has done {position.steps} steps, and this run ends after "
+                f"{total_steps}. Train longer with a larger epoch (or --max_steps), or use the weights as they are."
+            )
+        load_detector(self.task.model, checkpoint)
+        if self.average is not None:
+            load_into(self.task.model, state.tensors["weights"], source=f"the state of '{checkpoint}'")
+            self.average.set_state(state.tensors["average"], saved["average"])
+        tensors = {key: paddle.to_tensor(array) for key, array in state.tensors.get("optimizer", {}).items()}
+        self.step.optimizer.set_state_dict({**tensors, **saved["optimizer"]})
+        if self.step.scaler.is_enable() and saved["scaler"]:
+            self.step.scaler.load_state_dict(saved["scaler"])
+        self._tell_differences(checkpoint, saved)
+        logger.info("resumed %s after step %d", checkpoint, position.steps)
+        return position
+
+    def _check(self, checkpoint: str, saved: dict) -> None:
+        fresh = f"start from its weights with -o pretrain_weights={checkpoint}"
+        if saved["steps_per_epoch"] != self.steps_per_epoch or saved["images_per_step"] != self.images_per_step:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its run had {saved['steps_per_epoch']} steps per epoch of "
+                f"{saved['images_per_step']} images, this one has {self.steps_per_epoch} of {self.images_per_step}. Use "
+                f"the same dataset and the same batch size x processes x accumulate_steps, or {fresh}."
+            )
+        if saved["seed"] != self.step.seed:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its run has seed {saved['seed']}, the configuration "
+                f"{self.step.seed}. Pass -o seed={saved['seed']}."
+            )
+        before, now = (_classes(info) for info in (read_checkpoint_info(checkpoint), self.task.info()))
+        if before != now:
+            lost, new = ([pair for pair in one if pair not in other] for one, other in ((before, now), (now, before)))
+            difference = f"gone are {lost}, new are {new}" if lost or new else "they have another order"
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its classes are not those of the data ({difference}). Correct the "
+                f"annotations, or {fresh}."
+            )
+        if ("average" in saved) != (self.average is not None):
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': use_ema was {str('average' in saved).lower()} in its run. Pass "
+                f"-o use_ema={str('average' in saved).lower()}."
+            )
+
+    def _tell_differences(self, checkpoint: str, saved: dict) -> None:
+        now = _versions()
+        other = [f"{name} {old} -> {now.get(name)}" for name, old in saved["versions"].items() if old != now.get(name)]
+        if other:
+            logger.warning("'%s' was written with other versions: %s; results may differ", checkpoint, ", ".join(other))
+        if saved["world_size"] != self.step.processes.world_size:
+            logger.warning(
+                "'%s' was written by %d processes, here are %d: the batches stay the same, but random samples differ",
+                checkpoint,
+                saved["world_size"],
+                self.step.processes.world_size,
+            )
+
+
+def _classes(info: dict) -> list[str]:
+    return [f"{i} {name}" for i, name in zip(info["category_ids"], info["class_names"])]
+
+
+def _versions() -> dict[str, str]:
+    return {"ppdet_res2net": ppdet_res2net.__version__, "paddle": paddle.__version__, "numpy": np.__version__}

@@ -1,0 +1,80 @@
+"""The learning rate of a recipe, scaled from the batch that it is made for to the actual one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+
+__all__ = ["scale_learning_rate"]
+
+logger = logging.getLogger(__name__)
+
+_WARMUPS = ("LinearWarmup", "ExpWarmup")
+
+
+def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: int) -> dict:
+    """Return the settings of ``LearningRate`` for a number of images per step.
+
+    The linear rule: the learning rate is proportional to the images per step. The warm-up covers as many images as
+    in the recipe, but where that makes it longer, at most one epoch. Nothing is scaled without ``base_batch_size``
+    (the images per step that ``base_lr`` is for), or with ``scale_lr: false``.
+
+    Args:
+        config: The configuration.
+        images_per_step: Images per update of the weights: batch size x processes x accumulated batches.
+        steps_per_epoch: Updates of the weights per epoch.
+    """
+    settings = dict(config.get("LearningRate", {}))
+    reference = config.get("base_batch_size")
+    if reference and config.get("scale_lr", True) and "base_lr" in settings and images_per_step != reference:
+        base_lr = settings["base_lr"]
+        settings["base_lr"] = base_lr * images_per_step / reference
+        logger.info(
+            "learning rate %g x %d / %d = %g: base_lr is for %d images per step, here are %d; -o scale_lr=false leaves it",
+            base_lr,
+            images_per_step,
+            reference,
+            settings["base_lr"],
+            reference,
+            images_per_step,
+        )
+        factor = reference / images_per_step
+        settings["schedulers"] = [
+            _scale_warmup(scheduler, factor, steps_per_epoch) for scheduler in settings.get("schedulers", [])
+        ]
+    _check_warmup(settings, config, steps_per_epoch)
+    return settings
+
+
+def _scale_warmup(scheduler: object, factor: float, steps_per_epoch: int) -> object:
+    part = Tagged.from_value(scheduler)
+    if part is None or part.name not in _WARMUPS or part.kwargs.get("epochs") is not None or "steps" not in part.kwargs:
+        return scheduler
+    steps = part.kwargs["steps"]
+    scaled = round(steps * factor)
+    if factor > 1:
+        scaled = max(steps, min(scaled, steps_per_epoch))
+    logger.info("warm-up %d x %g = %d steps (at most an epoch where it gets longer)", steps, factor, scaled)
+    return Tagged(part.name, {**part.kwargs, "steps": scaled})
+
+
+def _check_warmup(settings: Mapping, config: Mapping, steps_per_epoch: int) -> None:
+    """Warn of a warm-up that the schedule behind it never gets to take over from."""
+    parts = [Tagged.from_value(scheduler) for scheduler in settings.get("schedulers", [])]
+    index = next((i for i, part in enumerate(parts) if part is not None and part.name in _WARMUPS), None)
+    if index is None or "steps" not in parts[index].kwargs or parts[index].kwargs.get("epochs") is not None:
+        return
+    ends = [config["epoch"]]
+    ends += [part.kwargs["milestones"][0] for part in parts if part is not None and part.kwargs.get("milestones")]
+    steps, end = parts[index].kwargs["steps"], min(ends) * steps_per_epoch
+    if steps >= end:
+        logger.warning(
+            "the warm-up takes %d steps, but the learning rate should decay (or training end) after %d: it will not be "
+            "reached. Shorten it, for instance with -o LearningRate.schedulers.%d.steps=%d",
+            steps,
+            end,
+            index,
+            max(1, end // 10),
+        )

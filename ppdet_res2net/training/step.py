@@ -1,0 +1,194 @@
+"""One training step: losses, gradients and an update of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.training.processes import Processes
+from ppdet_res2net.training.task import Task
+
+__all__ = ["StepReport", "TrainStep", "seed_everything"]
+
+_LARGEST_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step computed.
+
+    Attributes:
+        losses: Every loss term and their sum ``loss``, averaged over the batches and processes.
+        grad_norm: Norm of all gradients together, before clipping; None where loss scaling makes it meaningless.
+        is_finite: Whether all of these are; if not, the weights were left as they are.
+        local: What each batch of this process gave, as text.
+        images: Images over all processes.
+        data_s: Seconds spent waiting for batches.
+        stop: Whether a process wants to stop.
+    """
+
+    losses: dict[str, float]
+    grad_norm: float | None
+    is_finite: bool
+    local: str
+    images: int
+    data_s: float
+    stop: bool
+
+
+def seed_everything(*numbers: int) -> None:
+    """Seed every generator that models and heads draw from, as a function of some numbers."""
+    value = 0
+    for number in numbers:
+        value = (value * 1_000_003 + number) % _LARGEST_SEED
+    paddle.seed(value)
+    np.random.seed(value)
+    random.seed(value)
+
+
+class TrainStep:
+    """Runs training steps. The random numbers of a step follow from the seed, the step and the rank.
+
+    Args:
+        task: Model and losses.
+        optimizer: Updates the weights.
+        config: ``seed``, ``amp``, ``amp_dtype``, ``amp_level``, ``init_loss_scaling``, ``custom_white_list``,
+            ``custom_black_list``, ``find_unused_parameters``, ``max_nonfinite_steps``.
+        processes: The processes that train together.
+        device: ``cpu`` or ``gpu:<index>``.
+        amp: Mixed precision, whatever the configuration says.
+
+    Raises:
+        ConfigError: Mixed precision is asked for on a CPU, or in an unknown type.
+    """
+
+    def __init__(
+        self, task: Task, optimizer, config: Mapping, processes: Processes, device: str, amp: bool = False
+    ) -> None:
+        self.task, self.optimizer, self.processes = task, optimizer, processes
+        self.model = processes.wrap(task.model, config.get("find_unused_parameters", False))
+        self.seed = int(config.get("seed", 0))
+        self.amp_dtype = _amp_dtype(config, device) if amp or config.get("amp", False) else None
+        self._operators = {
+            key: config[key] for key in ("custom_white_list", "custom_black_list") if config.get(key) is not None
+        }
+        self.scaler = paddle.amp.GradScaler(
+            enable=self.amp_dtype == "float16", init_loss_scaling=float(config.get("init_loss_scaling", 1024.0))
+        )
+        self._may_skip = config.get("max_nonfinite_steps", 0) > 0
+        self._parameters = [p for p in task.model.parameters() if not p.stop_gradient]
+
+    def run(self, batches: Iterable[dict], count: int, step: int, stop: bool) -> StepReport:
+        """Train on the batches of one step.
+
+        Args:
+            batches: The batches; their gradients are averaged.
+            count: How many there are.
+            step: Number of the step, from 0.
+            stop: Whether this process wants to stop; every process learns of it.
+        """
+        statistics = _clone_statistics(self.task.model) if self._may_skip else {}
+        names, rows, local, images, data_s = [], [], [], 0, 0.0
+        waiting_since = time.perf_counter()
+        for index, batch in enumerate(batches):
+            data_s += time.perf_counter() - waiting_since
+            seed_everything(self.seed, step, index, self.processes.rank)
+            losses = self._backward(batch, count, is_last=index == count - 1)
+            names = list(losses)
+            rows.append(paddle.stack([losses[name].detach().astype("float32").reshape([]) for name in names]))
+            local.append(self.task.describe(batch))
+            images += len(batch["im_id"])
+            waiting_since = time.perf_counter()
+        if self.scaler.is_enable():
+            self.scaler.unscale_(self.optimizer)
+        norm = self._grad_norm()
+        # All numbers that this process needs from the device, in one transfer.
+        numbers = paddle.concat([paddle.stack(rows).flatten(), norm.reshape([1])]).numpy()
+        per_batch = numbers[:-1].reshape(count, len(names))
+        scaled = self.scaler.is_enable()  # overflowing gradients are how the scale is found: the scaler skips those
+        grad_norm = None if scaled else float(numbers[-1])
+        sums = self.processes.sum(
+            np.concatenate([per_batch.mean(axis=0), [0.0 if scaled else numbers[-1], images, stop]]).astype(np.float64)
+        )
+        is_finite = bool(np.isfinite(sums).all())
+        if is_finite:
+            self.scaler.step(self.optimizer)
+        else:
+            state = self.task.model.state_dict()
+            for name, before in statistics.items():
+                state[name].set_value(before)
+        self.scaler.update()  # after a step that was left out too: else the scaler refuses to unscale the next one
+        self.optimizer.clear_grad()
+        return StepReport(
+            losses=dict(zip(names, (sums[: len(names)] / self.processes.world_size).tolist())),
+            grad_norm=grad_norm,
+            is_finite=is_finite,
+            local="" if is_finite else _describe(local, names, per_batch),
+            images=int(sums[-2]),
+            data_s=data_s,
+            stop=bool(sums[-1]),
+        )
+
+    def _backward(self, batch: dict, count: int, is_last: bool) -> dict[str, paddle.Tensor]:
+        inputs = {name: _to_tensors(value) for name, value in batch.items()}
+        autocast, no_sync = contextlib.nullcontext(), contextlib.nullcontext()
+        if self.amp_dtype:
+            autocast = paddle.amp.auto_cast(dtype=self.amp_dtype, level="O1", **self._operators)
+        if not is_last and self.processes.world_size > 1:
+            no_sync = self.model.no_sync()  # the processes exchange gradients once per step
+        with no_sync:
+            with autocast:
+                losses = self.task.losses(self.model, inputs)
+            self.scaler.scale(losses["loss"] / count if count > 1 else losses["loss"]).backward()
+        return losses
+
+    def _grad_norm(self) -> paddle.Tensor:
+        squares = [p.grad.astype("float32").square().sum() for p in self._parameters if p.grad is not None]
+        return paddle.add_n(squares).sqrt()
+
+
+
+def _describe(images: list[str], names: list[str], per_batch: np.ndarray) -> str:
+    """Every loss term of every batch, and its images."""
+    lines = []
+    for of_batch, values in zip(images, per_batch):
+        terms = ", ".join(f"{name} {value:g}" for name, value in zip(names, values))
+        lines.append(f"{terms} ({of_batch})")
+    return "; ".join(lines)
+
+
+def _clone_statistics(model: nn.Layer) -> dict[str, paddle.Tensor]:
+    """What a forward pass changes without any gradient: the statistics of batch normalization."""
+    return {
+        name: tensor.clone() for name, tensor in model.state_dict().items() if name.endswith(("._mean", "._variance"))
+    }
+
+
+def _amp_dtype(config: Mapping, device: str) -> str:
+    if not device.startswith("gpu"):
+        raise ConfigError(
+            "Mixed precision was asked for, but training runs on a CPU, where Paddle has none: it would change nothing. "
+            "Leave out --amp, or pass -o amp=false."
+        )
+    dtype = config.get("amp_dtype", "float16")
+    if dtype not in ("float16", "bfloat16"):
+        raise ConfigError(f"amp_dtype is {dtype!r}; choose float16 or bfloat16.")
+    return dtype
+
+
+def _to_tensors(value: Any) -> Any:
+    """Arrays, and arrays in lists, as tensors; polygons stay as they are."""
+    if isinstance(value, np.ndarray):
+        return paddle.to_tensor(value)
+    if isinstance(value, list) and all(isinstance(part, np.ndarray) for part in value):
+        return [paddle.to_tensor(part) for part in value]
+    return value

@@ -1,0 +1,357 @@
+"""The training loop: the same for every task."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paddle.utils import unique_name
+
+from ppdet_res2net.config import Config, save_config
+from ppdet_res2net.errors import ConfigError, TrainingError
+from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.training.checkpoint import checkpoint_base
+from ppdet_res2net.training.curves import plot_runs
+from ppdet_res2net.training.device import select_device
+from ppdet_res2net.training.ema import WeightAverage
+from ppdet_res2net.training.processes import Processes, join_processes
+from ppdet_res2net.training.recompute import recompute_blocks
+from ppdet_res2net.training.run_folder import RunFolder
+from ppdet_res2net.training.run_log import RunLog
+from ppdet_res2net.training.run_state import Position, RunState
+from ppdet_res2net.training.schedule import scale_learning_rate
+from ppdet_res2net.training.signals import StopRequest, stop_on_signals
+from ppdet_res2net.training.step import StepReport, TrainStep, seed_everything
+from ppdet_res2net.training.task import Evaluation, Task
+from ppdet_res2net.zoo.load import trunk_metadata
+
+__all__ = ["TrainOptions", "TrainResult", "run_training"]
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"  # in the place of a checkpoint: the newest one of the run's folder
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is chosen per run rather than in the configuration.
+
+    Attributes:
+        resume: A checkpoint to continue; ``auto``: the newest whole one of the run's folder, if there is one.
+        evaluate: Evaluate at every snapshot and at the end, and keep the best weights as ``best_model``.
+        amp: Mixed precision; on a GPU only.
+        use_vdl: Write VisualDL scalars.
+        max_steps: Stop, with ``model_final`` written, after this many steps in all.
+    """
+
+    resume: str | None = None
+    evaluate: bool = False
+    amp: bool = False
+    use_vdl: bool = False
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        run_dir: Folder with the checkpoints, the configuration and the logs.
+        signal: Number of the signal that ended it, or None; ``interrupted`` is the checkpoint to resume from then.
+        steps: Steps done in all, those before a resume included.
+        metrics: Figures of the last evaluation, or None.
+    """
+
+    run_dir: Path
+    signal: int | None
+    steps: int
+    metrics: dict | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run."""
+        return self.signal is not None
+
+
+def run_training(
+    config: Config, create_task: Callable[[Config, Processes], Task], options: TrainOptions
+) -> TrainResult:
+    """Train the task that ``create_task`` makes of a configuration.
+
+    Everything random follows from ``seed`` and the step, so a run that is resumed goes on as if it had not stopped.
+
+    Raises:
+        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        TrainingError: The loss is not finite, or the run's folder cannot be written.
+    """
+    with unique_name.guard():  # parameter names, and with them the optimizer's, are the same in every process
+        with contextlib.ExitStack() as resources:
+            return Trainer(config, create_task, options, resources).run()
+
+
+class Trainer:
+    """One run; see :func:`run_training`."""
+
+    def __init__(
+        self,
+        config: Config,
+        create_task: Callable[[Config, Processes], Task],
+        options: TrainOptions,
+        resources: contextlib.ExitStack,
+    ) -> None:
+        self.config, self.options = config, options
+        self.processes = join_processes()
+        self.device = select_device(config)
+        self.folder = RunFolder(Path(config.get("save_dir", "output")) / config.name)
+        resources.callback(self.folder.close)
+        self.run_dir = self.folder.path
+        self.log = RunLog(self.run_dir, config.get("log_iter", 20), self.device, self.processes.is_first)
+        resources.callback(self.log.close)
+        self.seed = int(config.get("seed", 0))
+        seed_everything(self.seed, 0)
+        self.task = create_task(config, self.processes)
+        resources.callback(self.task.loader.close)
+        trunk_metadata(self.task.model)  # refuses another backbone now, rather than when the first checkpoint is written
+        self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
+        if options.evaluate:
+            self.task.check_evaluation()
+
+        if config.get("recompute_backbone", False):
+            recompute_blocks(self.task.model)
+        self.batches_per_step = config.get("accumulate_steps", 1)
+        drop_last = config["TrainReader"].get("drop_last", True)
+        self.steps_per_epoch = (math.floor if drop_last else math.ceil)(len(self.task.loader) / self.batches_per_step)
+        self.images_per_step = self.task.batch_size * self.processes.world_size * self.batches_per_step
+        if not self.steps_per_epoch:
+            raise ConfigError(
+                f"accumulate_steps is {self.batches_per_step}, but an epoch has {len(self.task.loader)} batches: no step "
+                f"would be complete. Pass a smaller one, or -o TrainReader.drop_last=false."
+            )
+        self.total_steps = self.steps_per_epoch * config["epoch"]
+        if options.max_steps is not None:
+            if options.max_steps < 1:
+                raise ConfigError(f"--max_steps is {options.max_steps}; it must be 1 or more.")
+            self.total_steps = min(self.total_steps, options.max_steps)
+
+        rates = scale_learning_rate(config, self.images_per_step, self.steps_per_epoch)
+        schedule = create_from_config({**config, "LearningRate": rates}, "LearningRate")
+        self.schedule = schedule(self.steps_per_epoch)
+        self.optimizer = create_from_config(config, "OptimizerBuilder")(self.schedule, self.task.model)
+        self.step = TrainStep(self.task, self.optimizer, config, self.processes, self.device, options.amp)
+        self.average = WeightAverage(self.task.model, config) if config.get("use_ema", False) else None
+        self.state = RunState(
+            config, self.task, self.step, self.average, self.steps_per_epoch, self.images_per_step
+        )
+        self.position = Position()
+        self._open_folder()
+
+    def _open_folder(self) -> None:
+        """Load what training starts from, and make the folder ready for it."""
+        checkpoint = self.options.resume
+        if checkpoint == AUTO:
+            (checkpoint, *_) = self.processes.gather(self._find_newest() if self.processes.is_first else None)
+        if checkpoint is not None:
+            is_auto = self.options.resume == AUTO
+            self.position = self.state.load(checkpoint, None if is_auto else self.total_steps)
+            if is_auto and self._has_stopped_early():
+                self.total_steps = self.position.steps
+        else:
+            self.task.load_pretrained()
+        if self.processes.is_first:
+            if checkpoint is not None and Path(checkpoint).resolve().parent == self.run_dir.resolve():
+                self.folder.open()
+            else:
+                self.folder.start_afresh()
+            save_config(self.config, self.run_dir / "config.yml")
+        vdl_dir = self.config.get("vdl_log_dir", str(self.run_dir / "vdl"))
+        use_vdl = self.options.use_vdl or self.config.get("use_vdl", False)
+        self.log.open(self.total_steps, vdl_dir if use_vdl else None)
+
+    def _find_newest(self) -> str | None:
+        newest = None
+        if self.run_dir.is_dir():
+            self.folder.open()
+            newest = self.folder.find_newest()
+            self.folder.close()
+        logger.info("-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting afresh")
+        return newest and str(newest)
+
+    def run(self) -> TrainResult:
+        """Train to the end, or until a signal comes."""
+        logger.info(
+            "training %s on %s: %d images, %d steps of %d images, run folder %s",
+            self.config.name,
+            self.device,
+            self.task.image_count,
+            self.total_steps,
+            self.images_per_step,
+            self.run_dir,
+        )
+        with stop_on_signals() as stop:
+            is_complete = self._run_epochs(stop)
+            if not is_complete:
+                path = self._save("interrupted")
+                name = stop.signal.name if stop else "a signal in another process"
+                logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint_base(path))
+        if self.processes.is_first:
+            self._conclude(is_complete)
+        number = None if is_complete else stop.signal or signal.SIGTERM
+        return TrainResult(self.run_dir, number, self.position.steps, self.position.metrics)
+
+    def _run_epochs(self, stop: StopRequest) -> bool:
+        """Run to the end, and return True; or return False as soon as a stop is requested."""
+        position = self.position
+        if position.steps >= self.total_steps and not position.snapshot_is_due:
+            logger.info("nothing is left to train")
+            self._save("model_final")  # the run may have been killed before it could
+        while position.steps < self.total_steps or position.snapshot_is_due:
+            if not position.snapshot_is_due and not self._run_epoch(stop):
+                return False
+            position.snapshot_is_due = not self._snapshot(stop)
+            if position.snapshot_is_due:
+                return False
+            if position.steps < self.total_steps and self._has_stopped_early():
+                gainless = position.evaluations_without_gain
+                logger.info("no better %s in %d evaluations: stopping early", self.task.score_name, gainless)
+                self.total_steps = position.steps
+                self._save("model_final")
+            elif self._any_wants_to_stop(stop) and position.steps < self.total_steps:
+                return False
+        return True
+
+    def _run_epoch(self, stop: StopRequest) -> bool:
+        """Run the rest of the current epoch; return whether that is done."""
+        epoch, start = divmod(self.position.steps, self.steps_per_epoch)
+        if self.average is not None and start == 0:
+            self.average.begin_epoch(epoch)
+        self.task.model.train()
+        loader = self.task.loader
+        batches = loader.epoch(epoch, start * self.batches_per_step)
+        for step_in_epoch in range(start, self.steps_per_epoch):
+            count = min(self.batches_per_step, len(loader) - step_in_epoch * self.batches_per_step)
+            lr = self.optimizer.get_lr()
+            report = self.step.run(itertools.islice(batches, count), count, self.position.steps, bool(stop))
+            if not report.is_finite:
+                self._skip(report, epoch, lr)
+            elif self.average is not None:
+                self.average.update()
+            self.schedule.step()
+            self.position.steps += 1
+            if report.is_finite:
+                losses, norm = report.losses, report.grad_norm
+                self.log.step(self.position.steps, epoch, losses, lr, report.images, report.data_s, norm)
+            if self.position.steps >= self.total_steps or step_in_epoch + 1 == self.steps_per_epoch:
+                break  # also after a signal: the run is complete, or what an epoch ends with is due
+            if report.stop or (stop and self.processes.world_size == 1):
+                return False
+            self._save_within_epoch()
+        return True
+
+    def _has_stopped_early(self) -> bool:
+        patience = self.config.get("early_stop_patience")
+        return bool(patience) and self.position.evaluations_without_gain >= patience
+
+    def _any_wants_to_stop(self, stop: StopRequest) -> bool:
+        return bool(self.processes.sum(np.array([float(bool(stop))]))[0])
+
+    def _skip(self, report: StepReport, epoch: int, lr: float) -> None:
+        """Go on after a step that was not finite, or stop if there were too many of them."""
+        position, allowed = self.position, self.config.get("max_nonfinite_steps", 0)
+        details = "; ".join(self.processes.gather(report.local))
+        what = (
+            f"The loss or a gradient is not finite at step {position.steps} (epoch {epoch}): {details}; gradient norm "
+            f"{report.grad_norm}; learning rate {lr:g}."
+        )
+        position.skipped_steps += 1
+        if position.skipped_steps <= allowed:
+            logger.warning("%s Left out, as %d of at most %d steps.", what, position.skipped_steps, allowed)
+            self.log.write({"kind": "skipped", "step": position.steps + 1, "lr": lr, "what": details})
+            return
+        before = f" {allowed} such steps were left out before." if allowed else ""
+        raise TrainingError(
+            f"{what}{before} The checkpoints in '{self.run_dir}' are intact. Usual causes: a learning rate too high for the "
+            f"batch size (see the last lines of train.log), frozen normalization without pretrained weights, or wrong "
+            f"boxes in these images (ppdet-res2net check-dataset)."
+        )
+
+    def _save_within_epoch(self) -> None:
+        interval = self.config.get("snapshot_steps")
+        if interval and self.position.steps % interval == 0:
+            with self.log.paused():
+                self._save("last")
+
+    def _snapshot(self, stop: StopRequest) -> bool:
+        """Evaluate and save where that is due; return False if a signal came before the evaluation was done."""
+        is_end = self.position.steps >= self.total_steps
+        epoch = (self.position.steps - 1) // self.steps_per_epoch
+        if not is_end and (epoch + 1) % self.config.get("snapshot_epoch", 1):
+            return True
+        with self.log.paused():
+            self.position.snapshot_is_due = False
+            if self.options.evaluate and not self._evaluate(stop):
+                return False
+            self._save("model_final" if is_end else str(epoch))
+        return True
+
+    def _evaluate(self, stop: StopRequest) -> bool:
+        """Evaluate, and save the best model; return False if a signal came before that was done."""
+        position = self.position
+        results: list[Evaluation] = []
+        if self._any_wants_to_stop(stop):
+            return False
+        # Several processes have to leave together, so they finish an evaluation that they have begun.
+        run = stop.run if self.processes.world_size == 1 else lambda function: function() or True
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+            if not run(lambda: results.append(self.task.evaluate())):
+                return False
+        (result,) = results
+        position.metrics = result.summary
+        logger.info("evaluation after step %d:\n%s", position.steps, result.report)
+        self.log.write({"kind": "eval", "step": position.steps, **result.summary})
+        position.evaluations_without_gain += 1
+        if result.score > position.best_score:
+            position.best_score, position.evaluations_without_gain = result.score, 0
+            self._save("best_model")
+            logger.info("best %s so far: %.4f; saved as best_model", self.task.score_name, result.score)
+        return True
+
+    def _save(self, name: str) -> Path:
+        path = self.run_dir / f"{name}.pdparams"
+        if self.processes.is_first:
+            self.state.save(self.run_dir, name, self.position)
+            logger.info("saved %s", path)
+            self.folder.prune(self.config.get("keep_checkpoints"))
+        return path
+
+    def _conclude(self, is_complete: bool) -> None:
+        """Draw the curves; say where everything is and what to type next."""
+        plot_runs([self.run_dir], self.run_dir / "curves.png")
+        lines = [
+            f"{'done' if is_complete else 'stopped'} after {self.position.steps} steps. In {self.run_dir}:",
+            *(f"  {name:24s}{meaning}" for name, meaning in _FILES.items() if any(self.run_dir.glob(name))),
+        ]
+        if is_complete:
+            best = self.run_dir / "best_model.pdparams"
+            weights = best if best.exists() else self.run_dir / "model_final.pdparams"
+            lines += ["next:", *(f"  {command}" for command in self.task.next_commands(str(checkpoint_base(weights))))]
+        logger.info("%s", "\n".join(lines))
+
+
+# What a run leaves, for its last words.
+_FILES = {
+    "model_final.pdparams": "the weights at the end (.json: classes and figures; .pdstate: to resume from)",
+    "best_model.pdparams": "the weights with the best evaluation",
+    "interrupted.pdparams": "where a signal stopped the run; -r auto goes on from the newest checkpoint",
+    "[0-9]*.pdparams": "the weights after each epoch of that number",
+    "config.yml": "the configuration with its bases and overrides",
+    "metrics.jsonl": "every figure, one record a line",
+    "curves.png": "the same as a picture; 'ppdet-res2net plot' compares runs",
+    "train.log": "what was said",
+}

@@ -1,0 +1,70 @@
+"""Find a published model by its name, its file, or its url."""
+
+from __future__ import annotations
+
+import functools
+import re
+from types import MappingProxyType
+
+from ppdet_res2net.errors import ConfigError, did_you_mean
+from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
+from ppdet_res2net.zoo.records import RECORDS
+
+__all__ = [
+    "find_published",
+    "get_model_spec",
+    "is_model_name",
+    "list_models",
+]
+
+@functools.cache
+def _specs() -> MappingProxyType[str, ModelSpec]:
+    return MappingProxyType({spec.name: spec for spec in RECORDS})
+
+
+def list_models(source: str | None = None) -> list[str]:
+    """Return the names of all published models, or of those of one source.
+
+    Args:
+        source: ``timm``, ``mmpretrain``, ``mindcv``, ``paddleclas`` or ``ppdet``.
+
+    Raises:
+        ConfigError: There is no such source.
+    """
+    if source is not None and source not in SOURCES:
+        raise ConfigError(
+            f"list_models: unknown source {source!r}; choose one of "
+            f"{', '.join(SOURCES)}.{did_you_mean(source, SOURCES)}"
+        )
+    return [name for name, spec in _specs().items() if source in (None, spec.source)]
+
+
+def get_model_spec(name: str) -> ModelSpec:
+    """Return the record of a published model.
+
+    Raises:
+        ConfigError: There is no model of that name.
+    """
+    spec = _specs().get(name)
+    if spec is None:
+        same_end = [full for full in _specs() if full.partition("/")[2] == name]
+        hint = f" Did you mean '{same_end[0]}'?" if same_end else did_you_mean(name, _specs())
+        raise ConfigError(f"unknown model {name!r}.{hint} 'ppdet-res2net models' lists all {len(_specs())}.")
+    return spec
+
+
+def is_model_name(text: str) -> bool:
+    """Whether ``text`` has the form ``source/name`` of the zoo; the name may be misspelt."""
+    return re.fullmatch(rf"({'|'.join(SOURCES)})/[\w.-]+", text) is not None
+
+
+def find_published(location: str) -> ModelSpec | None:
+    """Return the record that publishes the file at this url, or a file of this name; None for any other.
+
+    Two sources may publish files of one name; those hold the same weights in the same dialect, and the first
+    counts.
+    """
+    file_name = location.replace("\\", "/").rpartition("/")[2]
+    return next(
+        (spec for spec in _specs().values() if location in spec.urls or file_name in spec.file_names), None
+    )

@@ -1,0 +1,363 @@
+"""Weights into models: strict, all or nothing, with a report.
+
+Source names become ours, the dialect is compared with the model's, and every tensor of file and model must
+have its counterpart; what may differ is listed in :data:`ppdet_res2net.zoo.report.RULES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppdet_res2net import modeling
+from ppdet_res2net.errors import ConfigError, WeightsError
+from ppdet_res2net.modeling.dialect import DIALECTS, Dialect
+from ppdet_res2net.zoo.catalog import find_published, get_model_spec, is_model_name
+from ppdet_res2net.zoo.formats import (
+    WeightsFile,
+    load_weights_file,
+    read_weights_file,
+    resolve_weights_path,
+    save_weights_file,
+)
+from ppdet_res2net.zoo.hub import download_model, download_weights
+from ppdet_res2net.zoo.keymaps import find_layout, map_names
+from ppdet_res2net.zoo.model_spec import ModelSpec
+from ppdet_res2net.zoo.report import RULES, LoadReport, Misshapen, Rule, describe_contents
+
+__all__ = [
+    "LoadReport",
+    "Weights",
+    "check_dialect",
+    "fit",
+    "load_detector",
+    "load_into",
+    "load_pretrained",
+    "load_weights_file",
+    "read_weights",
+    "save_weights_file",
+    "to_our_names",
+    "trunk_metadata",
+]
+
+_ALWAYS = ("batch counters are not used",)
+_FOR_TRUNKS = (
+    "the classifier's layer is not used by a trunk",
+    "a detector's other parts are not used by a trunk",
+)
+_DEFORMABLE = "deformable convolutions learn their offsets"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Tensors under our names, and what is known about where they come from.
+
+    Attributes:
+        source: For messages: the path, after the zoo name where there is one.
+        tensors: Arrays by our names: ``backbone.*``, ``fc.*`` and a detector's parts.
+        dialects: The dialects that the weights can be of; one where names, metadata or file name tell it.
+        reason: Why ``dialects`` is known, as the rest of a sentence; "" where it is not.
+    """
+
+    source: str
+    tensors: dict[str, np.ndarray]
+    dialects: tuple[str, ...]
+    reason: str
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether there is more than a trunk or a classifier."""
+        return any(name.startswith("rpn_head.") for name in self.tensors)
+
+
+def read_weights(weights: str | os.PathLike[str]) -> Weights:
+    """Fetch and read weights.
+
+    Args:
+        weights: A zoo name, a url, or a path to any supported format.
+
+    Raises:
+        ConfigError: The zoo has no model of that name.
+        WeightsError: The weights cannot be had or read.
+    """
+    text = os.fspath(weights)
+    if "://" in text:
+        spec, path = find_published(text), download_weights(text)
+    elif is_model_name(text) and not Path(text).exists():
+        spec = get_model_spec(text)
+        path = download_model(spec)
+    else:
+        path = resolve_weights_path(text)
+        spec = find_published(path.name)
+    file = read_weights_file(path)
+    return _with_our_names(file, spec, f"{spec.name} ({file.path})" if spec else str(file.path))
+
+
+def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = False) -> dict[str, np.ndarray]:
+    """Return the tensors of a source under our names and in our order of axes. See :func:`map_names`.
+
+    Raises:
+        WeightsError: Two source tensors have the same counterpart.
+    """
+    ours: dict[str, np.ndarray] = {}
+    for name, target in map_names(tensors, pools_shortcuts).items():
+        if target.name in ours:
+            raise WeightsError(
+                f"weights: two tensors of the file both stand for {target.name}; one is {name}."
+            )
+        ours[target.name] = np.ascontiguousarray(tensors[name].T) if target.is_transposed else tensors[name]
+    return ours
+
+
+def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> Weights:
+    dialect = file.metadata.get("dialect")
+    if dialect is not None and dialect not in DIALECTS:
+        raise WeightsError(
+            f"weights: {file.path} names an unknown dialect {dialect!r}; known are {', '.join(DIALECTS)}."
+        )
+    if dialect:
+        dialects, reason = (dialect,), "the file says so"
+    elif spec:
+        dialects, reason = (spec.dialect,), f"they are published as {spec.name}"
+    else:
+        dialects, reason = tuple(DIALECTS), ""
+    pools_shortcuts = bool(spec) and spec.variant == "d" and not DIALECTS[spec.dialect].blocks_ignore_variant
+    tensors = to_our_names(file.tensors, pools_shortcuts)
+    layout, _ = find_layout(file.tensors)
+    if not reason and layout is not None:
+        dialects = layout.dialects
+        if "backbone.res3.blocks.0.branch1.conv.conv.weight" in tensors:
+            dialects = tuple(d for d in dialects if not DIALECTS[d].blocks_ignore_variant)
+        if len(dialects) < len(DIALECTS):
+            reason = (
+                f"their names are those of {layout.who}"
+                if layout.name != "ppdet"
+                else "their shortcuts are pooled"
+            )
+    return Weights(source, tensors, dialects, reason)
+
+
+def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
+    """Load weights to start from.
+
+    A trunk takes the trunk out of any file. A classifier needs a classifier's file. A detector takes a whole
+    detector's file, or only its trunk from any other. Last layers for another number of classes keep their
+    initial values.
+
+    Args:
+        model: A :class:`Res2Net`, a :class:`Res2NetClassifier`, or a ppdet R-CNN with our trunk as
+            ``backbone``.
+        weights: A zoo name, a url, or a path.
+
+    Raises:
+        ConfigError: The zoo has no model of that name.
+        WeightsError: The weights cannot be had or read, or do not fit; the model is unchanged then.
+    """
+    loaded = read_weights(weights)
+    check_dialect(loaded, model)
+    state, rules = _what_to_start_from(model, loaded)
+    report = _checked(state, loaded.tensors, rules, loaded.source)
+    _assign(state, loaded.tensors, report)
+    return report
+
+
+def load_detector(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
+    """Load a whole detector for evaluation, prediction or export; everything must fit.
+
+    Args:
+        model: A ppdet R-CNN.
+        weights: A zoo name, a url, or a path; ``.pdparams`` may be left off.
+
+    Raises:
+        ConfigError: The zoo has no model of that name.
+        WeightsError: The weights cannot be had or read, or do not fit; the model is unchanged then.
+    """
+    loaded = read_weights(weights)
+    check_dialect(loaded, model)
+    return load_into(model, loaded.tensors, source=loaded.source)
+
+
+def load_into(
+    layer: nn.Layer,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    rules: Iterable[str] = (),
+    source: str = "the weights",
+) -> LoadReport:
+    """Set every parameter and buffer of ``layer``, or none.
+
+    Args:
+        layer: The model; a bare trunk takes the ``backbone.`` part of the names.
+        tensors: Arrays by our names.
+        rules: Names of :data:`RULES` for what may differ; batch counters always may.
+        source: For messages.
+
+    Returns:
+        What matched, and what was left out by which rule.
+
+    Raises:
+        WeightsError: Something differs that no rule allows. The message names at most five tensors of each
+            kind, and what file and model seem to be; the layer is unchanged.
+    """
+    state = _state_of(layer)
+    report = _checked(state, tensors, rules, source)
+    _assign(state, tensors, report)
+    return report
+
+
+def fit(model: nn.Layer, weights: Weights) -> LoadReport:
+    """Check that weights to start from fit a model, by the rules for its kind; changes nothing.
+
+    Raises:
+        WeightsError: As for :func:`load_into`.
+    """
+    state, rules = _what_to_start_from(model, weights)
+    return _checked(state, weights.tensors, rules, weights.source)
+
+
+def _what_to_start_from(
+    model: nn.Layer, weights: Weights
+) -> tuple[dict[str, paddle.Tensor], tuple[str, ...]]:
+    """Return the part of a model that these weights are for, and the rules for what may differ."""
+    if isinstance(model, modeling.Res2NetClassifier):
+        return _state_of(model), ("the classifier has another number of classes",)
+    trunk = _trunk_of(model)
+    if model is not trunk and weights.is_detector:
+        return _state_of(model), ("the detector has another number of classes",)
+    state, rules = _state_of(trunk), _FOR_TRUNKS
+    if len(trunk.stages) < 4:
+        last_stage = getattr(getattr(model, "bbox_head", None), "head", None)
+        if hasattr(last_stage, "res5"):  # an R-CNN without FPN: the last stage is the box head
+            state.update({f"backbone.{name}": tensor for name, tensor in last_stage.state_dict().items()})
+        rules += ("the model has fewer stages",)
+    if any(stage >= 0 for stage in trunk.dcn_v2_stages):
+        rules += (_DEFORMABLE,)
+    return state, rules
+
+
+def _checked(
+    state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], rules: Iterable[str], source: str
+) -> LoadReport:
+    report = compare(state, tensors, [RULES[name] for name in (*_ALWAYS, *rules)], source)
+    if not report.fits:
+        raise WeightsError(f"weights: the file does not fit the model. {report}\n{_explain(state, tensors)}")
+    return report
+
+
+def _assign(
+    state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], report: LoadReport
+) -> None:
+    for name in report.matched:
+        state[name].set_value(tensors[name].astype(_numpy_dtype(state[name]), copy=False))
+
+
+def _state_of(layer: nn.Layer) -> dict[str, paddle.Tensor]:
+    """Return parameters and buffers under our names; a bare trunk's lack ``backbone.``."""
+    prefix = "backbone." if isinstance(layer, modeling.Res2Net) else ""
+    return {f"{prefix}{name}": tensor for name, tensor in layer.state_dict().items()}
+
+
+def compare(
+    state: Mapping[str, object], tensors: Mapping[str, np.ndarray], rules: Iterable[Rule], source: str
+) -> LoadReport:
+    """Compare names and shapes of a model's state and of weights."""
+    rules = list(rules)
+    allowed: dict[str, list[str]] = {}
+
+    def is_allowed(kind: str, name: str) -> bool:
+        rule = next((r for r in rules if r.kind == kind and r.pattern.fullmatch(name)), None)
+        if rule is not None:
+            allowed.setdefault(rule.name, []).append(name)
+        return rule is not None
+
+    matched, missing, misshapen = [], [], []
+    for name, parameter in state.items():
+        expected = tuple(parameter.shape)
+        if name not in tensors:
+            if not is_allowed("missing", name):
+                missing.append(name)
+        elif tensors[name].shape == expected:
+            matched.append(name)
+        elif not (_differs_in_one_axis(tensors[name].shape, expected) and is_allowed("misshapen", name)):
+            misshapen.append(Misshapen(name, tensors[name].shape, expected))
+    unexpected = [name for name in tensors if name not in state and not is_allowed("unexpected", name)]
+    return LoadReport(
+        source,
+        tuple(matched),
+        tuple(missing),
+        tuple(unexpected),
+        tuple(misshapen),
+        {rule: tuple(names) for rule, names in allowed.items()},
+    )
+
+
+def trunk_metadata(model: nn.Layer) -> dict[str, str]:
+    """Return the metadata of a weight file of ours, for :func:`save_weights_file`: the dialect."""
+    return {"dialect": _trunk_of(model).dialect.name}
+
+
+def _trunk_of(model: nn.Layer) -> modeling.Res2Net:
+    trunk = model if isinstance(model, modeling.Res2Net) else getattr(model, "backbone", None)
+    if not isinstance(trunk, modeling.Res2Net):
+        raise ConfigError(
+            f"weights: {type(model).__name__} has no Res2Net trunk of this package (its backbone is "
+            f"{type(trunk).__name__}); call register_modules() before creating the model."
+        )
+    return trunk
+
+
+def check_dialect(weights: Weights, model: nn.Layer) -> None:
+    """Stop where weights of another dialect would load without a complaint and give wrong numbers.
+
+    Raises:
+        WeightsError: They are of another dialect than the model.
+    """
+    trunk = _trunk_of(model)
+    dialects = weights.dialects
+    has_plain_shortcut = "backbone.res3.blocks.0.branch1.conv.weight" in weights.tensors
+    reason = weights.reason
+    if trunk.variant == "d" and has_plain_shortcut and "backbone.res1.conv1_1.conv.weight" in weights.tensors:
+        dialects = tuple(d for d in dialects if DIALECTS[d].blocks_ignore_variant)
+        reason = reason or "they have the deep stem, but no pooled shortcuts"
+    if not dialects or any(_compute_the_same(DIALECTS[d], trunk.dialect, trunk.variant) for d in dialects):
+        return
+    raise WeightsError(
+        f"weights: {weights.source} is of the {' or '.join(dialects)} dialect ({reason}), but the model is "
+        f"of the {trunk.dialect.name} dialect. The shapes are equal, the results would be wrong. Pass "
+        f"'-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
+    )
+
+
+def _compute_the_same(one: Dialect, other: Dialect, variant: str) -> bool:
+    """Whether two dialects are one for this variant: b and c always have the blocks of variant b."""
+    if variant in ("b", "c"):
+        one, other = (dataclasses.replace(d, name="", blocks_ignore_variant=True) for d in (one, other))
+    return one == other
+
+
+def _explain(state: Mapping[str, object], tensors: Mapping[str, np.ndarray]) -> str:
+    model = describe_contents({name: tuple(parameter.shape) for name, parameter in state.items()})
+    file = describe_contents({name: array.shape for name, array in tensors.items()})
+    text = f"The file seems to be {file}; the model is {model}. Nothing was loaded. "
+    if "bbox_head" in " ".join(state) and not any(name.startswith("bbox_head.") for name in tensors):
+        return (
+            text + "Evaluation, prediction and export need the weights of a whole detector; train one first."
+        )
+    return (
+        text
+        + "Choose weights of the same architecture ('ppdet-res2net models'), or change the model to fit them."
+    )
+
+
+def _differs_in_one_axis(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(got) == len(expected) and sum(a != b for a, b in zip(got, expected)) == 1
+
+
+def _numpy_dtype(parameter: paddle.Tensor) -> np.dtype:
+    return np.dtype(str(parameter.dtype).rpartition(".")[2])

@@ -1,0 +1,98 @@
+"""What is known of a published model: one frozen record.
+
+Figures are the publishers' own, with their source. Parameters and multiply-accumulates are checked against the models in
+``tests/zoo/test_models.py``. The records are in ``records.py``; ``catalog.py`` finds one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+__all__ = ["SOURCES", "InputSpec", "ModelSpec"]
+
+SOURCES = ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """How images are prepared for the published figures.
+
+    Attributes:
+        size_px: Height and width that the network sees; for detectors the limits of the short and the long
+            side.
+        crop_fraction: The centre crop's side divided by the resized short side; None where nothing is
+            cropped.
+        interpolation: ``bilinear`` or ``bicubic``.
+        mean: RGB, of images in [0, 1].
+        std: RGB, of images in [0, 1].
+    """
+
+    size_px: tuple[int, int] = (224, 224)
+    crop_fraction: float | None = 0.875
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """One published set of weights.
+
+    Attributes:
+        name: ``source/name as that source spells it``.
+        depth, width, scales, variant, dialect, groups: As in :class:`ppdet_res2net.modeling.Res2Net`.
+        task: ``classifier``; ``backbone`` where only the trunk counts; ``detector`` for a whole Faster or
+            Mask R-CNN.
+        num_classes: Classes of the published head.
+        parameters: Trainable numbers (running statistics not counted) of the published model: classifier with
+            its head, trunk alone, or whole detector.
+        macs: Multiply-accumulates of convolutions and linear layers at 224x224, one image: of the classifier,
+            or of the trunk alone for the other tasks.
+        metrics: Published figures in percent: ``top1``, ``top5`` (ImageNet-1k), ``box_ap``, ``mask_ap`` (COCO
+            val2017).
+        metrics_source: Who published them, and where.
+        urls: Where the weights are published, the preferred address first; empty where nobody published any.
+        licence: What the publisher says.
+        input: How images are prepared.
+        proved_against: The original implementation, with its version, whose outputs ours equal under the same
+            weights (``tests/zoo/test_parity.py``).
+        note: What else a user should know.
+    """
+
+    name: str
+    depth: int
+    width: int
+    scales: int
+    variant: str
+    dialect: str
+    groups: int
+    task: str
+    num_classes: int
+    parameters: int
+    macs: int
+    metrics: MappingProxyType[str, float]
+    metrics_source: str
+    urls: tuple[str, ...]
+    licence: str
+    proved_against: str
+    input: InputSpec = InputSpec()
+    note: str = ""
+
+    @property
+    def source(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.partition("/")[0]
+
+    @property
+    def architecture(self) -> dict[str, object]:
+        """The arguments of :class:`ppdet_res2net.modeling.Res2Net` that make this model."""
+        names = ("depth", "width", "scales", "variant", "dialect", "groups")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of the published files that tell the model (a hub's ``model.safetensors`` does not)."""
+        names = (urlsplit(url).path.rpartition("/")[2] for url in self.urls)
+        return tuple(name for name in names if name != "model.safetensors")

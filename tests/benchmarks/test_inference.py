@@ -1,0 +1,102 @@
+"""The benchmark of inference: what its figures mean, and that a contender's failure is not lost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import _contenders
+    import inference
+
+    yield _contenders, inference
+    for name in set(sys.modules) - before:  # such plain names are not left behind
+        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def contender(contenders, group, precision, *wall_s, name="x"):
+    return contenders.Contender(
+        name, group, precision, "python", {}, wall_s=list(wall_s), cpu_s=list(wall_s), peak_gb=0.5
+    )
+
+
+def test_ratios_compare_the_best_of_each_side(modules):
+    contenders, inference = modules
+    measured = [
+        contender(contenders, "ours", "fp32", 3.0, 2.0, 4.0),
+        contender(contenders, "ours", "fp32", 2.0, 2.0, 9.0),
+        contender(contenders, "torchvision", "fp32", 4.0),
+        contender(contenders, "torchvision", "fp32", 5.0),
+        contender(contenders, "paddledet", "fp32", 12.0),
+        contender(contenders, "gemm", "fp32", inference.GEMM_G_MACS / 100),
+        contender(contenders, "torchvision", "bf16", 4.0),
+    ]
+    ratios = inference._ratios(measured, g_macs=180.0)
+    assert ratios["fp32_vs_torchvision"] == 2.0
+    assert ratios["fp32_vs_paddledet"] == 6.0
+    assert ratios["fp32_share_of_peak"] == pytest.approx(180 / 2 / 100)
+    assert ratios["peak_gb"] == 0.5
+    assert ratios["bf16_vs_torchvision"] is None and ratios["bf16_share_of_peak"] is None
+    row = inference._row(measured[1], ratios, 180.0)
+    assert (row["median_ms"], row["max_ms"], row["runs"]) == (2000.0, 9000.0, 3)
+    assert row["share_of_peak"] == pytest.approx(0.9)
+
+
+def test_a_contender_that_fails_is_reported_and_the_others_go_on(modules, tmp_path, capsys):
+    contenders, inference = modules
+    image = tmp_path / "image.npy"
+    np.save(image, np.zeros((4, 4, 3), "uint8"))
+    broken = contenders.Contender("broken", "ours", "fp32", sys.executable, {"kind": "nothing"})
+    contenders.measure([broken], image, rounds=1, threads=1)
+    assert "KeyError: 'nothing'" in broken.error and "broken.log" in broken.error
+    ratios = inference._ratios([broken], 1.0)
+    assert set(ratios.values()) == {None}
+    row = inference._row(broken, ratios, 1.0)
+    assert json.loads(json.dumps(row))["error"] == broken.error
+    inference._print_table([row], ratios, 1.0, 1)
+    assert "| broken | KeyError: 'nothing'" in capsys.readouterr().out
+
+
+def test_plots_are_drawn_of_every_sweep(modules, monkeypatch, tmp_path, capsys):
+    contenders, _ = modules
+    import _plots
+    from _model import Prepared
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "infer_cfg.yml").write_text("Preprocess: [{type: Resize, target_size: [800, 1333]}]")
+    (folder / "model.xml").write_text("graph")
+    sizes, exported = [], []
+
+    def fake_measure(contenders, image, rounds, threads):
+        for point in contenders:
+            model_folder = Path(point.options["folder"])
+            if model_folder.name.startswith("short_side"):
+                assert (model_folder / "model.xml").read_text() == "graph"
+                description = yaml.safe_load((model_folder / "infer_cfg.yml").read_text())
+                sizes.append(description["Preprocess"][0]["target_size"])
+            point.wall_s += [0.01 * point.options["batch"], 1.0]
+
+    monkeypatch.setattr(_plots, "measure", fake_measure)
+    monkeypatch.setattr(
+        _plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name
+    )
+    measured = [contender(contenders, "ours", "fp32", 1.0)]
+    prepared = Prepared(folder, tmp_path / "image.npy", 1.0)
+    _plots.plot_sweeps(tmp_path, prepared, 1, measured, tmp_path / "docs" / "inference.png")
+    assert (tmp_path / "docs" / "inference.png").read_bytes()[:4] == b"\x89PNG"
+    assert sizes[: len(_plots.SHORT_SIDES_PX)] == [[size, size * 5 // 3] for size in _plots.SHORT_SIDES_PX]
+    assert ["BBoxPostProcess.nms.keep_top_k=25"] in exported
+    assert "openvino, batch size: 1: 10 ms, 2: 20 ms, 4: 40 ms" in capsys.readouterr().out

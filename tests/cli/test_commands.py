@@ -1,0 +1,242 @@
+"""The command ``ppdet-res2net``: finding commands, exit codes, errors without tracebacks, arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from ppdet_res2net.cli import _common
+from ppdet_res2net.cli import main as cli
+from ppdet_res2net.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = {
+    "train": "train",
+    "eval": "eval",
+    "infer": "infer",
+    "export_model": "export",
+    "convert_weights": "convert-weights",
+}
+
+
+def raising(error: BaseException):
+    def command(argv):
+        raise error
+
+    return command
+
+
+def test_help_imports_neither_paddle_nor_numpy_and_lists_every_command():
+    code = (
+        "import sys; sys.argv = ['ppdet-res2net', '--help']\n"
+        "import ppdet_res2net.cli.main as m\n"
+        "try: m.main()\n"
+        "finally: print('imported', sorted({'paddle', 'ppdet', 'numpy', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("imported []\n")
+    for command in cli.COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: ppdet-res2net {command} ")
+
+
+def test_unknown_command_gets_a_suggestion(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["trian"])
+    assert stopped.value.code == 2
+    assert "there is no command 'trian'. Did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    import ppdet_res2net
+
+    assert capsys.readouterr().out == f"ppdet-res2net {ppdet_res2net.__version__}\n"
+
+
+@pytest.mark.parametrize("error", [ConfigError("no such key"), OSError("disk is full")])
+def test_an_error_is_one_line_and_exit_code_1(error, monkeypatch, capsys):
+    monkeypatch.delenv(_common.DEBUG_VARIABLE, raising=False)
+    assert _common.run(raising(error), []) == 1
+    assert capsys.readouterr().err == f"Error: {error}\n"
+
+
+def test_debug_variable_gives_the_traceback(monkeypatch):
+    monkeypatch.setenv(_common.DEBUG_VARIABLE, "1")
+    with pytest.raises(ConfigError, match="no such key"):
+        _common.run(raising(ConfigError("no such key")), [])
+
+
+def test_other_exceptions_are_defects_and_escape():
+    with pytest.raises(ZeroDivisionError):
+        _common.run(raising(ZeroDivisionError()), [])
+
+
+def test_interrupt_is_130(capsys):
+    assert _common.run(raising(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_closed_pipe_is_quiet():
+    # The reader closes before the command writes more than a pipe holds.
+    code = "import sys; from ppdet_res2net.cli._common import run; sys.exit(run(lambda a: print('x' * 10**6) or 0, []))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_overrides_may_be_given_several_times():
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    _common.add_config_arguments(parser)
+    assert parser.parse_args(["-c", "x"]).opt == []
+    assert parser.parse_args(["-c", "x", "-o", "a=1", "b=2", "--opt", "c=3"]).opt == ["a=1", "b=2", "c=3"]
+
+
+@pytest.mark.parametrize(("tool", "command"), TOOLS.items())
+def test_tools_are_the_commands(tool, command, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli, "main", lambda argv: seen.append(argv) or 7)
+    monkeypatch.setattr(sys, "argv", [f"tools/{tool}.py", "-c", "x"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(os.fspath(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    assert stopped.value.code == 7 and seen == [[command, "-c", "x"]]
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The engine's modules and load_config replaced; returns what they were called with."""
+    calls = {}
+
+    def fake(module, result, *functions):
+        stand_in = types.ModuleType(f"ppdet_res2net.detection.{module}")
+        for function in functions:
+
+            def call(*args, _function=function, **kwargs):
+                calls[_function] = (args, kwargs)
+                return result
+
+            setattr(stand_in, function, call)
+        monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+
+    monkeypatch.setattr("ppdet_res2net.config.load_config", lambda path, overrides: (path, tuple(overrides)))
+    calls["result"] = types.SimpleNamespace(
+        interrupted=False, signal=None, failed=[], succeeded=1, output_dir="out", report="table"
+    )
+    calls["result"].summary = {"bbox": {"AP": 0.5}, "images": 2, "seconds": 1.5}
+    fake("task", calls["result"], "train")
+    fake("evaluate", calls["result"], "evaluate_from_config", "evaluate_exported")
+    fake("predict", calls["result"], "predict_files")
+    fake("export", Path("out/x"), "export_model")
+    return calls
+
+
+def test_train_passes_its_flags_on(engine):
+    flags = ["-o", "epoch=1", "-r", "ckpt", "--eval", "--amp", "--use_vdl", "--max_steps", "5"]
+    assert cli.main(["train", "-c", "x", *flags]) == 0
+    expected = {"resume": "ckpt", "evaluate": True, "amp": True, "use_vdl": True, "max_steps": 5}
+    assert engine["train"] == ((("x", ("epoch=1",)),), expected)
+
+
+def test_an_interrupted_training_is_130(engine):
+    engine["result"].signal = 2
+    assert cli.main(["train", "-c", "x"]) == 130
+
+
+def test_max_steps_must_be_positive(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "-c", "x", "--max_steps", "0"])
+    assert "argument --max_steps: got 0, expected at least 1" in capsys.readouterr().err
+
+
+def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
+    file = tmp_path / "new" / "figures.json"
+    assert cli.main(["eval", "-c", "x", "--classwise", "--json", str(file), "--output_eval", "d"]) == 0
+    assert engine["evaluate_from_config"] == ((("x", ()),), {"classwise": True, "output_dir": "d"})
+    assert capsys.readouterr().out == "table\n2 images in 1.5 s\n"
+    assert json.loads(file.read_text()) == engine["result"].summary
+
+
+def test_eval_passes_an_export_and_its_engine_on(engine):
+    flags = ["--backend", "openvino", "--precision", "int8"]
+    assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
+    options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None}
+    assert engine["evaluate_exported"] == (("d", ("x", ())), options)
+
+
+def test_eval_names_a_json_file_that_cannot_be_written(engine, tmp_path, capsys):
+    assert cli.main(["eval", "-c", "x", "--json", str(tmp_path)]) == 1
+    assert f"Is a directory: '{tmp_path}'. Choose another file." in capsys.readouterr().err
+    assert "evaluate_from_config" not in engine  # found before the evaluation, not after it
+
+
+def test_infer_finds_the_images_of_a_folder(engine, tmp_path, capsys):
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert cli.main(["infer", "-c", "x", "--infer_dir", str(tmp_path), "--draw_threshold", "0.3"]) == 0
+    (config, paths), options = engine["predict_files"]
+    assert paths == [tmp_path / "a.jpg", tmp_path / "b.png"]
+    assert options == {"output_dir": "output", "draw_threshold": 0.3, "save_results": False}
+    assert capsys.readouterr().out == "1 of 2 images; pictures are in out\n"
+
+
+def test_infer_fails_if_an_image_failed(engine, capsys):
+    engine["result"].failed = ["bad.jpg is not an image"]
+    assert cli.main(["infer", "-c", "x", "--infer_img", "bad.jpg"]) == 1
+    assert capsys.readouterr().err == "Error: bad.jpg is not an image\n"
+
+
+def test_infer_needs_images(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["infer", "-c", "x"])
+    assert "one of the arguments --infer_img --infer_dir is required" in capsys.readouterr().err
+
+
+def test_infer_names_a_folder_that_is_not_there(engine, capsys):
+    assert cli.main(["infer", "-c", "x", "--infer_dir", "nowhere"]) == 1
+    assert capsys.readouterr().err == "Error: There is no image folder 'nowhere'. Check the path.\n"
+
+
+def test_export_verifies_on_the_images_given(engine, tmp_path, capsys):
+    assert cli.main(["export", "-c", "x", "--verify_images", str(tmp_path), "b.png"]) == 0
+    expected = {
+        "formats": ["paddle"],
+        "verify": True,
+        "verify_images": [str(tmp_path), "b.png"],
+        "verify_precisions": ["fp32"],
+    }
+    assert engine["export_model"] == ((("x", ()), "output_inference"), expected)
+    assert "--model_dir out/x" in capsys.readouterr().out
+    assert cli.main(["export", "-c", "x"]) == 0
+    assert engine["export_model"][1] == {**expected, "verify": False, "verify_images": None}
+
+
+def test_export_formats_are_given_with_commas_or_one_by_one(engine, capsys):
+    for arguments in (["--format", "onnx,paddle"], ["--format", "onnx", "--format", "paddle"]):
+        assert cli.main(["export", "-c", "x", *arguments, "--verify_precision", "fp32,bf16"]) == 0
+        options = engine["export_model"][1]
+        assert options["formats"] == ["onnx", "paddle"]
+        assert options["verify_precisions"] == ["fp32", "bf16"]
+
+
+def test_config_command_through_the_entry_point(capsys):
+    assert cli.main(["config", "-c", "no_such_recipe"]) == 1
+    assert capsys.readouterr().err.startswith("Error: There is no configuration file no_such_recipe, and no recipe")

@@ -1,0 +1,125 @@
+"""The fused chain of transforms gives PaddleDetection's numbers, and lets alone what it does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from ppdet_res2net.data import loader as loader_module
+from ppdet_res2net.data.fused import fuse_transforms
+from ppdet_res2net.data.transforms import build_transforms
+from ppdet_res2net.datasets.demo import make_demo_data
+from ppdet_res2net.ppdet_modules.mask_assigner import rasterize_in_box
+from tests.helpers.datasets import dataset_in, loader_for
+
+NORMALIZE = {
+    "NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": True}
+}
+TAIL = [NORMALIZE, {"Permute": {}}]
+DECODE = [{"Decode": {}}]
+FLIP = {"RandomFlip": {"prob": 0.5}}
+SIZES = [[64, 96], [80, 112], [100, 90]]
+PAD = [{"PadBatch": {"pad_to_stride": 32}}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_demo_data(tmp_path_factory.mktemp("data") / "demo", 30, 1, image_size_px=96)
+
+
+CHAINS = {
+    "as the recipes": [{"RandomResize": {"target_size": SIZES, "keep_ratio": True, "interp": 2}}, FLIP],
+    "flip first": [FLIP, {"RandomResize": {"target_size": SIZES, "keep_ratio": False, "interp": 1}}],
+    "random range": [
+        {"RandomResize": {"target_size": SIZES[:2], "random_range": True, "random_interp": True}},
+        FLIP,
+        FLIP,
+    ],
+    "fixed size": [{"Resize": {"target_size": [90, 70], "keep_ratio": False, "interp": 2}}, FLIP],
+    "one number": [{"Resize": {"target_size": 100, "keep_ratio": True}}],
+    "no random size": [
+        {"RandomResize": {"target_size": [70, 90], "random_size": False, "random_interp": True}}
+    ],
+    "no resize": [FLIP],
+    "nothing": [],
+}
+
+
+@pytest.mark.parametrize("middle", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("batch_transforms", [PAD, [{"PadBatch": {}}]], ids=["stride 32", "no stride"])
+def test_same_batches_with_and_without(folder, monkeypatch, middle, batch_transforms):
+    chain = [*DECODE, *middle, *TAIL]
+    fused = list(loader_for(dataset_in(folder), chain, batch_transforms).epoch(1))
+    monkeypatch.setattr(loader_module, "fuse_transforms", lambda sample, batch: (sample, batch))
+    plain = list(loader_for(dataset_in(folder), chain, batch_transforms).epoch(1))
+    assert len(fused) == len(plain) == 15
+    has_rle = False
+    for ours, theirs in zip(fused, plain):
+        assert ours.keys() == theirs.keys()
+        for key in ("image", "im_shape", "scale_factor", "im_id"):
+            np.testing.assert_array_equal(ours[key], theirs[key])
+            assert ours[key].dtype == theirs[key].dtype
+        for key in ("gt_bbox", "gt_class", "is_crowd"):
+            for mine, other in zip(ours[key], theirs[key]):
+                np.testing.assert_array_equal(mine, other)
+                assert mine.dtype == other.dtype
+        for mine, other in zip(ours["gt_poly"], theirs["gt_poly"]):
+            assert len(mine) == len(other)
+            for segment, expected in zip(mine, other):
+                if isinstance(expected, dict):
+                    has_rle = True
+                    assert segment == expected
+                else:
+                    assert [list(part) for part in segment] == [list(part) for part in expected]
+    assert has_rle
+
+
+def test_the_images_of_a_batch_lie_in_one_array(folder):
+    chain = [*DECODE, *CHAINS["as the recipes"], *TAIL]
+    batch = next(loader_for(dataset_in(folder), chain, PAD, batch_size=3).epoch(0))
+    assert batch["image"].base is None and batch["image"].flags.c_contiguous
+    for image, (height, width) in zip(batch["image"], batch["im_shape"].round().astype(int)):
+        assert not image[:, height + 1 :].any() and not image[:, :, width + 1 :].any()
+        assert image[:, : height - 1, : width - 1].any()
+
+
+@pytest.mark.parametrize(
+    ("samples", "batches"),
+    [
+        ([*DECODE, {"RandomDistort": {}}, *TAIL], PAD),
+        ([*DECODE, {"Resize": {"target_size": 50, "keep_ratio": True}}, FLIP, {"Permute": {}}], PAD),
+        ([*DECODE, NORMALIZE, FLIP, {"Permute": {}}], PAD),
+        ([*DECODE, {"Resize": {"target_size": 50, "keep_ratio": True}}] * 2 + TAIL, PAD),
+        ([*DECODE, *TAIL], [{"BatchRandomResize": {"target_size": [32], "keep_ratio": False}}, *PAD]),
+        ([*DECODE, *TAIL], []),
+        ([], []),
+    ],
+)
+def test_other_chains_are_left_alone(samples, batches):
+    built = build_transforms(samples), build_transforms(batches)
+    assert fuse_transforms(*built) == built
+
+
+def test_a_run_length_instance_is_trained_as_a_mask_after_augmentation(folder):
+    dataset = dataset_in(folder, sample_num=1)
+    dataset.parse_dataset()
+    record = dataset.roidbs[0]
+    height, width = int(record["h"]), int(record["w"])
+    mask = np.zeros((height, width), np.uint8)
+    mask[12:40, 8:32] = 1
+    mask[20:32, 16:24] = 0  # a hole, which polygons cannot say
+    record.update(
+        gt_bbox=np.array([[8, 12, 32, 40]], np.float32), gt_class=np.zeros((1, 1), np.int32),
+        is_crowd=np.zeros((1, 1), np.int32), gt_poly=[mask_utils.encode(np.asfortranarray(mask))],
+    )  # fmt: skip
+    size = {"target_size": [2 * height, 2 * width], "keep_ratio": False, "interp": 2}
+    chain = [*DECODE, {"Resize": size}, {"RandomFlip": {"prob": 1.0}}, *TAIL]
+    (batch,) = loader_for(dataset, chain, PAD).epoch(0)
+    box = batch["gt_bbox"][0][0]
+    np.testing.assert_allclose(box, [2 * (width - 32), 24, 2 * (width - 8), 80], atol=1e-4)
+    target = rasterize_in_box(batch["gt_poly"][0][0], box, 28)
+    expected = np.ones((28, 28), int)
+    expected[8:20, 10:19] = 0
+    assert (target != expected).mean() < 0.06
+    assert target[14, 14] == 0 and target[2, 2] == target[-3, -3] == 1

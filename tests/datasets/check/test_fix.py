@@ -1,0 +1,114 @@
+"""check-dataset --fix: what it writes can be trained on, and what it did is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.errors import DatasetError
+from tests.helpers.spoilt_dataset import CASES, HEIGHT, SQUARE, WIDTH, Dataset, found
+
+FIELDS = ["image", "gt_bbox", "gt_class", "is_crowd", "gt_poly"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Dataset:
+    return Dataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_is_fixed_trains(data, name):
+    spoil, code, *_ = CASES[name]
+    spoil(data)
+    changes, after, content = data.fix()
+    left_to_people = {
+        "box-mask-differ", "mask-outside", "tiny-box", "image-without-objects", "unused-category",
+        "shared-category-name", "same-picture", "category-without-name",
+    }  # fmt: skip
+    assert (code in found(after)) == (code in left_to_people)
+    if code == "category-without-name":
+        return
+    assert bool(changes) == (code not in left_to_people)
+    assert after.count("error") == 0
+    dataset = COCODataSet("", str(data.images_dir), str(data.file.with_name("fixed.json")), FIELDS)
+    dataset.parse_dataset()
+    assert len(dataset) >= 3
+
+
+def test_what_fixing_does_is_said(data):
+    data.annotate(bbox=[5, 5, 0, 9])
+    data.annotate(bbox=[50, 30, 30, 5], segmentation=[[50, 30, 60, 30, 60, 35]])
+    data.annotate(segmentation=[*SQUARE, [1, 2]], bbox=[10, 10, 10, 11])
+    data.annotate(id=11, bbox=[1, 1, 5, 5], segmentation=[[1, 1, 6, 1, 6, 6]])
+    data.annotate(category_id=9)
+    del data.content["annotations"][0]["iscrowd"]
+    data.content["images"][1].pop("width")
+    (data.images_dir / "3.png").unlink()
+    changes, _, content = data.fix()
+    for words in (
+        "removed images that cannot be used, with their annotations: id 3 (1 in all)",
+        "wrote the size of the file for images: id 2 (1 in all)",
+        "removed annotations that cannot be used, or that repeat another one: id 13, 19 (2 in all)",
+        "replaced unusable boxes by those around the masks of annotations: id 15 (1 in all)",
+        "cut the boxes at the border of the image of annotations: id 16 (1 in all)",
+        "removed parts that are no polygons from the masks of annotations: id 17 (1 in all)",
+        "wrote iscrowd into 1 annotations",
+        "gave new ids to annotations: now id 20 (1 in all)",
+    ):
+        assert words in changes
+    by_id = {one["id"]: one for one in content["annotations"]}
+    assert by_id[15]["bbox"] == [10, 10, 10, 10] and by_id[16]["bbox"] == [50, 30, 10, 5]
+    assert by_id[17]["segmentation"] == SQUARE and by_id[20]["bbox"] == [1, 1, 5, 5]
+    assert content["images"][1] == {"id": 2, "file_name": "2.png", "height": HEIGHT, "width": WIDTH}
+    assert [image["id"] for image in content["images"]] == [1, 2, 4]
+
+
+def test_what_an_error_hides_is_fixed_too(data):
+    data.content["images"][1].pop("width")
+    data.annotate(2, bbox=[50, 30, 30, 5], segmentation=[[50, 30, 60, 30, 60, 35]])
+    data.annotate(1, id=12, bbox=[5, 5, 0, 9])  # has the id of a good one
+    changes, after, content = data.fix()
+    assert "gave new ids to annotations: now id 16 (1 in all)" in changes
+    assert "replaced unusable boxes by those around the masks of annotations: id 16 (1 in all)" in changes
+    assert "cut the boxes at the border of the image of annotations: id 15 (1 in all)" in changes
+    assert found(after) == {}
+    assert content["annotations"][1]["bbox"] == [10, 10, 10, 10]
+
+
+def test_boxes_stay_where_masks_are_not_needed(data):
+    data.annotate(bbox=[1, 1, 5, 6], segmentation=[[1, 2]])
+    changes, _, content = data.fix(with_masks=None)
+    assert changes.startswith(
+        "removed the unusable masks, but not the boxes, of annotations: id 15 (1 in all)"
+    )
+    assert content["annotations"][-1]["segmentation"] == [] and content["annotations"][-1]["bbox"] == [
+        1,
+        1,
+        5,
+        6,
+    ]
+
+
+def test_images_with_one_id_are_removed_as_nobody_knows_whose_the_annotations_are(data):
+    data.content["images"].append({**data.content["images"][1], "id": 1})
+    changes, _, content = data.fix()
+    assert "removed images that cannot be used, with their annotations: id 1 (1 in all)" in changes
+    assert [image["id"] for image in content["images"]] == [2, 3, 4]
+    assert [one["image_id"] for one in content["annotations"]] == [2, 3, 4]
+
+
+def test_entries_of_one_file_are_joined(data):
+    data.content["images"].append({**data.content["images"][1], "id": 9})
+    data.annotate(9, bbox=[1, 1, 5, 5], segmentation=[[1, 1, 6, 1, 6, 6]])
+    changes, _, content = data.fix()
+    assert "joined entries of the same file, with their annotations, to the first one: images id 9" in changes
+    assert [one["image_id"] for one in content["annotations"]] == [1, 2, 3, 4, 2]
+
+
+def test_nothing_left_to_write(data):
+    for path in data.images_dir.iterdir():
+        path.unlink()
+    with pytest.raises(
+        DatasetError, match="no image of '.*all.json' can be used.*Is '.*images' the right folder"
+    ):
+        data.fix()

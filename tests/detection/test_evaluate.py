@@ -1,0 +1,287 @@
+"""Evaluation: the figures are pycocotools' own, whatever the data looks like, and misfits are refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ppdet_res2net.data.annotations import read_annotations
+from ppdet_res2net.detection.evaluate import STAT_NAMES, evaluate_from_config, score_detections
+from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
+from tests.helpers.training_runs import (
+    annotation_file,
+    copy_data,
+    edit_annotations,
+    image_files,
+    make_config,
+    read_tensors,
+)
+
+
+@pytest.fixture
+def ground_truth(demo_data) -> dict:
+    return read_annotations(annotation_file(demo_data, "val"))
+
+
+def _perfect(ground_truth: dict) -> list[dict]:
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    detections = []
+    for annotation in ground_truth["annotations"]:
+        segmentation = copy.deepcopy(annotation["segmentation"])
+        rle = mask_utils.frPyObjects(segmentation, *sizes[annotation["image_id"]])
+        rle = mask_utils.merge(rle) if isinstance(rle, list) else rle
+        entry = {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
+        counts = rle["counts"].decode() if isinstance(rle["counts"], bytes) else rle["counts"]
+        detections.append({**entry, "score": 0.9, "segmentation": {"size": rle["size"], "counts": counts}})
+    return detections
+
+
+def _imperfect(ground_truth: dict) -> list[dict]:
+    """Perfect detections, of which some are missing, shifted, doubled, or of another class."""
+    rng = np.random.RandomState(0)
+    detections = []
+    for detection in _perfect(ground_truth)[:-2]:
+        x, y, width, height = detection["bbox"]
+        shifted = [x + rng.uniform(-2, 2), y + rng.uniform(-2, 2), width * rng.uniform(0.8, 1.2), height]
+        detections.append({**detection, "bbox": shifted, "score": float(rng.uniform(0.2, 1.0))})
+        if rng.rand() < 0.3:
+            categories = [category["id"] for category in ground_truth["categories"]]
+            detections.append({**detections[-1], "category_id": int(rng.choice(categories)), "score": 0.4})
+    return detections
+
+
+def _by_pycocotools_alone(
+    ground_truth: dict, detections: list[dict], iou_type: str, folder
+) -> dict[str, float]:
+    """The road that everybody takes: files, loadRes, evaluate."""
+    truth_file, result_file = folder / "truth.json", folder / "result.json"
+    truth_file.write_text(json.dumps(ground_truth))
+    if iou_type == "segm":
+        detections = [{k: v for k, v in detection.items() if k != "bbox"} for detection in detections]
+    result_file.write_text(json.dumps(detections))
+    truth = COCO(str(truth_file))
+    scored = COCOeval(truth, truth.loadRes(str(result_file)), iou_type)
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    return dict(zip(STAT_NAMES, scored.stats))
+
+
+def test_perfect_detections_score_one(ground_truth):
+    figures, report = score_detections(ground_truth, _perfect(ground_truth), ["bbox", "segm"])
+    for iou_type in ("bbox", "segm"):
+        assert figures[iou_type]["AP"] == figures[iou_type]["AP50"] == figures[iou_type]["AR100"] == 1.0
+        assert tuple(figures[iou_type]) == STAT_NAMES
+    assert report.count("Average Precision") == 12 and report.count("Average Recall") == 12
+    assert report.startswith("Boxes (bbox):") and "Masks (segm):" in report
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_the_figures_are_those_of_pycocotools(ground_truth, tmp_path, iou_type):
+    detections = _imperfect(ground_truth)
+    expected = _by_pycocotools_alone(ground_truth, detections, iou_type, tmp_path)
+    figures, _ = score_detections(ground_truth, detections, ["bbox", "segm"])
+    assert figures[iou_type] == pytest.approx(expected, abs=1e-6)
+    assert figures[iou_type]["AP"] < 1.0
+
+
+def test_areas_of_mask_detections_are_those_of_the_masks():
+    """A long thin diagonal has a large box and a small mask; the box would move an unmatched detection to 'large'."""
+    size = 200
+    mask = np.eye(size, dtype=np.uint8)
+    rle = mask_utils.encode(np.asfortranarray(mask))
+    rle["counts"] = rle["counts"].decode()
+    small = np.zeros_like(mask)
+    small[:20, :20] = 1
+    truth_rle = mask_utils.encode(np.asfortranarray(small))
+    truth_rle["counts"] = truth_rle["counts"].decode()
+    truth = {
+        "images": [{"id": 1, "height": size, "width": size, "file_name": "a.jpg"}],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "area": 400, "iscrowd": 0,
+             "segmentation": truth_rle}
+        ],
+    }  # fmt: skip
+    hit = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "score": 0.5, "segmentation": truth_rle}
+    miss = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 200, 200], "score": 0.9, "segmentation": rle}
+    figures, _ = score_detections(truth, [miss, hit], ["bbox", "segm"])
+    assert figures["bbox"]["APs"] == 1.0  # the miss is large by its box, and not counted among the small
+    assert figures["segm"]["APs"] == pytest.approx(0.5)  # its mask of 200 pixels is small, and counts
+
+
+def test_no_detections_score_zero(ground_truth):
+    figures, report = score_detections(ground_truth, [], ["bbox", "segm"], classwise=True)
+    assert figures["bbox"]["AP"] == figures["segm"]["AP"] == figures["bbox"]["AR100"] == 0.0
+    assert "0.000   0.000" in report
+
+
+def test_the_table_of_classes(ground_truth):
+    missing = ground_truth["categories"][0]
+    rest = {**ground_truth}
+    rest["annotations"] = [a for a in ground_truth["annotations"] if a["category_id"] != missing["id"]]
+    _, report = score_detections(rest, _perfect(rest), ["bbox"], classwise=True)
+    rows = {
+        line.split()[0]: line.split()[1:] for line in report.splitlines() if line and line.startswith(" ")
+    }
+    for category in ground_truth["categories"]:
+        expected = ["-", "-"] if category is missing else ["1.000", "1.000"]
+        assert rows[category["name"]] == expected
+
+
+def test_evaluation_writes_detections_that_give_its_own_figures(detecting, demo_data, tmp_path, ground_truth):
+    config = make_config(demo_data, tmp_path, f"weights={detecting}")
+    result = evaluate_from_config(config, classwise=True, output_dir=str(tmp_path / "eval"))
+    assert set(result.summary) == {"bbox", "segm", "images", "seconds"}
+    assert result.summary["images"] == 6 and result.summary["seconds"] > 0
+    boxes = json.loads((tmp_path / "eval" / "bbox.json").read_text())
+    masks = json.loads((tmp_path / "eval" / "mask.json").read_text())
+    assert len(boxes) == len(masks) > 0
+    assert {entry["image_id"] for entry in boxes} <= {image["id"] for image in ground_truth["images"]}
+    for iou_type, entries in (("bbox", boxes), ("segm", masks)):
+        expected = _by_pycocotools_alone(ground_truth, entries, iou_type, tmp_path)
+        assert result.summary[iou_type] == pytest.approx(expected, abs=1e-6)
+    assert json.loads(json.dumps(result.summary)) == result.summary
+    assert "class" in result.report
+
+
+def test_images_without_objects_are_evaluated_and_cost_precision(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    ids = [image["id"] for image in json.loads(annotation_file(data, "val").read_text())["images"]]
+
+    def empty_half(content):
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids[:3]]
+
+    edit_annotations(data, empty_half, "val")
+    config = make_config(data, tmp_path, f"weights={detecting}", "EvalDataset.allow_empty=false")
+    result = evaluate_from_config(config, output_dir=str(tmp_path / "eval"))
+    assert result.summary["images"] == 6
+    detected_in = {entry["image_id"] for entry in json.loads((tmp_path / "eval" / "bbox.json").read_text())}
+    assert detected_in & set(ids[3:])
+
+
+def test_settings_of_the_configuration_count_as_the_flags_do(detecting, demo_data, tmp_path):
+    settings = ("EvalDataset.sample_num=1", "classwise=true", f"output_eval={tmp_path}/eval")
+    result = evaluate_from_config(make_config(demo_data, tmp_path, f"weights={detecting}", *settings))
+    assert "class " in result.report
+    assert (tmp_path / "eval" / "bbox.json").is_file()
+
+
+def test_sample_num_leaves_the_other_images_out_of_the_score(detecting, demo_data, tmp_path):
+    config = make_config(demo_data, tmp_path, f"weights={detecting}", "EvalDataset.sample_num=2")
+    assert evaluate_from_config(config).summary["images"] == 2
+
+
+def test_other_categories_are_refused(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    edit_annotations(data, lambda content: content["categories"].reverse(), "val")
+    with pytest.raises(
+        ConfigError, match=r"has the categories \[\d .* \(3\), but the detector was trained on \[1 "
+    ):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_an_image_that_cannot_be_read_is_named(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    broken = image_files(data)[1]
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(DatasetError, match=rf"image id 200001: .*{broken.name}"):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_an_image_of_another_size_than_annotated_is_named(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    resized = image_files(data)[2]
+    cv2.imwrite(str(resized), np.zeros((40, 50, 3), np.uint8))
+    with pytest.raises(
+        DatasetError, match=rf"{resized.name}' \(image id 200002\): the image is 50x40 pixels"
+    ):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_a_rotated_image_is_evaluated_as_it_was_annotated(detecting, demo_data, tmp_path):
+    """The same stored pixels with and without an EXIF orientation: annotated as stored, so the same detections."""
+    from PIL import Image
+
+    data = copy_data(demo_data, tmp_path)
+    image = next(file for file in image_files(data) if Image.open(file).size[0] != Image.open(file).size[1])
+    config = make_config(data, tmp_path, f"weights={detecting}")
+    evaluate_from_config(config, output_dir=str(tmp_path / "upright"))
+    _set_exif_orientation(image, 6)
+    # Reading turns it now: its height is the stored width.
+    assert cv2.imread(str(image)).shape[:2] == Image.open(image).size
+    evaluate_from_config(config, output_dir=str(tmp_path / "rotated"))
+    for name in ("bbox.json", "mask.json"):
+        assert (tmp_path / "upright" / name).read_text() == (tmp_path / "rotated" / name).read_text()
+
+
+def _set_exif_orientation(path, orientation: int) -> None:
+    """Insert an EXIF segment with nothing but the orientation behind the start of a JPEG."""
+    entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2, "big") + b"\x00\x00"
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
+    payload = b"Exif\x00\x00" + tiff
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + data[2:])
+
+
+@pytest.mark.parametrize("segmentation", [None, [], [[1, 2, 3]], {"size": [9, 9], "counts": [1]}])
+def test_annotations_without_masks_cannot_score_masks(detecting, demo_data, tmp_path, segmentation):
+    data = copy_data(demo_data, tmp_path)
+    edit_annotations(data, lambda content: content["annotations"][0].update(segmentation=segmentation), "val")
+    with pytest.raises(
+        DatasetError, match=r"1 of \d+ annotations of .* no valid mask: annotation id 1\. .*Faster R-CNN"
+    ):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_annotations_without_boxes_or_none_at_all_are_refused(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    edit_annotations(data, lambda content: content["annotations"][1].pop("bbox"), "val")
+    with pytest.raises(DatasetError, match="no valid box: annotation id 2. Correct or remove them.$"):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+    edit_annotations(data, lambda content: content.pop("annotations"), "val")
+    with pytest.raises(DatasetError, match="has no annotation of these images, so there is nothing to score"):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_weights_are_needed_and_have_to_fit(trained, demo_data, tmp_path):
+    with pytest.raises(ConfigError, match="names no weights. Pass -o weights=PATH"):
+        evaluate_from_config(make_config(demo_data, tmp_path, "weights=null"))
+    with pytest.raises(WeightsError, match="neither nowhere/x nor nowhere/x.pdparams exists"):
+        evaluate_from_config(make_config(demo_data, tmp_path, "weights=nowhere/x"))
+    with pytest.raises(WeightsError, match="neither nowhere/x nor nowhere/x.pdparams exists"):
+        evaluate_from_config(make_config(tmp_path / "no_data", tmp_path, "weights=nowhere/x"))
+    wider = make_config(demo_data, tmp_path, f"weights={trained}/model_final", "TwoFCHead.out_channel=64")
+    with pytest.raises(WeightsError, match="the file does not fit the model"):
+        evaluate_from_config(wider)
+
+
+def test_class_names_travel_with_the_weights_and_are_needed(trained, demo_data, tmp_path):
+    import shutil
+
+    shutil.copy(trained / "model_final.pdparams", tmp_path / "alone.pdparams")
+    config = make_config(tmp_path / "no_data", tmp_path, f"weights={tmp_path}/alone")
+    with pytest.raises(
+        ConfigError, match="class names of '.*alone' are unknown.*Keep the .json.*TestDataset.anno_path"
+    ):
+        evaluate_from_config(config)
+    assert "bbox_head.bbox_score.bias" in read_tensors(tmp_path / "alone.pdparams")
+
+
+def test_another_metric_is_refused(detecting, demo_data, tmp_path):
+    with pytest.raises(ConfigError, match="metric is VOC; only COCO is known"):
+        evaluate_from_config(make_config(demo_data, tmp_path, f"weights={detecting}", "metric=VOC"))
+
+
+def test_a_folder_for_detections_that_cannot_be_made_is_an_error(detecting, demo_data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    config = make_config(demo_data, tmp_path, f"weights={detecting}")
+    with pytest.raises(ConfigError, match="The folder '.*file' cannot be made: .*Pass another --output_eval"):
+        evaluate_from_config(config, output_dir=str(tmp_path / "file"))

@@ -1,0 +1,56 @@
+"""Datasets for tests: the shared photos where they are at hand, a loader over the demo data, a turned picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.loader import TrainLoader
+
+FIELDS = ["image", "gt_bbox", "gt_class", "is_crowd", "gt_poly"]
+SAMPLE_TRANSFORMS = [
+    {"Decode": None},
+    {"RandomResize": {"target_size": [[64, 96], [80, 112]], "keep_ratio": True, "interp": 2}},
+    {"RandomFlip": {"prob": 0.5}},
+    {"NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": True}},
+    {"Permute": {}},
+]
+BATCH_TRANSFORMS = [{"PadBatch": {"pad_to_stride": 32}}]
+
+
+def shared_data(name: str) -> Path:
+    root = Path(os.environ.get("RES2NET_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"{root / name} is not there; set RES2NET_SHARED_DATA to the folder that holds {name}")
+    return root / name
+
+
+def dataset_in(folder, **options) -> COCODataSet:
+    arguments = {"data_fields": FIELDS, "load_crowd": True, "allow_empty": True, **options}
+    return COCODataSet(str(folder), "train2017", "annotations/instances_train2017.json", **arguments)
+
+
+def loader_for(dataset, sample_transforms=SAMPLE_TRANSFORMS, batch_transforms=BATCH_TRANSFORMS, **options):
+    arguments = {
+        "batch_size": 2, "shuffle": True, "drop_last": False, "num_workers": 0, "seed": 7, "num_classes": 3,
+        **options,
+    }  # fmt: skip
+    return TrainLoader(dataset, sample_transforms, batch_transforms, **arguments)
+
+
+@pytest.fixture
+def turned_jpeg(tmp_path):
+    """A JPEG stored as 40x20 (width x height), red on its left half, to be shown turned by 90 degrees."""
+    stored = np.zeros((20, 40, 3), np.uint8)
+    stored[:, :20] = (0, 0, 255)
+    encoded = cv2.imencode(".jpg", stored)[1].tobytes()
+    orientation = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01" + orientation + b"\x00\x00\x00\x00"
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(encoded[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + encoded[2:])
+    return str(path)

@@ -15,7 +15,7 @@ from ppdet_res2net.modeling import Res2NetClassifier
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
 from ppdet_res2net.zoo import create_classifier, get_model_spec
-from ppdet_res2net.zoo.load import load_detector
+from ppdet_res2net.zoo.load import load_weights
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from res2net_runtime.classification import ClassifierPreprocessor
 
@@ -97,7 +97,7 @@ def load_classifier(
     elif info is not None and "backbone" in info:
         network = Res2NetClassifier(len(names), **info["backbone"])
         loaded = Classifier(str(weights), network, ClassifierPreprocessor.from_config(info["preprocess"]), names)
-        logger.info("%s", load_detector(network, weights))
+        logger.info("%s", load_weights(network, weights))
     else:
         raise ConfigError(
             "Nothing says which classifier to use. Pass --model NAME ('ppdet-res2net models' lists them), --weights FILE of "
@@ -112,7 +112,7 @@ def _from_zoo(spec: ModelSpec, weights: str | os.PathLike[str] | None, names: tu
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
-    logger.info("%s", load_detector(network, weights or spec.name))  # strict: also the last layer must fit
+    logger.info("%s", load_weights(network, weights or spec.name))  # strict: also the last layer must fit
     return Classifier(spec.name, network, preprocessor_of_spec(spec), names)
 
 
@@ -127,7 +127,7 @@ def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | N
     if names and config.get("num_classes") != len(names):
         config["num_classes"] = len(names)
     network = create_from_config(config, ARCHITECTURE)
-    logger.info("%s", load_detector(network, weights))
+    logger.info("%s", load_weights(network, weights))
     return Classifier(config.name, network, preprocessor_of_config(config), names)
 
 

@@ -17,7 +17,7 @@ from importlib import metadata
 
 from ppdet_res2net.compat.ppdet_import import PADDLEDET_INSTALL
 
-__all__ = ["Problem", "Probe", "find_problems", "main"]
+__all__ = ["SetupProblem", "Probe", "find_problems", "main"]
 
 DISTRIBUTION = "ppdet-res2net"
 PADDLEDET_VERSION = PADDLEDET_INSTALL.rpartition("==")[2]
@@ -35,7 +35,7 @@ PADDLE_PYTHONS = ((3, 9), (3, 13))
 
 
 @dataclass(frozen=True)
-class Problem:
+class SetupProblem:
     """Something that is wrong with the installation.
 
     Attributes:
@@ -159,7 +159,7 @@ def _read_probe(output: str, exit_code: int) -> Probe:
 
 def find_problems(
     packages: Mapping[str, str], missing: Sequence[str], probe: Probe, python: tuple[int, int]
-) -> list[Problem]:
+) -> list[SetupProblem]:
     """Judge an installation.
 
     Args:
@@ -180,14 +180,14 @@ def find_problems(
 
 def _package_problems(
     packages: Mapping[str, str], missing: Sequence[str], python: tuple[int, int]
-) -> list[Problem]:
+) -> list[SetupProblem]:
     problems = []
     paddles = [name for name in PADDLES if name in packages]
     if not paddles:
-        problems.append(Problem("Paddle is not installed.", _install_paddle(python)))
+        problems.append(SetupProblem("Paddle is not installed.", _install_paddle(python)))
     if len(paddles) == 2 and packages[paddles[0]] != packages[paddles[1]]:
         problems.append(
-            Problem(
+            SetupProblem(
                 f"Both {paddles[0]} {packages[paddles[0]]} and {paddles[1]} {packages[paddles[1]]} are installed; they "
                 "overwrite each other's files.",
                 f"pip uninstall {' '.join(paddles)}, then install the one that you want.",
@@ -197,29 +197,29 @@ def _package_problems(
     old = [name for name in paddles if _number(packages[name])[:2] == (2, 6)]
     if old and _number(packages.get("numpy", ""))[0] >= 2:
         problems.append(
-            Problem(
+            SetupProblem(
                 f"Paddle {packages[old[0]]} is older than NumPy 2; with NumPy {packages['numpy']} it is not tested.",
                 f"If it fails: pip install '{DISTRIBUTION}[paddle26]', or pip install --upgrade {old[0]}",
                 fatal=False,
             )
         )
     if "paddledet" not in packages:
-        problems.append(Problem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own pins cannot be met)"))
+        problems.append(SetupProblem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own pins cannot be met)"))
     elif packages["paddledet"] != PADDLEDET_VERSION:
         problems.append(
-            Problem(
+            SetupProblem(
                 f"paddledet {packages['paddledet']} is installed; only {PADDLEDET_VERSION} is known to work.",
                 PADDLEDET_INSTALL,
                 fatal=False,
             )
         )
     if missing:
-        problems.append(Problem(f"Not installed: {', '.join(missing)}.", f"pip install {' '.join(missing)}"))
+        problems.append(SetupProblem(f"Not installed: {', '.join(missing)}.", f"pip install {' '.join(missing)}"))
     opencvs = {name: packages[name] for name in OPENCVS if name in packages}
     if len(set(opencvs.values())) > 1:
         found = " and ".join(f"{name} {version}" for name, version in opencvs.items())
         problems.append(
-            Problem(
+            SetupProblem(
                 f"{found} are installed; they overwrite each other's files.",
                 f"pip uninstall {' '.join(opencvs)}, then pip install opencv-python-headless",
                 fatal=False,
@@ -236,39 +236,39 @@ def _install_paddle(python: tuple[int, int]) -> str:
     return "pip install paddlepaddle  (CPU), or pip install paddlepaddle-gpu"
 
 
-def _import_problem(step: str, message: str) -> Problem:
+def _import_problem(step: str, message: str) -> SetupProblem:
     what = f"{step} does not work: {message}"
     if "libGL" in message:
-        return Problem(what, "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless")
+        return SetupProblem(what, "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless")
     if "pkg_resources" in message:
-        return Problem(what, "pip install 'setuptools<81'")
+        return SetupProblem(what, "pip install 'setuptools<81'")
     if message.startswith("SetupError"):
-        return Problem(what, "do what the message says.")
+        return SetupProblem(what, "do what the message says.")
     module = "ppdet.modeling" if step == "ppdet" else step
-    return Problem(what, f'reinstall it; python -c "import {module}" shows the whole error.')
+    return SetupProblem(what, f'reinstall it; python -c "import {module}" shows the whole error.')
 
 
-def _crash_problem(probe: Probe) -> Problem:
+def _crash_problem(probe: Probe) -> SetupProblem:
     if probe.exit_code < 0:
         name = signal.Signals(-probe.exit_code).name
         if name == "SIGILL":
-            return Problem(
+            return SetupProblem(
                 f"Using {probe.crashed} ends the process: this CPU lacks an instruction set that it is built for.",
                 "Paddle's packages need a CPU with AVX. On a virtual machine, let it see the host's CPU features.",
             )
         how = f"by {name}"
     else:
         how = f"with exit code {probe.exit_code}"
-    return Problem(
+    return SetupProblem(
         f"Using {probe.crashed} ends the process {how}.",
         "Install everything anew in a fresh environment; mixed versions of compiled packages do this.",
     )
 
 
-def _device_problems(packages: Mapping[str, str], probe: Probe) -> list[Problem]:
+def _device_problems(packages: Mapping[str, str], probe: Probe) -> list[SetupProblem]:
     if probe.cuda and not probe.gpus:
         return [
-            Problem(
+            SetupProblem(
                 "This Paddle is for GPUs, but it sees none.",
                 "check 'nvidia-smi' and CUDA_VISIBLE_DEVICES; until then the CPU is used.",
                 fatal=False,
@@ -276,7 +276,7 @@ def _device_problems(packages: Mapping[str, str], probe: Probe) -> list[Problem]
         ]
     if "paddlepaddle" in packages and not probe.cuda and shutil.which("nvidia-smi"):
         return [
-            Problem(
+            SetupProblem(
                 "There is an NVIDIA driver, but this Paddle is for CPUs only.",
                 "pip uninstall paddlepaddle, then pip install paddlepaddle-gpu",
                 fatal=False,
@@ -289,7 +289,7 @@ def _devices(probe: Probe) -> list[str]:
     return [*probe.gpus, f"cpu {platform.machine()}, {os.cpu_count()} cores"]
 
 
-def _as_text(packages: Mapping[str, str], probe: Probe, problems: Sequence[Problem], fit: bool) -> str:
+def _as_text(packages: Mapping[str, str], probe: Probe, problems: Sequence[SetupProblem], fit: bool) -> str:
     rows = [("Python", f"{platform.python_version()}  {sys.executable}"), ("system", platform.platform())]
     rows += packages.items()
     rows += [("device", device) for device in _devices(probe)]

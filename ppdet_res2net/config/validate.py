@@ -47,7 +47,7 @@ class Layer(NamedTuple):
     data: object
 
 
-class _Problem(NamedTuple):
+class _Mistake(NamedTuple):
     place: _Place
     text: str
 
@@ -121,7 +121,7 @@ class _Checker:
         self.shared = {key for schema in schemas.values() for key in schema.shared}
         self.classes = serializable_classes()
 
-    def problems(self, config: dict) -> Iterator[_Problem]:
+    def problems(self, config: dict) -> Iterator[_Mistake]:
         self.is_classifier = config.get("architecture") == "Res2NetClassifier"
         for key, value in config.items():
             place = (str(key),)
@@ -130,11 +130,11 @@ class _Checker:
             elif key in self.schemas:
                 yield from self._module(place, self.schemas[key], value)
             elif key not in self.shared:
-                yield _Problem(place, self._unknown_key(key))
+                yield _Mistake(place, self._unknown_key(key))
             yield from self._tags(place, value)
         yield from self._architecture(config)
         for place, text in find_unsupported(config):
-            yield _Problem(place, text)
+            yield _Mistake(place, text)
 
     def _unknown_key(self, key: object) -> str:
         if str(key)[:1].isupper():
@@ -144,14 +144,14 @@ class _Checker:
             problem = f"unknown key '{key}'.{did_you_mean(key, known)}"
         return f"{problem} Correct its name, or remove it."
 
-    def _plain(self, place: _Place, key: PlainKey, value: object) -> Iterator[_Problem]:
+    def _plain(self, place: _Place, key: PlainKey, value: object) -> Iterator[_Mistake]:
         # bool is a subclass of int in Python, but 'epoch: true' is a mistake.
         if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
             text = f"'{'.'.join(place)}' is {value!r}; expected {key.expected} ({key.meaning})."
-            yield _Problem(place, text)
+            yield _Mistake(place, text)
         elif key.minimum is not None and value is not None and value < key.minimum:
             text = f"'{'.'.join(place)}' is {value!r}; it must be {key.minimum} or more ({key.meaning})."
-            yield _Problem(place, text)
+            yield _Mistake(place, text)
         elif place == ("export",):
             for name, part in value.items():
                 if name in EXPORT_KEYS:
@@ -159,19 +159,19 @@ class _Checker:
                 else:
                     yield _unknown_argument(place, name, EXPORT_KEYS)
 
-    def _architecture(self, config: dict) -> Iterator[_Problem]:
+    def _architecture(self, config: dict) -> Iterator[_Mistake]:
         name = config.get("architecture")
         known = [key for key, schema in self.schemas.items() if schema.category == "architecture"]
         if isinstance(name, str) and name not in known:
             what = "a module but not a whole detector" if name in self.schemas else "not registered"
             hint = did_you_mean(name, known) or " Expected for instance FasterRCNN, MaskRCNN or Res2NetClassifier."
-            yield _Problem(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
+            yield _Mistake(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
 
-    def _module(self, place: _Place, schema: dict, value: object) -> Iterator[_Problem]:
+    def _module(self, place: _Place, schema: dict, value: object) -> Iterator[_Mistake]:
         """Check the settings of a registered module: its arguments, or a part that takes its place."""
         if not isinstance(value, (dict, Tagged)):
             text = f"'{'.'.join(place)}' is {value!r}; expected a mapping of its arguments ({{}} for none)."
-            yield _Problem(place, text)
+            yield _Mistake(place, text)
         elif place[-1].endswith("Dataset") and schema.schema == {}:
             yield from self._named(place, value, "dataset", self._datasets())
         elif isinstance(value, Tagged):
@@ -184,7 +184,7 @@ class _Checker:
         else:
             yield from self._arguments(place, schema, value)
 
-    def _arguments(self, place: _Place, schema: dict, arguments: dict) -> Iterator[_Problem]:
+    def _arguments(self, place: _Place, schema: dict, arguments: dict) -> Iterator[_Mistake]:
         for name, value in arguments.items():
             here = (*place, str(name))
             if name not in schema.schema:
@@ -202,10 +202,10 @@ class _Checker:
                     spot = (*here, str(index))
                     yield from self._named(spot, scheduler, "learning rate schedule", self._schedules())
 
-    def _reference(self, place: _Place, value: object) -> Iterator[_Problem]:
+    def _reference(self, place: _Place, value: object) -> Iterator[_Mistake]:
         """Check a value that stands for another module: its name, or ``{name: Module, argument: value}``."""
         if isinstance(value, str) and value not in self.schemas:
-            yield _Problem(
+            yield _Mistake(
                 place,
                 f"'{'.'.join(place)}' is '{value}', but no module of that name is registered."
                 f"{did_you_mean(value, self.schemas)}",
@@ -216,15 +216,15 @@ class _Checker:
             if named.name in self.schemas:
                 yield from self._arguments(place, self.schemas[named.name], named.kwargs)
 
-    def _named(self, place: _Place, value: object, kind: str, known: dict[str, type]) -> Iterator[_Problem]:
+    def _named(self, place: _Place, value: object, kind: str, known: dict[str, type]) -> Iterator[_Mistake]:
         """Check ``!Class {...}`` or ``{name: Class, ...}`` where ``Class`` must be one of ``known``."""
         named = Tagged.from_value(value)
         if named is None:
             choices = ", ".join(known)
             text = f"'{'.'.join(place)}' does not say which {kind} it is. Add 'name: ...', one of {choices}."
-            yield _Problem(place, text)
+            yield _Mistake(place, text)
         elif named.name not in known:
-            yield _Problem(
+            yield _Mistake(
                 (*place, "name"),
                 f"'{'.'.join(place)}': there is no {kind} '{named.name}'.{did_you_mean(named.name, known)}",
             )
@@ -248,7 +248,7 @@ class _Checker:
 
         return {name: found for name, found in self.classes.items() if hasattr(transform, name)}
 
-    def _reader(self, place: _Place, reader: dict) -> Iterator[_Problem]:
+    def _reader(self, place: _Place, reader: dict) -> Iterator[_Mistake]:
         for name, value in reader.items():
             here = (*place, str(name))
             if name not in READER_KEYS:
@@ -259,11 +259,11 @@ class _Checker:
                 for index, transform in enumerate(value):
                     yield from self._transform((*here, str(index)), transform)
 
-    def _transform(self, place: _Place, transform: object) -> Iterator[_Problem]:
+    def _transform(self, place: _Place, transform: object) -> Iterator[_Mistake]:
         """Check one entry of a list of transforms: ``{Name: {argument: value}}``."""
         dotted = ".".join(place)
         if not isinstance(transform, dict) or len(transform) != 1:
-            yield _Problem(
+            yield _Mistake(
                 place,
                 f"'{dotted}' is {transform!r}; expected one transform and its arguments: 'Decode: {{}}'.",
             )
@@ -271,16 +271,16 @@ class _Checker:
         ((name, arguments),) = transform.items()
         known = self._transforms()
         if name not in known:
-            yield _Problem(
+            yield _Mistake(
                 (*place, str(name)), f"'{dotted}': there is no transform '{name}'.{did_you_mean(name, known)}"
             )
         elif not isinstance(arguments or {}, dict):
             text = f"'{dotted}.{name}' is {arguments!r}; expected its arguments ('{name}: {{}}' for none)."
-            yield _Problem((*place, name), text)
+            yield _Mistake((*place, name), text)
         else:
             yield from _call((*place, name), name, known[name], arguments or {})
 
-    def _tags(self, place: _Place, value: object) -> Iterator[_Problem]:
+    def _tags(self, place: _Place, value: object) -> Iterator[_Mistake]:
         """Check every tagged part below ``value`` against the constructor of its class."""
         if isinstance(value, Tagged):
             yield from _call(place, value.name, self.classes[value.name], value.kwargs)
@@ -293,7 +293,7 @@ class _Checker:
                 yield from self._tags((*place, str(index)), part)
 
 
-def _optimizer(place: _Place, builder: dict) -> Iterator[_Problem]:
+def _optimizer(place: _Place, builder: dict) -> Iterator[_Mistake]:
     """Check the ``type`` of ``optimizer`` and ``regularizer``, which ppdet looks up in Paddle by name."""
     import paddle
 
@@ -304,7 +304,7 @@ def _optimizer(place: _Place, builder: dict) -> Iterator[_Problem]:
         if isinstance(settings, dict) and settings.get("type") not in known:
             name = settings.get("type")
             hint = did_you_mean(name, known) or f" Expected one of {', '.join(known)}."
-            yield _Problem(
+            yield _Mistake(
                 (*place, part, "type"),
                 f"'{'.'.join(place)}.{part}.type' is {name!r}, which Paddle lacks.{hint}",
             )
@@ -317,7 +317,7 @@ def _is_optimizer(value: object) -> bool:
     return inspect.isclass(value) and issubclass(value, base) and value is not base
 
 
-def _call(place: _Place, name: str, function: Callable, arguments: dict) -> Iterator[_Problem]:
+def _call(place: _Place, name: str, function: Callable, arguments: dict) -> Iterator[_Mistake]:
     """Check keyword arguments against the signature of what they are for."""
     parameters = inspect.signature(function).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -331,10 +331,10 @@ def _call(place: _Place, name: str, function: Callable, arguments: dict) -> Iter
         text = (
             f"'{'.'.join(place)}': {name} needs the argument{'s'[: len(missing) > 1]} {', '.join(missing)}."
         )
-        yield _Problem(place, text)
+        yield _Mistake(place, text)
 
 
-def _unknown_argument(place: _Place, argument: object, known: Iterable[str]) -> _Problem:
+def _unknown_argument(place: _Place, argument: object, known: Iterable[str]) -> _Mistake:
     known = list(known)
     hint = did_you_mean(argument, known) or f" It has: {', '.join(known) or 'no arguments'}."
-    return _Problem((*place, str(argument)), f"'{'.'.join(place)}' has no argument '{argument}'.{hint}")
+    return _Mistake((*place, str(argument)), f"'{'.'.join(place)}' has no argument '{argument}'.{hint}")

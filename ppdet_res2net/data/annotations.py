@@ -17,8 +17,8 @@ from ppdet_res2net.errors import DatasetError, did_you_mean
 
 __all__ = [
     "check_dataset_path",
-    "check_polygons",
-    "check_rle",
+    "read_polygons",
+    "read_rle",
     "compute_area",
     "fill_in",
     "outline_box",
@@ -100,7 +100,7 @@ def check_dataset_path(path: str | os.PathLike, what: str) -> None:
     )
 
 
-def check_polygons(segmentation: object) -> list[np.ndarray]:
+def read_polygons(segmentation: object) -> list[np.ndarray]:
     """Return the usable parts of a polygon segmentation, each as float64 ``(x0, y0, x1, y1, ...)``.
 
     Left out are parts of fewer than three points, of an odd count of numbers, or with numbers that are not
@@ -112,7 +112,7 @@ def check_polygons(segmentation: object) -> list[np.ndarray]:
     return [part for part in parts if part is not None]
 
 
-def check_rle(segmentation: dict, height: int, width: int) -> dict | None:
+def read_rle(segmentation: dict, height: int, width: int) -> dict | None:
     """Return an RLE mask in COCO's compressed form, or None if its runs do not fill an image of this size.
 
     pycocotools does not check this: of too few runs it makes a mask of uninitialised memory.
@@ -238,9 +238,9 @@ def compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
     segmentation = annotation.get("segmentation")
     rle = None
     if size is not None and isinstance(segmentation, dict):
-        rle = check_rle(segmentation, *size)
+        rle = read_rle(segmentation, *size)
     elif size is not None:
-        parts = check_polygons(segmentation)
+        parts = read_polygons(segmentation)
         rle = mask_utils.merge(mask_utils.frPyObjects(parts, *size)) if parts else None
     if rle is not None:
         return float(mask_utils.area(rle))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdet_res2net.data.annotations import check_polygons, check_rle
+from ppdet_res2net.data.annotations import read_polygons, read_rle
 from ppdet_res2net.data.problems import ERROR, WARNING, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import is_number
 
@@ -197,8 +197,8 @@ def _read_box(annotation: dict) -> list[float]:
 
 def _clean_segmentation(segmentation: object, height: int, width: int) -> list[np.ndarray] | dict | None:
     if isinstance(segmentation, dict):
-        return check_rle(segmentation, height, width)
-    return check_polygons(segmentation)
+        return read_rle(segmentation, height, width)
+    return read_polygons(segmentation)
 
 
 def _describe_mask(segmentation: object, height: int, width: int) -> str:

@@ -17,7 +17,7 @@ from paddle import nn
 from tqdm import tqdm
 
 from ppdet_res2net.config import Config
-from ppdet_res2net.data.annotations import check_polygons, check_rle, read_annotations
+from ppdet_res2net.data.annotations import read_annotations, read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.problems import list_first
 from ppdet_res2net.data.structure import is_number
@@ -298,8 +298,8 @@ def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str)
 
 def _has_mask(segmentation: object, height: int, width: int) -> bool:
     if isinstance(segmentation, dict):
-        return check_rle(segmentation, height, width) is not None
-    return bool(check_polygons(segmentation))
+        return read_rle(segmentation, height, width) is not None
+    return bool(read_polygons(segmentation))
 
 
 def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:

@@ -21,7 +21,7 @@ from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
 from ppdet_res2net.zoo.catalog import find_published, is_model_name
 from ppdet_res2net.zoo.formats import resolve_weights_path
-from ppdet_res2net.zoo.load import load_detector
+from ppdet_res2net.zoo.load import load_weights
 from res2net_runtime.model_folder import ModelInfo
 from res2net_runtime.predictor import Predictor
 
@@ -89,7 +89,7 @@ def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
         )
         config["num_classes"] = len(classes.names)
     detector = create_from_config(config, config["architecture"])
-    logger.info("%s", load_detector(detector, weights))
+    logger.info("%s", load_weights(detector, weights))
     detector.eval()
     return detector, classes
 

@@ -22,7 +22,7 @@ from ppdet_res2net.training.checkpoint import (
 from ppdet_res2net.training.ema import WeightAverage
 from ppdet_res2net.training.step import TrainStep
 from ppdet_res2net.training.task import Task
-from ppdet_res2net.zoo.load import load_detector, load_into, trunk_metadata
+from ppdet_res2net.zoo.load import load_into, load_weights, trunk_metadata
 
 __all__ = ["Position", "RunState"]
 
@@ -111,7 +111,7 @@ class RunState:
                 f"Cannot resume from '{checkpoint}': it has done {position.steps} steps, and this run ends after "
                 f"{total_steps}. Train longer with a larger epoch (or --max_steps), or use the weights as they are."
             )
-        load_detector(self.task.model, checkpoint)
+        load_weights(self.task.model, checkpoint)
         if self.average is not None:
             load_into(self.task.model, state.tensors["weights"], source=f"the state of '{checkpoint}'")
             self.average.set_state(state.tensors["average"], saved["average"])

@@ -11,14 +11,14 @@ from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo import create_backbone, create_classifier
 from ppdet_res2net.zoo.catalog import get_model_spec
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
-from ppdet_res2net.zoo.load import check_dialect, fit, read_weights
+from ppdet_res2net.zoo.load import check_dialect, check_fit, read_weights
 from ppdet_res2net.zoo.report import LoadReport
 
-__all__ = ["Conversion", "check_round_trip", "convert_weights"]
+__all__ = ["ConvertedWeights", "check_round_trip", "convert_weights"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Conversion:
+class ConvertedWeights:
     """What a conversion did.
 
     Attributes:
@@ -32,7 +32,7 @@ class Conversion:
     kept: tuple[str, ...]
 
 
-def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Conversion:
+def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> ConvertedWeights:
     """Read ``source``, make sure that it is the model ``name``, and write ``target`` under our names.
 
     Args:
@@ -52,7 +52,7 @@ def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.
     else:
         model = create_backbone(name)
     check_dialect(weights, model)
-    report = fit(model, weights)
+    report = check_fit(model, weights)
     written = set(report.matched)
     kept: tuple[str, ...] = ()
     if spec.task == "detector":
@@ -61,7 +61,7 @@ def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.
             raise WeightsError(f"weights: {weights.source} has a backbone only, but {name} is a detector.")
     tensors = {n: array for n, array in weights.tensors.items() if n in written or n in kept}
     save_weights_file(target, tensors, {"model": spec.name, "dialect": spec.dialect})
-    return Conversion(report, tensors, kept)
+    return ConvertedWeights(report, tensors, kept)
 
 
 def check_round_trip(target: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> None:

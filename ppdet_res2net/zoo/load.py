@@ -35,8 +35,8 @@ __all__ = [
     "LoadReport",
     "Weights",
     "check_dialect",
-    "fit",
-    "load_detector",
+    "check_fit",
+    "load_weights",
     "load_into",
     "load_pretrained",
     "load_weights_file",
@@ -167,7 +167,7 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
     return report
 
 
-def load_detector(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
+def load_weights(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
     """Load a whole detector for evaluation, prediction or export; everything must fit.
 
     Args:
@@ -211,7 +211,7 @@ def load_into(
     return report
 
 
-def fit(model: nn.Layer, weights: Weights) -> LoadReport:
+def check_fit(model: nn.Layer, weights: Weights) -> LoadReport:
     """Check that weights to start from fit a model, by the rules for its kind; changes nothing.
 
     Raises:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ppdet_res2net.cli import _probe, doctor
-from ppdet_res2net.cli.doctor import Probe, Problem, find_problems
+from ppdet_res2net.cli.doctor import Probe, SetupProblem, find_problems
 
 GOOD = {
     "paddlepaddle": "3.3.1",
@@ -23,7 +23,7 @@ def _no_nvidia_driver(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
 
 
-def problems_of(packages=GOOD, missing=(), python=(3, 11), **probe) -> list[Problem]:
+def problems_of(packages=GOOD, missing=(), python=(3, 11), **probe) -> list[SetupProblem]:
     return find_problems(packages, missing, Probe(**probe), python)
 
 

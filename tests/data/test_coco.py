@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.annotations import check_polygons, check_rle, read_annotations, read_categories
+from ppdet_res2net.data.annotations import read_annotations, read_categories, read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.errors import ConfigError, DatasetError
 from tests.helpers.datasets import shared_data
@@ -180,22 +180,22 @@ def test_run_length_instances_keep_their_mask(write):
     "counts", [[5, 5], [HEIGHT * WIDTH + 1], [-1, HEIGHT * WIDTH + 1], ["x"], "garbage", "", None, [2400.0]]
 )
 def test_run_lengths_that_do_not_fill_the_image_are_no_mask(counts):
-    assert check_rle({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH) is None
+    assert read_rle({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH) is None
 
 
 def test_run_lengths_of_another_size_are_no_mask():
     rle = run_lengths(np.ones((WIDTH, HEIGHT), np.uint8))
-    assert check_rle(rle, HEIGHT, WIDTH) is None
-    assert check_rle(rle, WIDTH, HEIGHT) is not None
+    assert read_rle(rle, HEIGHT, WIDTH) is None
+    assert read_rle(rle, WIDTH, HEIGHT) is not None
 
 
 def test_parts_that_are_no_polygons_are_left_out():
     good = [0, 0, 4, 0, 4, 4]
-    parts = check_polygons(
+    parts = read_polygons(
         [[1, 2, 3, 4], good, [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, float("nan")], "no", [[1, 2]]]
     )
     np.testing.assert_array_equal(parts, [good])
-    assert check_polygons(None) == [] and check_polygons("x") == []
+    assert read_polygons(None) == [] and read_polygons("x") == []
 
 
 def test_crowds_are_loaded_only_on_demand(write):

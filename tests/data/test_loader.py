@@ -249,7 +249,7 @@ def test_a_stuck_worker_is_reported_with_its_stack(folder):
     with pytest.raises(TrainingError, match="has not delivered the batch of epoch 0, step 0") as caught:
         next(loader.epoch(0))
     assert "within 0.5 s" in str(caught.value) and "-o worker_time_limit_s=SECONDS" in str(caught.value)
-    assert "test_data_loader.py" in str(caught.value) and "in __call__" in str(caught.value)
+    assert "test_loader.py" in str(caught.value) and "in __call__" in str(caught.value)
 
 
 def test_an_epoch_left_early_ends_its_workers(folder):

@@ -19,7 +19,7 @@ from ppdet_res2net import get_model_spec, list_models, modeling  # noqa: E402
 from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.errors import WeightsError  # noqa: E402
 from ppdet_res2net.ppdet_modules.registry import create_from_config  # noqa: E402
-from ppdet_res2net.zoo.load import load_detector, load_pretrained, save_weights_file, trunk_metadata  # noqa: E402
+from ppdet_res2net.zoo.load import load_pretrained, load_weights, save_weights_file, trunk_metadata  # noqa: E402
 from tests.goldens.source_names import checksum  # noqa: E402
 from tests.goldens.synthetic import make_tensor, run_detector, sample, without_random_weights  # noqa: E402
 
@@ -70,7 +70,7 @@ def test_detector_equals_the_original(name, tmp_path):
     # The published file's name: the dialect is known from it.
     path = tmp_path / get_model_spec(name).file_names[0]
     save_weights_file(path, synthetic_weights(model))
-    report = load_detector(model, path)
+    report = load_weights(model, path)
     assert len(report.matched) == len(model.state_dict())
     for output, array in run_detector(model).items():
         golden = GOLDEN[name]["outputs"][output]
@@ -93,7 +93,7 @@ def test_weights_of_the_other_dialect_are_refused(tmp_path):
     model = create(MASK_VD, "Res2Net.dialect=paddle")
     for file, reason in ((published, f"published as {MASK_VD}"), ("renamed.pdparams", "no pooled shortcuts")):
         with pytest.raises(WeightsError, match=reason) as caught:
-            load_detector(model, tmp_path / file)
+            load_weights(model, tmp_path / file)
         assert "-o Res2Net.dialect=ppdet" in str(caught.value)
 
 
@@ -114,7 +114,7 @@ def test_a_detector_for_other_classes_keeps_its_last_layers(tmp_path, faster_wei
     with pytest.raises(
         WeightsError, match="a Faster R-CNN of 80 classes; the model is .* a Faster R-CNN of 3 classes"
     ):
-        load_detector(model, tmp_path / "coco.pdparams")
+        load_weights(model, tmp_path / "coco.pdparams")
 
 
 def test_pretraining_takes_the_trunk_and_evaluation_refuses_it(tmp_path, faster_weights):
@@ -124,7 +124,7 @@ def test_pretraining_takes_the_trunk_and_evaluation_refuses_it(tmp_path, faster_
     assert len(load_pretrained(model, tmp_path / "trunk.pdparams").matched) == len(trunk)
     assert (model.backbone.res1.conv1.conv.weight.numpy() == trunk["backbone.res1.conv1.conv.weight"]).all()
     with pytest.raises(WeightsError, match="need the weights of a whole detector"):
-        load_detector(model, tmp_path / "trunk.pdparams")
+        load_weights(model, tmp_path / "trunk.pdparams")
 
 
 def test_the_trunk_comes_out_of_a_detector(tmp_path, faster_weights):
@@ -139,6 +139,6 @@ def test_the_trunk_comes_out_of_a_detector(tmp_path, faster_weights):
 def test_saved_detectors_tell_their_dialect(tmp_path, faster_weights):
     official = create(FASTER, "Res2Net.dialect=official")
     save_weights_file(tmp_path / "model_final.pdparams", faster_weights, trunk_metadata(official))
-    load_detector(official, tmp_path / "model_final")  # the suffix may be left off
+    load_weights(official, tmp_path / "model_final")  # the suffix may be left off
     with pytest.raises(WeightsError, match="official dialect .the file says so."):
-        load_detector(create(FASTER, "Res2Net.dialect=paddle"), tmp_path / "model_final")
+        load_weights(create(FASTER, "Res2Net.dialect=paddle"), tmp_path / "model_final")

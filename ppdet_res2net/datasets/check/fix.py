@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from ppdet_res2net.data.annotations import (
-    check_polygons,
-    check_rle,
     compute_area,
     fill_in,
     outline_box,
+    read_polygons,
+    read_rle,
     write_annotations,
 )
 from ppdet_res2net.data.image_files import (
@@ -173,7 +173,7 @@ class _Fixer:
                 annotation["segmentation"] = []
                 done["removed the unusable masks, but not the boxes, of annotations"].append(number)
             if number in bad_part:
-                parts = check_polygons(annotation["segmentation"])
+                parts = read_polygons(annotation["segmentation"])
                 annotation["segmentation"] = [part.tolist() for part in parts]
                 done["removed parts that are no polygons from the masks of annotations"].append(number)
             if number in wrong_box:
@@ -210,7 +210,7 @@ class _Fixer:
 
 def _box_of_mask(segmentation: object, height: int, width: int) -> list[float] | None:
     is_rle = isinstance(segmentation, dict)
-    usable = check_rle(segmentation, height, width) if is_rle else check_polygons(segmentation)
+    usable = read_rle(segmentation, height, width) if is_rle else read_polygons(segmentation)
     if not usable:
         return None
     outline = outline_box(usable)

@@ -13,14 +13,14 @@ from PIL import Image, UnidentifiedImageError
 from ppdet_res2net.data.annotations import compute_area, outline_box, write_annotations
 from ppdet_res2net.errors import DatasetError, did_you_mean
 
-__all__ = ["Conversion", "find_image", "list_images", "measure_image", "read_names", "rectangle"]
+__all__ = ["DatasetBuilder", "find_image", "list_images", "measure_image", "read_names", "rectangle"]
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # EXIF orientations that exchange the sides of an image.
 ORIENTATION_TAG, TURNED = 0x0112, (5, 6, 7, 8)
 
 
-class Conversion:
+class DatasetBuilder:
     """A dataset in the making.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.datasets.convert.builder import Conversion, find_image, measure_image, rectangle
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder, find_image, measure_image, rectangle
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_labelme"]
@@ -20,7 +20,7 @@ __all__ = ["convert_labelme"]
 CIRCLE_POINTS = 48
 
 
-def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] | None = None) -> Conversion:
+def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] | None = None) -> DatasetBuilder:
     """Read the JSON files of labelme.
 
     Polygons, rectangles, circles and masks become masks; shapes of one label and ``group_id`` are parts of one object.
@@ -39,7 +39,7 @@ def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] 
         raise DatasetError(
             f"there are no JSON files in '{annotation_dir}'. Name the folder that labelme saves to."
         )
-    conversion = Conversion(names)
+    builder = DatasetBuilder(names)
     for path in files:
         content = _parse(path)
         image_path = _find_image(path, content, image_dir)
@@ -47,10 +47,10 @@ def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] 
         height, width = (
             size if all(isinstance(side, int) and side > 0 for side in size) else measure_image(image_path)
         )
-        image = conversion.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
+        image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
         for name, shapes in _group(content["shapes"], path).items():
-            _add_object(conversion, image, name[0], shapes, path)
-    return conversion
+            _add_object(builder, image, name[0], shapes, path)
+    return builder
 
 
 def _parse(path: Path) -> dict:
@@ -87,7 +87,7 @@ def _group(shapes: list[dict], path: Path) -> dict[tuple, list[tuple[int, dict]]
     return groups
 
 
-def _add_object(conversion: Conversion, image: dict, name: str, shapes: list, path: Path) -> None:
+def _add_object(builder: DatasetBuilder, image: dict, name: str, shapes: list, path: Path) -> None:
     polygons: list[list[float]] = []
     bitmaps: list[dict] = []
     for position, shape in shapes:
@@ -106,13 +106,13 @@ def _add_object(conversion: Conversion, image: dict, name: str, shapes: list, pa
         elif kind == "mask":
             bitmaps.append(_read_mask(shape, points, image, f"'{path}', shape {position}"))
         else:
-            conversion.skipped[f"shapes of type {kind} (no area)"] += 1
+            builder.skipped[f"shapes of type {kind} (no area)"] += 1
     if bitmaps:
         size = image["height"], image["width"]
         parts = [*bitmaps, *(mask_utils.frPyObjects(polygons, *size) if polygons else [])]
-        conversion.add_object(image, name, f"'{path}'", segmentation=mask_utils.merge(parts))
+        builder.add_object(image, name, f"'{path}'", segmentation=mask_utils.merge(parts))
     elif polygons:
-        conversion.add_object(image, name, f"'{path}'", segmentation=polygons)
+        builder.add_object(image, name, f"'{path}'", segmentation=polygons)
 
 
 def _points(shape: dict, where: str) -> np.ndarray:

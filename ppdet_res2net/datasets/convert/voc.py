@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.datasets.convert.builder import Conversion, find_image, measure_image
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder, find_image, measure_image
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_voc"]
@@ -25,7 +25,7 @@ def convert_voc(
     list_file: Path | None = None,
     mask_dir: Path | None = None,
     ignore_difficult: bool = False,
-) -> Conversion:
+) -> DatasetBuilder:
     """Read annotations in the format of Pascal VOC.
 
     VOC counts pixels from 1 and names the first and the last one inside a box, so a box of ``xmin 1, xmax 10`` covers
@@ -44,13 +44,13 @@ def convert_voc(
     Raises:
         DatasetError: A file is missing or wrong; it is named.
     """
-    conversion = Conversion(names)
+    builder = DatasetBuilder(names)
     for path in _list_files(annotation_dir, list_file):
         root = _parse(path)
         image_path = find_image(image_dir, _text(root, "filename", path, path.stem + ".jpg"), str(path))
         size = [_number(root, f"size/{side}", path, 0.0) for side in ("height", "width")]
         height, width = size if min(size) >= 1 else measure_image(image_path)
-        image = conversion.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
+        image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
         instances = _read_instances(mask_dir, path, image) if mask_dir else None
         for position, entry in enumerate(root.iter("object"), 1):
             where = f"'{path}', object {position}"
@@ -63,9 +63,9 @@ def convert_voc(
                 )
             bitmap = None if instances is None else instances == position
             if bitmap is not None and not bitmap.any():
-                conversion.skipped["objects without pixels in SegmentationObject"] += 1
+                builder.skipped["objects without pixels in SegmentationObject"] += 1
                 continue
-            conversion.add_object(
+            builder.add_object(
                 image,
                 _text(entry, "name", path),
                 where,
@@ -73,7 +73,7 @@ def convert_voc(
                 None if bitmap is None else mask_utils.encode(np.asfortranarray(bitmap, dtype=np.uint8)),
                 ignore_difficult and _text(entry, "difficult", path, "0").strip() == "1",
             )
-    return conversion
+    return builder
 
 
 def _list_files(folder: Path, list_file: Path | None) -> list[Path]:

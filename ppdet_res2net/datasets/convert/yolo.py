@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdet_res2net.datasets.convert.builder import Conversion, list_images, measure_image
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder, list_images, measure_image
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_yolo"]
@@ -16,7 +16,7 @@ BOX_NUMBERS = 5
 MIN_SEGMENT_NUMBERS = 7  # a class and three points
 
 
-def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> Conversion:
+def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> DatasetBuilder:
     """Read label files of YOLO, boxes as well as segments.
 
     A line is ``class x_centre y_centre width height``, or ``class x y x y x y ...`` with at least three points of an
@@ -32,27 +32,27 @@ def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> Conv
     """
     if not label_dir.is_dir():
         raise DatasetError(f"there is no label folder '{label_dir}'. Name it with --labels.")
-    conversion = Conversion(names)
+    builder = DatasetBuilder(names)
     read = 0
     for path in list_images(image_dir):
         relative = path.relative_to(image_dir)
-        image = conversion.add_image(relative.as_posix(), *measure_image(path))
+        image = builder.add_image(relative.as_posix(), *measure_image(path))
         label_path = label_dir / relative.with_suffix(".txt")
         if not label_path.is_file():
             continue
         read += 1
         for number, line in enumerate(label_path.read_text(encoding="utf-8").splitlines(), 1):
             if line.strip():
-                _add_object(conversion, image, line, names, f"'{label_path}', line {number}")
+                _add_object(builder, image, line, names, f"'{label_path}', line {number}")
     if not read:
         raise DatasetError(
-            f"none of the {len(conversion.images)} images in '{image_dir}' has a label file in '{label_dir}'. Name the "
+            f"none of the {len(builder.images)} images in '{image_dir}' has a label file in '{label_dir}'. Name the "
             "folder whose files have the names of the images, with --labels."
         )
-    return conversion
+    return builder
 
 
-def _add_object(conversion: Conversion, image: dict, line: str, names: Sequence[str], where: str) -> None:
+def _add_object(builder: DatasetBuilder, image: dict, line: str, names: Sequence[str], where: str) -> None:
     try:
         numbers = [float(part) for part in line.split()]
     except ValueError as error:
@@ -77,6 +77,6 @@ def _add_object(conversion: Conversion, image: dict, line: str, names: Sequence[
     name = names[int(label)]
     if is_box:
         centre, size = pairs
-        conversion.add_object(image, name, where, [*(centre - size / 2), *(centre + size / 2)])
+        builder.add_object(image, name, where, [*(centre - size / 2), *(centre + size / 2)])
     else:
-        conversion.add_object(image, name, where, segmentation=[pairs.ravel().tolist()])
+        builder.add_object(image, name, where, segmentation=[pairs.ravel().tolist()])

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.annotations import check_polygons, check_rle, read_annotations
+from ppdet_res2net.data.annotations import read_annotations, read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.datasets.check import DatasetSource, check_datasets
 from ppdet_res2net.datasets.convert import convert_labelme, convert_voc, convert_yolo
@@ -55,8 +55,8 @@ def bitmap(annotation, image) -> np.ndarray:
     size = image["height"], image["width"]
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, dict):
-        return mask_utils.decode(check_rle(segmentation, *size))
-    return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(check_polygons(segmentation), *size)))
+        return mask_utils.decode(read_rle(segmentation, *size))
+    return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(read_polygons(segmentation), *size)))
 
 
 def write_voc(source: Source, folder: Path, with_masks: bool) -> None:
@@ -131,9 +131,9 @@ def write_yolo(source: Source, folder: Path, segments: bool) -> None:
             (folder / f"{Path(image['file_name']).stem}.txt").write_text("\n".join(lines) + "\n")
 
 
-def compare(source: Source, conversion):
+def compare(source: Source, builder):
     """Yield (image, original, converted) of every object, after comparing images, classes and boxes."""
-    content = conversion.content
+    content = builder.content
     names = {one["id"]: one["name"] for one in content["categories"]}
     images = {one["file_name"]: one for one in content["images"]}
     converted = defaultdict(list)
@@ -149,9 +149,9 @@ def compare(source: Source, conversion):
             yield image, original, found
 
 
-def assert_is_sound(source: Source, conversion, tmp_path) -> None:
+def assert_is_sound(source: Source, builder, tmp_path) -> None:
     """The result passes the check, and is loaded for training."""
-    conversion.write(tmp_path / "out.json")
+    builder.write(tmp_path / "out.json")
     (report,) = check_datasets([DatasetSource(tmp_path / "out.json", source.image_dir)], read_images=False)
     assert report.count("error") == 0
     dataset = COCODataSet(
@@ -163,12 +163,12 @@ def assert_is_sound(source: Source, conversion, tmp_path) -> None:
 
 def test_voc_boxes(source, tmp_path):
     write_voc(source, tmp_path, with_masks=False)
-    conversion = convert_voc(tmp_path, source.image_dir, list(source.names.values()))
-    for _, original, found in compare(source, conversion):
+    builder = convert_voc(tmp_path, source.image_dir, list(source.names.values()))
+    for _, original, found in compare(source, builder):
         np.testing.assert_allclose(found["bbox"], original["bbox"], atol=2e-3)
         assert found["iscrowd"] == 0 and found["segmentation"] == []
-    assert [one["name"] for one in conversion.content["categories"]] == list(source.names.values())
-    assert_is_sound(source, conversion, tmp_path)
+    assert [one["name"] for one in builder.content["categories"]] == list(source.names.values())
+    assert_is_sound(source, builder, tmp_path)
     crowds = [
         one["iscrowd"]
         for one in convert_voc(tmp_path, source.image_dir, ignore_difficult=True).content["annotations"]
@@ -178,19 +178,19 @@ def test_voc_boxes(source, tmp_path):
 
 def test_voc_instances(source, tmp_path):
     write_voc(source, tmp_path, with_masks=True)
-    conversion = convert_voc(tmp_path, source.image_dir, mask_dir=tmp_path / "masks")
-    for entry in conversion.content["annotations"]:
+    builder = convert_voc(tmp_path, source.image_dir, mask_dir=tmp_path / "masks")
+    for entry in builder.content["annotations"]:
         assert mask_utils.area(entry["segmentation"]) == entry["area"] > 0
-    hidden = conversion.skipped["objects without pixels in SegmentationObject"]
+    hidden = builder.skipped["objects without pixels in SegmentationObject"]
     total = sum(len(members) for _, members in source.objects())
-    assert len(conversion.content["annotations"]) + hidden == total and hidden < total / 4
-    assert_is_sound(source, conversion, tmp_path)
+    assert len(builder.content["annotations"]) + hidden == total and hidden < total / 4
+    assert_is_sound(source, builder, tmp_path)
 
 
 def test_labelme(source, tmp_path):
     write_labelme(source, tmp_path)
-    conversion = convert_labelme(tmp_path, source.image_dir)
-    for image, original, found in compare(source, conversion):
+    builder = convert_labelme(tmp_path, source.image_dir)
+    for image, original, found in compare(source, builder):
         # Coordinates are kept to a thousandth of a pixel, which moves a few pixels of an edge.
         mask = bitmap(original, image)
         assert (bitmap(found, image) != mask).sum() <= max(2, 0.002 * mask.sum())
@@ -198,15 +198,15 @@ def test_labelme(source, tmp_path):
             assert len(found["segmentation"]) == len(original["segmentation"])
             for part, expected in zip(found["segmentation"], original["segmentation"]):
                 np.testing.assert_allclose(part, expected, atol=6e-4)
-    assert_is_sound(source, conversion, tmp_path)
+    assert_is_sound(source, builder, tmp_path)
 
 
 def test_yolo_boxes(source, tmp_path):
     write_yolo(source, tmp_path, segments=False)
-    conversion = convert_yolo(source.image_dir, tmp_path, list(source.names.values()))
-    for _, original, found in compare(source, conversion):
+    builder = convert_yolo(source.image_dir, tmp_path, list(source.names.values()))
+    for _, original, found in compare(source, builder):
         np.testing.assert_allclose(found["bbox"], original["bbox"], atol=2e-3)
-    assert_is_sound(source, conversion, tmp_path)
+    assert_is_sound(source, builder, tmp_path)
 
 
 def test_yolo_segments(source, tmp_path):
@@ -217,7 +217,7 @@ def test_yolo_segments(source, tmp_path):
         if isinstance(annotation["segmentation"], list) and len(annotation["segmentation"]) == 1:
             source.members[annotation["image_id"]].append(annotation)
     write_yolo(source, tmp_path, segments=True)
-    conversion = convert_yolo(source.image_dir, tmp_path, list(source.names.values()))
-    for _, original, found in compare(source, conversion):
+    builder = convert_yolo(source.image_dir, tmp_path, list(source.names.values()))
+    for _, original, found in compare(source, builder):
         np.testing.assert_allclose(found["segmentation"][0], original["segmentation"][0], atol=1e-3)
-    assert_is_sound(source, conversion, tmp_path)
+    assert_is_sound(source, builder, tmp_path)

@@ -41,7 +41,7 @@ def shape(kind, *points, **changes):
 
 
 def test_shapes_of_labelme(folder):
-    conversion = labelme(
+    builder = labelme(
         folder,
         shape("rectangle", (30, 20), (10, 5)),
         shape("circle", (30, 20), (30, 30)),
@@ -49,11 +49,11 @@ def test_shapes_of_labelme(folder):
         shape("linestrip", (1, 1), (5, 5)),
         shape("polygon", (1, 1), (5, 5)),
     )
-    box, circle = conversion.content["annotations"]
+    box, circle = builder.content["annotations"]
     assert box["bbox"] == [10, 5, 20, 15] and box["area"] == 300
     assert circle["bbox"] == [20, 10, 20, 20] and circle["area"] == pytest.approx(np.pi * 100, rel=0.03)
-    assert conversion.content["images"][0]["file_name"] == "a.png"
-    line = conversion.write(folder / "out.json")
+    assert builder.content["images"][0]["file_name"] == "a.png"
+    line = builder.write(folder / "out.json")
     assert line.startswith(
         "1 images (0 without objects), 2 objects (2 with masks), 1 classes; left out: 1 shapes of type point"
     )
@@ -71,8 +71,8 @@ def test_parts_of_one_group_are_one_object(folder):
 
 def test_a_mask_that_reaches_out_is_cut(folder):
     part = base64.b64encode(cv2.imencode(".png", np.full((20, 20), 255, np.uint8))[1].tobytes()).decode()
-    conversion = labelme(folder, shape("mask", (-5, 30), (15, 50), mask=part))
-    assert conversion.content["annotations"][0]["bbox"] == [0, 30, 15, 10]
+    builder = labelme(folder, shape("mask", (-5, 30), (15, 50), mask=part))
+    assert builder.content["annotations"][0]["bbox"] == [0, 30, 15, 10]
 
 
 @pytest.mark.parametrize(

@@ -96,16 +96,12 @@ def _pictures(photos: Path | None, image_hw: tuple[int, int]) -> list[np.ndarray
         generator = np.random.default_rng(0)
         height, width = image_hw
         long_side_px = max(image_hw) * 4 // 3 + 1  # of which the short side is three quarters at least
-        scenes = [
-            draw_scene(generator, long_side_px, with_objects=True, with_crowd=False)[0] for _ in range(2)
-        ]
+        scenes = [draw_scene(generator, long_side_px, with_objects=True, with_crowd=False)[0] for _ in range(2)]
         return [np.ascontiguousarray(scene[:height, :width, ::-1]) for scene in scenes]
     decoded = (decode_image(file) for file in find_images(photos))
     pictures = list(islice((image for image in decoded if image.shape[:2] == image_hw), 2))
     if len(pictures) < 2:
-        raise SystemExit(
-            f"'{photos}' needs two photos of {image_hw[1]}x{image_hw[0]} pixels, got {len(pictures)}."
-        )
+        raise SystemExit(f"'{photos}' needs two photos of {image_hw[1]}x{image_hw[0]} pixels, got {len(pictures)}.")
     return pictures
 
 

@@ -52,9 +52,7 @@ def create_paddledet(weights: str, export_dir: str, threads: int) -> Callable[[n
         for name in predictor.get_input_names():
             predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(inputs[name][None]))
         predictor.run()
-        boxes, _, masks = (
-            predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()
-        )
+        boxes, _, masks = (predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
         return len(_encode(masks[boxes[:, 1] > 0]))
 
     return run

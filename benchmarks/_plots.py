@@ -21,19 +21,14 @@ MAX_DETECTIONS = (1, 25, 50, 100)
 _RUNS = 4
 
 
-def plot_sweeps(
-    work_dir: Path, prepared: Prepared, threads: int, contenders: Sequence[Contender], path: Path
-) -> None:
+def plot_sweeps(work_dir: Path, prepared: Prepared, threads: int, contenders: Sequence[Contender], path: Path) -> None:
     """Measure and draw; ``contenders`` give the time from the start of a process to its first result."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    sized = {
-        size: _folder_with_size(prepared.folder, work_dir / f"short_side_{size}", size)
-        for size in SHORT_SIDES_PX
-    }
+    sized = {size: _folder_with_size(prepared.folder, work_dir / f"short_side_{size}", size) for size in SHORT_SIDES_PX}
     limited = {}
     for count in MAX_DETECTIONS:
         overrides = [f"BBoxPostProcess.nms.keep_top_k={count}"]

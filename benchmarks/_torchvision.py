@@ -11,9 +11,7 @@ __all__ = ["create_gemm", "create_torchvision"]
 _TRUNK = "backbone.body."
 
 
-def create_torchvision(
-    weights: str, threads: int, precision: str, compiled: bool
-) -> Callable[[np.ndarray], int]:
+def create_torchvision(weights: str, threads: int, precision: str, compiled: bool) -> Callable[[np.ndarray], int]:
     """Return a function from an RGB image to the number of masks that were found and encoded.
 
     Args:
@@ -93,9 +91,7 @@ def _translate(tensors: dict, state: dict) -> dict:
         "roi_heads.box_head.fc6": "bbox_head.head.fc6",
         "roi_heads.box_head.fc7": "bbox_head.head.fc7",
         "roi_heads.mask_predictor.conv5_mask": "mask_head.head.upsample.conv5_mask",
-        **{
-            f"roi_heads.mask_head.{i}.0": f"mask_head.head.upsample.mask_inter_feat_{i + 1}" for i in range(4)
-        },
+        **{f"roi_heads.mask_head.{i}.0": f"mask_head.head.upsample.mask_inter_feat_{i + 1}" for i in range(4)},
     }
     for name, ours in plain.items():
         weight = tensors[f"{ours}.weight"]
@@ -109,9 +105,7 @@ def _translate(tensors: dict, state: dict) -> dict:
         # torchvision's background is the first class, ours the last; it has boxes and masks for it as well.
         result[f"roi_heads.box_predictor.cls_score.{part}"] = score.roll(1, 0)
         result[f"roi_heads.box_predictor.bbox_pred.{part}"] = torch.cat([torch.zeros_like(delta[:4]), delta])
-        result[f"roi_heads.mask_predictor.mask_fcn_logits.{part}"] = torch.cat(
-            [torch.zeros_like(logits[:1]), logits]
-        )
+        result[f"roi_heads.mask_predictor.mask_fcn_logits.{part}"] = torch.cat([torch.zeros_like(logits[:1]), logits])
     counters = {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
     return {**counters, **result}
 

@@ -97,7 +97,10 @@ def open_timm(contender: str, precision: str, model: str, threads: int, batch: i
     if precision == "bf16":
         network, images = network.to(torch.bfloat16), images.to(torch.bfloat16)
     if contender in ("timm channels_last", "timm compiled"):
-        network, images = network.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
+        network, images = (
+            network.to(memory_format=torch.channels_last),
+            images.contiguous(memory_format=torch.channels_last),
+        )
     if contender == "timm torchscript":
         with torch.inference_mode():
             network = torch.jit.freeze(torch.jit.trace(network, images))
@@ -164,7 +167,11 @@ def measure_one(task: dict) -> float:
 
 def in_own_process(task: dict, python: str) -> float | None:
     """Measure in a new process; None, with the reason on stderr, if that fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(task["threads"]), "FLAGS_paddle_num_threads": str(task["threads"])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(task["threads"]),
+        "FLAGS_paddle_num_threads": str(task["threads"]),
+    }
     arguments = [python, os.path.abspath(__file__), "--task", json.dumps(task)]
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -215,7 +222,9 @@ def print_table(tasks: list[dict], speeds: list[float | None]) -> None:
         rivals = [
             other
             for rival, other in zip(tasks, speeds)
-            if other and rival["contender"].startswith("timm") and [rival[k] for k in ("precision", "batch", "train")] == case
+            if other
+            and rival["contender"].startswith("timm")
+            and [rival[k] for k in ("precision", "batch", "train")] == case
         ]
         ratio = f"{speed / max(rivals):6.2f}" if speed and rivals else ""
         what = "training" if task["train"] else "forward"

@@ -38,18 +38,12 @@ FIELDS = ["image", "gt_bbox", "gt_class", "gt_poly", "is_crowd"]
 
 def main() -> None:
     """Run the comparison, or with ``--memory`` watch the memory over many batches."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="dataset in COCO's layout; default: a generated one"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, metavar="DIR", help="dataset in COCO's layout; default: a generated one")
     parser.add_argument("--recipe", default=RECIPE, metavar="CFG")
     parser.add_argument("--epochs", type=int, default=3, help="epochs to time, after one to warm up")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the second measurement")
-    parser.add_argument(
-        "--memory", type=int, metavar="N", help="instead: memory of the processes over N batches"
-    )
+    parser.add_argument("--memory", type=int, metavar="N", help="instead: memory of the processes over N batches")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     paddle.set_device("cpu")
@@ -79,9 +73,7 @@ def main() -> None:
         for name, batches in loaders.items():
             rates[name] = measure(batches, args.epochs)
             per_core, per_second = rates[name]
-            print(
-                f"{workers} workers  {name:12}  {per_core:6.1f} images/s per core  {per_second:6.1f} images/s in all"
-            )
+            print(f"{workers} workers  {name:12}  {per_core:6.1f} images/s per core  {per_second:6.1f} images/s in all")
         ratio = rates["this package"][0] / rates["paddledet"][0]
         print(f"{workers} workers  {ratio:.2f} times paddledet's images per second and core")
 
@@ -186,9 +178,7 @@ def compare_batches(dataset: dict, reader: dict) -> None:
 def same_masks(ours: list, theirs: list) -> bool:
     """Tell whether the masks of an image are equal: run lengths, or polygons number by number."""
     return len(ours) == len(theirs) and all(
-        one == other
-        if isinstance(one, dict)
-        else all(map(np.array_equal, one, other)) and len(one) == len(other)
+        one == other if isinstance(one, dict) else all(map(np.array_equal, one, other)) and len(one) == len(other)
         for one, other in zip(ours, theirs)
     )
 

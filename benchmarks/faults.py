@@ -25,9 +25,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # processes are forked from this one, which must have no threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes are forked from this one, which must have no threads
 
 from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.datasets.demo import make_demo_data  # noqa: E402
@@ -44,9 +42,7 @@ TMPFS_MIB = 256
 
 def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> multiprocessing.Process:
     """Start a run in a process of its own; errors go to ``error.txt`` beside the run's folder."""
-    process = multiprocessing.get_context("fork").Process(
-        target=_train, args=(data, save_dir, overrides, options)
-    )
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(data, save_dir, overrides, options))
     process.start()
     return process
 
@@ -64,9 +60,7 @@ def _train(data: Path, save_dir: Path, overrides: tuple, options: dict) -> None:
         "TrainReader.batch_size": 1,
         "worker_num": 1,
     }
-    settings.update(
-        {"use_gpu": "false", "epoch": STEPS // 4, "log_iter": 1, "snapshot_steps": 1, "snapshot_epoch": 1}
-    )
+    settings.update({"use_gpu": "false", "epoch": STEPS // 4, "log_iter": 1, "snapshot_steps": 1, "snapshot_epoch": 1})
     try:
         train(
             load_config(RECIPE, [*(f"{k}={v}" for k, v in settings.items()), *overrides]),
@@ -153,9 +147,7 @@ def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: f
 
 def fill_disk(data: Path, folder: Path, whole: Path) -> bool:
     """Let the disk be full at several points of a save, and go on when there is space."""
-    size_bytes = sum(
-        (whole / f"model_final.{suffix}").stat().st_size for suffix in ("json", "pdparams", "pdstate")
-    )
+    size_bytes = sum((whole / f"model_final.{suffix}").stat().st_size for suffix in ("json", "pdparams", "pdstate"))
     mount = folder / "full"
     mount.mkdir()
     has_tmpfs = subprocess.run(
@@ -226,18 +218,14 @@ def damage_files(folder: Path, whole: Path, damages: int) -> bool:
             for _ in range(damages):
                 position = draw.randrange(len(data))
                 flipped = data[position] ^ 1 << draw.randrange(8)
-                changed = data[:position] + (
-                    bytes([flipped]) + data[position + 1 :] if kind == "bit flipped" else b""
-                )
+                changed = data[:position] + (bytes([flipped]) + data[position + 1 :] if kind == "bit flipped" else b"")
                 file.write_bytes(changed)
                 try:
                     load_training_state(copy / "model_final")
                 except WeightsError:
                     refused += 1
             passed_over = RunFolder(copy).find_newest()
-            print(
-                f"{kind:19s} .{suffix}: {refused} of {damages} refused; -r auto went on from '{passed_over.name}'"
-            )
+            print(f"{kind:19s} .{suffix}: {refused} of {damages} refused; -r auto went on from '{passed_over.name}'")
             is_good &= refused == damages and passed_over.name != "model_final"
             shutil.rmtree(copy)
     return is_good

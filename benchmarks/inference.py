@@ -27,20 +27,14 @@ IMAGE_HW = (480, 640)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", help="folder of photos to calibrate on; default: generated pictures")
-    parser.add_argument(
-        "--work_dir", default="output/benchmark", help="weights and exports (default: %(default)s)"
-    )
+    parser.add_argument("--work_dir", default="output/benchmark", help="weights and exports (default: %(default)s)")
     parser.add_argument("--torch_python", help="Python interpreter for torchvision and the matrix product")
     parser.add_argument("--paddledet_python", help="Python interpreter for paddledet's own export")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each contender (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=2, help="threads of each contender (default: %(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders, by the names in the table")
     parser.add_argument("--json", help="file to write rows and ratios to")
-    parser.add_argument(
-        "--plots", help="folder for inference.png: latency against batch, size and detections"
-    )
+    parser.add_argument("--plots", help="folder for inference.png: latency against batch, size and detections")
     parser.add_argument("--operators", action="store_true", help="print where the time goes, by operator")
     return parser
 
@@ -95,9 +89,7 @@ def _contenders(args: argparse.Namespace, work_dir: Path) -> list[Contender]:
                 name = f"torchvision {precision}{' compiled' if compiled else ''}"
                 contenders.append(Contender(name, "torchvision", precision, args.torch_python, options))
             options = {"kind": "gemm", "precision": precision}
-            contenders.append(
-                Contender(f"matrix product {precision}", "gemm", precision, args.torch_python, options)
-            )
+            contenders.append(Contender(f"matrix product {precision}", "gemm", precision, args.torch_python, options))
     if args.paddledet_python:
         options = {"kind": "paddledet", "weights": str(work_dir / "weights.pdparams")}
         options.update(export_dir=str(work_dir / "paddledet"))
@@ -153,9 +145,7 @@ def _row(contender: Contender, ratios: dict, g_macs: float) -> dict:
 
 def _print_table(rows: Sequence[dict], ratios: dict, g_macs: float, threads: int) -> None:
     print(f"\n{g_macs:.0f} G multiply-accumulates, {threads} threads; milliseconds")
-    print(
-        "| | median | min to max | processor time | share of peak | peak memory, GB | first result | found | runs |"
-    )
+    print("| | median | min to max | processor time | share of peak | peak memory, GB | first result | found | runs |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         if "median_ms" not in row:

@@ -35,9 +35,7 @@ PREPROCESS = [
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", help="a photo for the first rows; default: a generated JPEG of 640x480")
     parser.add_argument("--repeats", type=int, default=30, help="runs of which the median is printed")
     parser.add_argument("--json", help="also write the rows to this file")
@@ -114,9 +112,7 @@ def make_jpeg(rng: np.random.Generator) -> bytes:
     return encoded.tobytes()
 
 
-def make_outputs(
-    rng: np.random.Generator, image_hw: tuple[int, int], low: float, high: float
-) -> dict[str, np.ndarray]:
+def make_outputs(rng: np.random.Generator, image_hw: tuple[int, int], low: float, high: float) -> dict[str, np.ndarray]:
     """Return the outputs of a network for one image; the sides of the boxes are shares of the image's."""
     image_wh = np.array(image_hw[::-1])
     sizes = rng.uniform(low, high, (INSTANCES, 2)) * image_wh
@@ -134,9 +130,7 @@ def make_mask(rng: np.random.Generator) -> np.ndarray:
     """Return probabilities of a round thing with bumps, float32 (28, 28)."""
     y, x = np.mgrid[-1 : 1 : MASK_SIZE * 1j, -1 : 1 : MASK_SIZE * 1j]
     angle = np.arctan2(y, x)
-    radius = 0.75 + sum(
-        rng.normal(0, 0.12) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(1, 6)
-    )
+    radius = 0.75 + sum(rng.normal(0, 0.12) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(1, 6))
     return (1 / (1 + np.exp(-8 * (radius - np.hypot(x, y))))).astype(np.float32)
 
 

@@ -41,9 +41,7 @@ CONTENDERS = {
 def make_sample() -> dict:
     """An image of noise at several scales, and octagons on it."""
     draw = np.random.RandomState(0)
-    image = sum(
-        np.kron(draw.randn(3, HEIGHT // size, WIDTH // size), np.ones((1, size, size))) for size in (1, 4, 16)
-    )
+    image = sum(np.kron(draw.randn(3, HEIGHT // size, WIDTH // size), np.ones((1, size, size))) for size in (1, 4, 16))
     centres = draw.uniform([150, 150], [WIDTH - 150, HEIGHT - 150], (OBJECTS, 2))
     radii = draw.uniform(20, 140, (OBJECTS, 1))
     angles = np.arange(8) * np.pi / 4
@@ -253,10 +251,7 @@ def counted_syncs(counts: dict[str, int]):
     import paddle
 
     tensor = type(paddle.zeros([1]))
-    waiting = [
-        (tensor, name)
-        for name in ("numpy", "item", "tolist", "__bool__", "__int__", "__float__", "__index__")
-    ]
+    waiting = [(tensor, name) for name in ("numpy", "item", "tolist", "__bool__", "__int__", "__float__", "__index__")]
     waiting += [(paddle, name) for name in ("nonzero", "masked_select", "unique")]
     originals = [(owner, name, getattr(owner, name)) for owner, name in waiting if hasattr(owner, name)]
     depth = [0]
@@ -335,9 +330,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.child:
         name, _, what = args.child.partition(":")
-        result = (
-            measure_parts(name, args.steps) if what == "parts" else measure(name, args.steps, args.threads)
-        )
+        result = measure_parts(name, args.steps) if what == "parts" else measure(name, args.steps, args.threads)
         print(json.dumps(result))
         return 0
     common = ["--steps", str(args.steps), "--threads", str(args.threads), "--child"]

@@ -119,14 +119,20 @@ def main() -> int:
     args = parser.parse_args()
     has_failed = False
     with tempfile.TemporaryDirectory() as folder:
-        checkouts = [Checkout(root, Path(folder, name)) for root, name in ((args.before, "before"), (args.after, "after"))]
+        checkouts = [
+            Checkout(root, Path(folder, name)) for root, name in ((args.before, "before"), (args.after, "after"))
+        ]
         for what, (look, must_be_equal) in COMPARED.items():
             if args.only and what not in args.only:
                 continue
             before, after = (look(checkout) for checkout in checkouts)
-            print(f"{what}: {'equal' if before == after else 'DIFFERENT'} ({len(before.splitlines())} lines)", flush=True)
+            print(
+                f"{what}: {'equal' if before == after else 'DIFFERENT'} ({len(before.splitlines())} lines)", flush=True
+            )
             if before != after:
-                lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=0, lineterm="")
+                lines = difflib.unified_diff(
+                    before.splitlines(), after.splitlines(), "before", "after", n=0, lineterm=""
+                )
                 print("\n".join(f"  {line}" for line in lines))
                 has_failed |= must_be_equal
     return 1 if has_failed else 0

@@ -214,4 +214,3 @@ def match_labels(classifier_names: Sequence[str] | None, num_classes: int, datas
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-

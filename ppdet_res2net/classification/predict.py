@@ -84,7 +84,9 @@ def classify_files(
     places = -(-classifier.preprocessor.size_px // STAGE_STRIDES[-1])
     if folder is not None and places < _COARSE:
         size = classifier.preprocessor.size_px
-        logger.warning("activation maps are coarse: of images of %d pixels they have %dx%d places", size, places, places)
+        logger.warning(
+            "activation maps are coarse: of images of %d pixels they have %dx%d places", size, places, places
+        )
     progress = tqdm(total=len(files), unit="image", disable=len(files) == 1 or not sys.stderr.isatty())
     with ThreadPoolExecutor(2) as pool, progress:
         for start in range(0, len(files), batch_size):

@@ -28,7 +28,9 @@ def add_classifier_arguments(parser: argparse.ArgumentParser, batch_size: int | 
     parser.add_argument(
         "--weights", metavar="W", help="weights to use; those of a run of train-classifier need neither --model nor -c"
     )
-    parser.add_argument("--label_file", metavar="FILE", help="names of the classes, one per line, in the order of the labels")
+    parser.add_argument(
+        "--label_file", metavar="FILE", help="names of the classes, one per line, in the order of the labels"
+    )
     if batch_size is not None:
         parser.add_argument(
             "--batch_size",

@@ -20,9 +20,7 @@ EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``-c/--config`` and ``-o/--opt`` with PaddleDetection's meaning; ``-o`` may be given several times."""
-    parser.add_argument(
-        "-c", "--config", required=True, metavar="CFG", help="YAML file, or the name of a recipe"
-    )
+    parser.add_argument("-c", "--config", required=True, metavar="CFG", help="YAML file, or the name of a recipe")
     parser.add_argument(
         "-o",
         "--opt",

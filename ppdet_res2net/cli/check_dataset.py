@@ -18,16 +18,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="ppdet-res2net check-dataset",
         description="Check annotation files in COCO's format and their images. Exit code 1 if there are errors.",
     )
-    parser.add_argument(
-        "-c", "--config", metavar="CFG", help="check what this recipe trains and evaluates on"
-    )
+    parser.add_argument("-c", "--config", metavar="CFG", help="check what this recipe trains and evaluates on")
     parser.add_argument(
         "-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it"
     )
     parser.add_argument("--only", choices=SPLITS, help="of the recipe, check only this split")
-    parser.add_argument(
-        "--annotations", nargs="+", metavar="FILE", help="annotation files, instead of a recipe"
-    )
+    parser.add_argument("--annotations", nargs="+", metavar="FILE", help="annotation files, instead of a recipe")
     parser.add_argument(
         "--images",
         nargs="+",
@@ -81,10 +77,7 @@ def _sources(args: argparse.Namespace) -> list:
             f"--annotations names {len(args.annotations)} files and --images {len(folders)} folders; expected one folder "
             "for each file, or one for all."
         )
-    return [
-        DatasetSource(Path(file), Path(folder), Path(file).stem)
-        for file, folder in zip(args.annotations, folders)
-    ]
+    return [DatasetSource(Path(file), Path(folder), Path(file).stem) for file, folder in zip(args.annotations, folders)]
 
 
 def _sources_of_recipe(args: argparse.Namespace) -> list:
@@ -100,9 +93,7 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
             continue
         dataset = create_dataset(config, key)
         if not isinstance(dataset, COCODataSet):
-            raise ConfigError(
-                f"{key} is {type(dataset).__name__}; only COCODataSet can be checked. Convert it first."
-            )
+            raise ConfigError(f"{key} is {type(dataset).__name__}; only COCODataSet can be checked. Convert it first.")
         folder = Path(dataset.dataset_dir, dataset.image_dir)
         with_masks = True if "gt_poly" in dataset.data_fields else None
         sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks))
@@ -116,8 +107,6 @@ def _fix(report, path: str, said) -> None:
     print(f"\nwrote {path}; changes:", file=said)
     for change in changes or ["none were needed"]:
         print(f"  {change}", file=said)
-    source = check.DatasetSource(
-        Path(path), report.source.image_dir, Path(path).stem, report.source.with_masks
-    )
+    source = check.DatasetSource(Path(path), report.source.image_dir, Path(path).stem, report.source.with_masks)
     (again,) = check.check_datasets([source])
     print(f"what is left to do by hand: {check.summarize(again)}", file=said)

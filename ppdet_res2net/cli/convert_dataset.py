@@ -24,12 +24,8 @@ def _parser() -> argparse.ArgumentParser:
         "--ignore-difficult", action="store_true", help="difficult objects are not trained on and not counted"
     )
     labelme = formats.add_parser("labelme", help="labelme: JSON files")
-    labelme.add_argument(
-        "--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files"
-    )
-    labelme.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder of the images, if it is another one"
-    )
+    labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
+    labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if it is another one")
     yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or segments")
     yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     yolo.add_argument(
@@ -40,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, one in formats.choices.items():
         needed = name == "yolo"
-        what = "data.yaml or a file with one class name a line" + (
-            "" if needed else "; by default, those that occur"
-        )
+        what = "data.yaml or a file with one class name a line" + ("" if needed else "; by default, those that occur")
         one.add_argument("--names", required=needed, metavar="FILE", help=what)
         one.add_argument("--out", required=True, type=Path, metavar="FILE", help="annotation file to write")
     return parser
@@ -56,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = convert.read_names(args.names) if args.names else None
     image_dir = args.images or args.annotations
     if args.format == "voc":
-        result = convert.convert_voc(
-            args.annotations, image_dir, names, args.list, args.masks, args.ignore_difficult
-        )
+        result = convert.convert_voc(args.annotations, image_dir, names, args.list, args.masks, args.ignore_difficult)
     elif args.format == "labelme":
         result = convert.convert_labelme(args.annotations, image_dir, names)
     else:

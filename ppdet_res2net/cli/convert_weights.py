@@ -12,13 +12,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Convert a published model's weights to this package's names; report what is left over.",
     )
     parser.add_argument("name", metavar="NAME", help="model, as 'ppdet-res2net models' lists it")
-    parser.add_argument(
-        "source", metavar="SRC", help=".pdparams, .pth, .safetensors or MindSpore .ckpt; path or url"
-    )
+    parser.add_argument("source", metavar="SRC", help=".pdparams, .pth, .safetensors or MindSpore .ckpt; path or url")
     parser.add_argument("target", metavar="DST", help="file to write, .pdparams or .safetensors")
-    parser.add_argument(
-        "--check", action="store_true", help="read DST again and compare every tensor bit by bit"
-    )
+    parser.add_argument("--check", action="store_true", help="read DST again and compare every tensor bit by bit")
     return parser
 
 

@@ -204,7 +204,9 @@ def _package_problems(
             )
         )
     if "paddledet" not in packages:
-        problems.append(SetupProblem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own pins cannot be met)"))
+        problems.append(
+            SetupProblem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own pins cannot be met)")
+        )
     elif packages["paddledet"] != PADDLEDET_VERSION:
         problems.append(
             SetupProblem(
@@ -239,7 +241,9 @@ def _install_paddle(python: tuple[int, int]) -> str:
 def _import_problem(step: str, message: str) -> SetupProblem:
     what = f"{step} does not work: {message}"
     if "libGL" in message:
-        return SetupProblem(what, "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless")
+        return SetupProblem(
+            what, "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless"
+        )
     if "pkg_resources" in message:
         return SetupProblem(what, "pip install 'setuptools<81'")
     if message.startswith("SetupError"):

@@ -19,9 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     parser.add_argument("--classwise", action="store_true", help="also print AP per class")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
-    parser.add_argument(
-        "--output_eval", metavar="DIR", help="write the detections to DIR, in COCO's result format"
-    )
+    parser.add_argument("--output_eval", metavar="DIR", help="write the detections to DIR, in COCO's result format")
     parser.add_argument("--exported", metavar="DIR", help="evaluate this export instead of '-o weights=FILE'")
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine that runs the export (default: auto)")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the engine (default: fp32)")

@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
         "EvalDataset)",
     )
     parser.add_argument("--split", default="val", help="which part of --data (default: %(default)s)")
-    parser.add_argument("--workers", type=positive_int, default=1, metavar="N", help="processes that read images (default: 1)")
+    parser.add_argument(
+        "--workers", type=positive_int, default=1, metavar="N", help="processes that read images (default: 1)"
+    )
     parser.add_argument("--classwise", action="store_true", help="also print the accuracy of each class")
     parser.add_argument("--confusion", metavar="FILE", help="write the confusion matrix to FILE, as CSV")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")

@@ -59,4 +59,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
     return 0
-

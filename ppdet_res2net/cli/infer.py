@@ -28,9 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SCORE",
         help="draw detections from this score (default: %(default)s)",
     )
-    parser.add_argument(
-        "--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks"
-    )
+    parser.add_argument("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     return parser
 
 

@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     upright = dataclasses.replace(classifier.preprocessor, upright=True)
     classifier = dataclasses.replace(classifier, preprocessor=upright)
     results = []
-    for result in classify_files(
-        classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam
-    ):
+    for result in classify_files(classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam):
         results.append(result)
         if result.error is not None:
             print(f"Error: {result.error}", file=sys.stderr)
@@ -53,5 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
         print(f"{result.path}: {classes}")
     if args.json:
-        Path(args.json).write_text(json.dumps([result.as_dict() for result in results], indent=2) + "\n", encoding="utf-8")
+        Path(args.json).write_text(
+            json.dumps([result.as_dict() for result in results], indent=2) + "\n", encoding="utf-8"
+        )
     return 1 if any(result.error is not None for result in results) else 0

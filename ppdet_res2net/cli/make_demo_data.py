@@ -10,21 +10,15 @@ from ppdet_res2net.datasets.demo import make_demo_data
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = {
-        name: parameter.default for name, parameter in inspect.signature(make_demo_data).parameters.items()
-    }
+    defaults = {name: parameter.default for name, parameter in inspect.signature(make_demo_data).parameters.items()}
     parser = argparse.ArgumentParser(
         prog="ppdet-res2net make-demo-data",
         description="Write a small generated dataset in COCO's format: shapes with boxes and masks.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="folder to create; the same dataset found there is reused")
-    parser.add_argument(
-        "--train", metavar="N", type=int, default=defaults["train_images"], help="training images"
-    )
-    parser.add_argument(
-        "--val", metavar="N", type=int, default=defaults["val_images"], help="validation images"
-    )
+    parser.add_argument("--train", metavar="N", type=int, default=defaults["train_images"], help="training images")
+    parser.add_argument("--val", metavar="N", type=int, default=defaults["val_images"], help="validation images")
     parser.add_argument(
         "--size",
         metavar="PX",
@@ -32,9 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults["image_size_px"],
         help="long side of the images, in pixels",
     )
-    parser.add_argument(
-        "--seed", metavar="S", type=int, default=defaults["seed"], help="chooses the pictures"
-    )
+    parser.add_argument("--seed", metavar="S", type=int, default=defaults["seed"], help="chooses the pictures")
     return parser
 
 

@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Draw losses, AP, learning rate, speed and memory of one or more training runs into one picture.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, e.g. output/demo_mask_rcnn")
-    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), metavar="FILE", help="default: %(default)s")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("curves.png"), metavar="FILE", help="default: %(default)s"
+    )
     args = parser.parse_args(argv)
     from ppdet_res2net.training.curves import plot_runs
 

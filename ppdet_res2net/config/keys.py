@@ -21,9 +21,7 @@ class PlainKey(NamedTuple):
     @property
     def expected(self) -> str:
         """The types in words."""
-        return " or ".join(
-            _TYPE_NAMES[kind] for kind in self.types if kind is not int or float not in self.types
-        )
+        return " or ".join(_TYPE_NAMES[kind] for kind in self.types if kind is not int or float not in self.types)
 
 
 _TYPE_NAMES = {
@@ -43,12 +41,8 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     # model
     "architecture": PlainKey(_TEXT, "registered module that is the whole detector: FasterRCNN or MaskRCNN"),
     "num_classes": PlainKey(_COUNT, "object classes, background not counted"),
-    "norm_type": PlainKey(
-        _TEXT, "normalization of every module that does not set its own: bn, sync_bn or gn"
-    ),
-    "pretrain_weights": PlainKey(
-        (str, type(None)), "url or file that training starts from; null: random weights"
-    ),
+    "norm_type": PlainKey(_TEXT, "normalization of every module that does not set its own: bn, sync_bn or gn"),
+    "pretrain_weights": PlainKey((str, type(None)), "url or file that training starts from; null: random weights"),
     "weights": PlainKey((str, type(None)), "url or file that is evaluated, exported or used for prediction"),
     # schedule
     "epoch": PlainKey(_COUNT, "training epochs", 1),
@@ -60,9 +54,7 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     ),
     "scale_lr": PlainKey(_SWITCH, "scale the learning rate as base_batch_size says"),
     "accumulate_steps": PlainKey(_COUNT, "batches whose gradients are averaged into one step", 1),
-    "snapshot_epoch": PlainKey(
-        _COUNT, "epochs between two checkpoints, and between two evaluations while training", 1
-    ),
+    "snapshot_epoch": PlainKey(_COUNT, "epochs between two checkpoints, and between two evaluations while training", 1),
     "snapshot_steps": PlainKey(
         (int, type(None)), "steps between two writings of the checkpoint 'last' within an epoch; null: none", 1
     ),

@@ -73,9 +73,7 @@ def _read_layers(path: Path, children: tuple[Path, ...]) -> Iterator[Layer]:
     data = read_yaml(path)
     bases = data.pop(_BASE_KEY, [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise ConfigError(
-            f"{path}: {_BASE_KEY} is {bases!r}; expected a list of files such as ['../runtime.yml']."
-        )
+        raise ConfigError(f"{path}: {_BASE_KEY} is {bases!r}; expected a list of files such as ['../runtime.yml'].")
     chain = (*children, path.resolve())
     for base in bases:
         base_path = path.parent / os.path.expanduser(base)  # an absolute base stands for itself
@@ -140,9 +138,7 @@ def _assign(node: object, keys: list[str], depth: int, value: object, override: 
     problem = f"Cannot apply the override '{override}': '{here}'"
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
-            raise ConfigError(
-                f"{problem} is a list of {len(node)} and has no entry '{key}' (the first is 0)."
-            )
+            raise ConfigError(f"{problem} is a list of {len(node)} and has no entry '{key}' (the first is 0).")
         index = int(key)
         return [*node[:index], _assign(node[index], keys, depth + 1, value, override), *node[index + 1 :]]
     names_module = isinstance(node, str) and node.isidentifier()

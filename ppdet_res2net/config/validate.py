@@ -68,9 +68,7 @@ def check_config(config: dict, layers: list[Layer]) -> None:
     lines = [f"{_origin(problem.place, layers)}: {problem.text}" for problem in problems]
     if len(lines) == 1:
         raise ConfigError(lines[0])
-    raise ConfigError(
-        f"The configuration has {len(lines)} mistakes:\n" + "\n".join(f"  {line}" for line in lines)
-    )
+    raise ConfigError(f"The configuration has {len(lines)} mistakes:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def _origin(place: _Place, layers: list[Layer]) -> str:
@@ -328,9 +326,7 @@ def _call(place: _Place, name: str, function: Callable, arguments: dict) -> Iter
     needed = (p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD)
     missing = [repr(parameter.name) for parameter in needed if parameter.name not in arguments]
     if missing:
-        text = (
-            f"'{'.'.join(place)}': {name} needs the argument{'s'[: len(missing) > 1]} {', '.join(missing)}."
-        )
+        text = f"'{'.'.join(place)}': {name} needs the argument{'s'[: len(missing) > 1]} {', '.join(missing)}."
         yield _Mistake(place, text)
 
 

@@ -46,9 +46,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                 continue
             if key.value in seen:
-                raise ConfigError(
-                    f"{_where(key)}: the key '{key.value}' is given twice. Keep one of the two."
-                )
+                raise ConfigError(f"{_where(key)}: the key '{key.value}' is given twice. Keep one of the two.")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -128,9 +126,7 @@ def parse_yaml(text: str, source: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{source}{line}: this is not valid YAML: {error.problem or error.context}."
-        ) from error
+        raise ConfigError(f"{source}{line}: this is not valid YAML: {error.problem or error.context}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: this is not valid YAML: {error}") from error
 
@@ -146,15 +142,11 @@ def read_yaml(path: Path) -> dict:
     except OSError as error:
         raise ConfigError(f"Cannot read the configuration {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not a text file in UTF-8 (byte {error.start}); expected YAML."
-        ) from error
+        raise ConfigError(f"{path} is not a text file in UTF-8 (byte {error.start}); expected YAML.") from error
     data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        raise ConfigError(
-            f"{path} holds {found}; expected a mapping of keys such as 'architecture: MaskRCNN'."
-        )
+        raise ConfigError(f"{path} holds {found}; expected a mapping of keys such as 'architecture: MaskRCNN'.")
     return data
 
 
@@ -192,6 +184,5 @@ def save_config(config: dict, path: str | os.PathLike[str]) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise ConfigError(
-            f"Cannot write the configuration to {path}: {error.strerror or error}. "
-            "Choose a folder that can be written."
+            f"Cannot write the configuration to {path}: {error.strerror or error}. Choose a folder that can be written."
         ) from error

@@ -71,9 +71,7 @@ def read_categories(annotation_path: str | os.PathLike) -> tuple[list[str], list
             repeated.
     """
     categories = read_json(annotation_path, ("categories",))["categories"]
-    _refuse(
-        group_by_problem(find_structure_problems({"categories": categories, "images": []})), annotation_path
-    )
+    _refuse(group_by_problem(find_structure_problems({"categories": categories, "images": []})), annotation_path)
     return [category["name"] for category in categories], [category["id"] for category in categories]
 
 
@@ -139,9 +137,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
     """
     check_dataset_path(annotation_path, "annotation file")
     if os.path.isdir(annotation_path):
-        raise DatasetError(
-            f"annotation file expected, but '{annotation_path}' is a folder. Correct anno_path."
-        )
+        raise DatasetError(f"annotation file expected, but '{annotation_path}' is a folder. Correct anno_path.")
     try:
         with open(annotation_path, encoding="utf-8") as file:
             text = file.read()
@@ -172,9 +168,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
             raise DatasetError(f"'{key}' of annotation file '{annotation_path}' must be a list of objects.")
     for key in needed:
         if not dataset[key]:
-            raise DatasetError(
-                f"annotation file '{annotation_path}' lists no {key}. Add them, or name another file."
-            )
+            raise DatasetError(f"annotation file '{annotation_path}' lists no {key}. Add them, or name another file.")
     return dataset
 
 

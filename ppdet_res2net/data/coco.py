@@ -96,9 +96,7 @@ class COCODataSet:
     def annotation_path(self) -> str:
         """Path of the annotation file."""
         if not self.anno_path:
-            raise DatasetError(
-                "COCODataSet: anno_path is not set; name the annotation file in the configuration."
-            )
+            raise DatasetError("COCODataSet: anno_path is not set; name the annotation file in the configuration.")
         return os.path.join(self.dataset_dir, self.anno_path)
 
     @cached_property
@@ -133,9 +131,7 @@ class COCODataSet:
         """
         self.parse_dataset()
         if image_id not in self._paths:
-            raise DatasetError(
-                f"image id {image_id} is not among the images used of '{self.annotation_path}'."
-            )
+            raise DatasetError(f"image id {image_id} is not among the images used of '{self.annotation_path}'.")
         return self._paths[image_id]
 
     @cached_property
@@ -173,9 +169,7 @@ class COCODataSet:
         if "annotations" in dataset:
             records = self._join(images, dataset["annotations"])
         else:
-            logger.warning(
-                "'%s' has no annotations: its images can only be predicted on", self.annotation_path
-            )
+            logger.warning("'%s' has no annotations: its images can only be predicted on", self.annotation_path)
             records = [self._image_record(image) for image in images][: self._limit]
         if not records:
             raise DatasetError(
@@ -234,9 +228,7 @@ class COCODataSet:
         annotations = [selection.annotations[index] for index in indices]
         objects = {
             "is_crowd": np.array([[one["iscrowd"]] for one in annotations], np.int32).reshape(-1, 1),
-            "gt_class": np.array([[labels[one["category_id"]]] for one in annotations], np.int32).reshape(
-                -1, 1
-            ),
+            "gt_class": np.array([[labels[one["category_id"]]] for one in annotations], np.int32).reshape(-1, 1),
             "gt_bbox": selection.boxes_xyxy[indices].reshape(-1, 4),
             "gt_poly": [selection.segmentations[index] for index in indices],
         }
@@ -293,18 +285,12 @@ class COCODataSet:
         """
         wanted = [name for name in MIXING_OPTIONS if kwargs.get(name, -1) >= 0]
         if wanted:
-            raise ConfigError(
-                f"the reader options {', '.join(wanted)} are not supported; remove them from the recipe."
-            )
+            raise ConfigError(f"the reader options {', '.join(wanted)} are not supported; remove them from the recipe.")
 
 
 def copy_record(record: dict) -> dict:
     """Return a copy that transforms may change: they write into arrays, but replace polygons as a whole."""
     return {
-        name: value.copy()
-        if isinstance(value, np.ndarray)
-        else list(value)
-        if isinstance(value, list)
-        else value
+        name: value.copy() if isinstance(value, np.ndarray) else list(value) if isinstance(value, list) else value
         for name, value in record.items()
     }

@@ -75,9 +75,7 @@ def read_image_file(path: str | os.PathLike) -> bytes:
         raise ImageError(f"Cannot read image '{path}': {error.strerror or error}. Check the path.") from error
 
 
-def decode_as_annotated(
-    data: bytes, annotated_hw: tuple[int, int] | None
-) -> tuple[np.ndarray, Problem | None]:
+def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tuple[np.ndarray, Problem | None]:
     """Decode an image in the orientation that its annotations use.
 
     The pixels are turned upright by the EXIF orientation, unless the annotated size is that of the stored pixels

@@ -170,9 +170,9 @@ def examine_instances(
 def _clean_boxes(annotations: list[dict], sizes) -> tuple[np.ndarray, list[Finding]]:
     """Return the boxes as (x0, y0, x1, y1) inside the image, and what is wrong with them."""
     boxes_xywh = np.array([_read_box(annotation) for annotation in annotations], np.float64).reshape(-1, 4)
-    limits = np.array(
-        [sizes[annotation["image_id"]][::-1] * 2 for annotation in annotations], np.float64
-    ).reshape(-1, 4)
+    limits = np.array([sizes[annotation["image_id"]][::-1] * 2 for annotation in annotations], np.float64).reshape(
+        -1, 4
+    )
     whole = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     # PaddleDetection rounds to 3 decimals; the same here, so that both train on the same numbers.
     boxes_xyxy = np.clip(whole.round(3), 0.0, limits)

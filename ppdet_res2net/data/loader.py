@@ -100,9 +100,7 @@ class TrainLoader:
         if rank >= world_size:
             raise ConfigError(f"rank must be below world_size, got rank {rank} of {world_size}.")
         if num_workers and not workers_are_supported():
-            logger.warning(
-                "this platform cannot fork processes: batches are prepared in the main process, more slowly"
-            )
+            logger.warning("this platform cannot fork processes: batches are prepared in the main process, more slowly")
             num_workers = 0
         self._dataset = dataset
         self._sample_transforms, self._batch_transforms = fuse_transforms(
@@ -181,12 +179,8 @@ class TrainLoader:
             TrainingError: A worker died or is stuck.
         """
         if not 0 <= start_step <= len(self):
-            raise ConfigError(
-                f"start_step must be between 0 and {len(self)}, the steps of an epoch, got {start_step}."
-            )
-        tasks = [
-            self._task(epoch_index, step, indices) for step, indices in self._plan(epoch_index, start_step)
-        ]
+            raise ConfigError(f"start_step must be between 0 and {len(self)}, the steps of an epoch, got {start_step}.")
+        tasks = [self._task(epoch_index, step, indices) for step, indices in self._plan(epoch_index, start_step)]
         return self._ahead(tasks) if self._num_workers else map(self._make_batch, tasks)
 
     def close(self) -> None:
@@ -225,9 +219,7 @@ class TrainLoader:
         try:
             for position in range(len(tasks) + pool.capacity):
                 if pool is not self._pool:
-                    raise RuntimeError(
-                        "this epoch of the training loader was ended by close() or by a newer one"
-                    )
+                    raise RuntimeError("this epoch of the training loader was ended by close() or by a newer one")
                 if position < len(tasks):
                     pool.submit(tasks[position])
                 if position >= pool.capacity:
@@ -245,9 +237,7 @@ class TrainLoader:
                 try:
                     samples = transform(samples)
                 except Exception as error:
-                    raise DatasetError(
-                        f"{task}: transform {name} failed: {type(error).__name__}: {error}"
-                    ) from error
+                    raise DatasetError(f"{task}: transform {name} failed: {type(error).__name__}: {error}") from error
         return _collate(samples, task)
 
     def _make_sample(self, epoch: int, index: int) -> dict:
@@ -326,8 +316,6 @@ def _stack(values: list) -> np.ndarray:
     """Stack arrays of one shape; where they are the rows of an array already, that is it, and nothing is copied."""
     whole = getattr(values[0], "base", None)
     if isinstance(whole, np.ndarray) and whole.shape == (len(values), *np.shape(values[0])):
-        if all(
-            value.base is whole and value.ctypes.data == row.ctypes.data for value, row in zip(values, whole)
-        ):
+        if all(value.base is whole and value.ctypes.data == row.ctypes.data for value, row in zip(values, whole)):
             return whole
     return np.stack(values)

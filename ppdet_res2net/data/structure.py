@@ -143,15 +143,11 @@ def _check_ids(entries: list[dict], what: str) -> Iterator[Finding]:
         number = entry.get("id")
         image_id = number if what == "image" else entry.get("image_id")
         if not _is_id(number):
-            yield Finding(
-                NO_ID[what], None, image_id, f"entry {position} (counted from 0) has the id {number!r}"
-            )
+            yield Finding(NO_ID[what], None, image_id, f"entry {position} (counted from 0) has the id {number!r}")
             continue
         seen[number] += 1
         if seen[number] > 1:
-            yield Finding(
-                REPEATED_ID[what], number, image_id, f"entry {position} (counted from 0) repeats the id"
-            )
+            yield Finding(REPEATED_ID[what], number, image_id, f"entry {position} (counted from 0) repeats the id")
 
 
 def _check_categories(categories: list[dict]) -> Iterator[Finding]:

@@ -86,9 +86,7 @@ def restore_pixels(image: np.ndarray, sample_transforms: Sequence[Mapping]) -> n
 def _draw_epoch(loader, class_names, sample_transforms, epoch: int) -> Iterator[str]:
     for step, batch in enumerate(loader.epoch(epoch)):
         for row, image in enumerate(batch["image"]):
-            objects = {
-                key: batch[key][row] for key in ("gt_bbox", "gt_class", "is_crowd", "gt_poly") if key in batch
-            }
+            objects = {key: batch[key][row] for key in ("gt_bbox", "gt_class", "is_crowd", "gt_poly") if key in batch}
             height, width = image.shape[1:]
             caption = f"step {step}, image id {int(batch['im_id'][row, 0])}, {width}x{height}"
             yield draw_picture(

@@ -107,9 +107,7 @@ def _is_reusable(out_dir: Path, recipe: _Recipe) -> bool:
     if not out_dir.exists():
         return False
     if not out_dir.is_dir():
-        raise DatasetError(
-            f"'{out_dir}' is a file, not a folder. Choose another folder for the demo dataset."
-        )
+        raise DatasetError(f"'{out_dir}' is a file, not a folder. Choose another folder for the demo dataset.")
     if not any(out_dir.iterdir()):
         return False
     advice = "Choose another folder, or remove this one if it is not needed."
@@ -121,9 +119,7 @@ def _is_reusable(out_dir: Path, recipe: _Recipe) -> bool:
     except (OSError, ValueError) as error:
         raise DatasetError(f"'{recipe_file}' cannot be read: {error}. {advice}") from error
     if found != asdict(recipe):
-        raise DatasetError(
-            f"'{out_dir}' holds another demo dataset: wanted {asdict(recipe)}, found {found}. {advice}"
-        )
+        raise DatasetError(f"'{out_dir}' holds another demo dataset: wanted {asdict(recipe)}, found {found}. {advice}")
     for split, wanted in zip(SPLITS, (recipe.train_images, recipe.val_images)):
         images = len(list((out_dir / split).glob("*.jpg")))
         if images != wanted or not _annotation_file(out_dir, split).is_file():
@@ -148,8 +144,7 @@ def _write_dataset(folder: Path, recipe: _Recipe) -> None:
             "images": [],
             "annotations": [],
             "categories": [
-                {"id": category_id, "name": name, "supercategory": "shape"}
-                for category_id, name in CATEGORIES.items()
+                {"id": category_id, "name": name, "supercategory": "shape"} for category_id, name in CATEGORIES.items()
             ],
         }
         for number in range(images):

@@ -103,8 +103,7 @@ def _place_object(rng, image, background_bgr, instances):
         mask = _draw_mask(_outline(rng, CATEGORIES[category_id], centre, extent_px), height, width)
         remaining = [instance.mask & ~mask for instance in instances]
         if all(
-            rest.sum() >= MIN_VISIBLE_FRACTION * instance.drawn_area_px
-            for rest, instance in zip(remaining, instances)
+            rest.sum() >= MIN_VISIBLE_FRACTION * instance.drawn_area_px for rest, instance in zip(remaining, instances)
         ):
             for rest, instance in zip(remaining, instances):
                 instance.mask = rest

@@ -100,8 +100,7 @@ def make_page(title: str, body: Iterable[str]) -> str:
 def tiles(facts: Iterable[tuple[str, object]]) -> str:
     """Return a row of figures: pairs of what it is, and the figure."""
     cells = "".join(
-        f'<div class="tile"><b>{escape(str(value))}</b><span>{escape(name)}</span></div>'
-        for name, value in facts
+        f'<div class="tile"><b>{escape(str(value))}</b><span>{escape(name)}</span></div>' for name, value in facts
     )
     return f'<div class="tiles">{cells}</div>'
 
@@ -179,14 +178,10 @@ def _draw_shape(shape: Shape, unit: float, middle: float) -> str:
     outlines = _outlines(shape.segmentation)
     if outlines:
         path = "".join(f"M{' '.join(f'{value:.1f}' for value in outline)}Z" for outline in outlines)
-        parts.append(
-            f'<path class="mask{marked}" fill-rule="evenodd" d="{path}" fill="{color}" stroke="{color}"/>'
-        )
+        parts.append(f'<path class="mask{marked}" fill-rule="evenodd" d="{path}" fill="{color}" stroke="{color}"/>')
     if shape.box_xyxy is not None and np.isfinite(shape.box_xyxy).all():
         x0, y0, x1, y1 = (float(value) for value in shape.box_xyxy)
-        place = (
-            f'x="{x0:.1f}" y="{y0:.1f}" width="{max(x1 - x0, unit):.1f}" height="{max(y1 - y0, unit):.1f}"'
-        )
+        place = f'x="{x0:.1f}" y="{y0:.1f}" width="{max(x1 - x0, unit):.1f}" height="{max(y1 - y0, unit):.1f}"'
         parts.append(f'<rect class="box{marked}" stroke="{color}" {place}/>')
         if shape.name and (shape.is_marked or x1 - x0 >= MIN_NAMED_PX * unit):
             size = LABEL_PX * unit
@@ -214,9 +209,7 @@ def _embed(image: np.ndarray, max_side_px: int) -> str:
     if scale < 1:
         size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )[1]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 
 

@@ -33,7 +33,9 @@ def write_digits(output_dir: str | os.PathLike[str]) -> int:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise SetupError("The digits are part of scikit-learn, which is not installed: pip install scikit-learn") from error
+        raise SetupError(
+            "The digits are part of scikit-learn, which is not installed: pip install scikit-learn"
+        ) from error
     digits = load_digits()
     root = _new_folder(Path(output_dir))
     for number, (shades, label) in enumerate(zip(digits.images, digits.target)):
@@ -74,7 +76,9 @@ def write_object_crops(
                 objects[annotation["image_id"]].append((annotation["id"], names[annotation["category_id"]], box))
         images = [{"im_file": str(Path(image_dir) / i["file_name"]), **i} for i in content["images"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"'{annotation_file}' cannot be read as COCO annotations: {error!r}. Check the path.") from error
+        raise DatasetError(
+            f"'{annotation_file}' cannot be read as COCO annotations: {error!r}. Check the path."
+        ) from error
     root, count = _new_folder(Path(output_dir)), 0
     for image in images:
         pixels = Decode()({"im_file": image["im_file"], "h": image["height"], "w": image["width"]})["image"]

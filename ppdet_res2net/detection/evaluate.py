@@ -161,7 +161,9 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
         DatasetError: The dataset is wrong.
     """
     if config.get("metric", "COCO") != "COCO":
-        raise ConfigError(f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format.")
+        raise ConfigError(
+            f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format."
+        )
     dataset = _every_image(config)
     if tuple(dataset.category_ids) != classes.category_ids:
         raise ConfigError(

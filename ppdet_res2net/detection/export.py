@@ -95,9 +95,7 @@ def _make_onnx(network: RCNNInference) -> onnx.ModelProto:
 def _images(verify_images: Sequence[str] | None) -> list:
     if not verify_images:
         generator = np.random.default_rng(0)
-        return [
-            draw_scene(generator, 320, with_objects=True, with_crowd=False)[0][:, :, ::-1] for _ in range(4)
-        ]
+        return [draw_scene(generator, 320, with_objects=True, with_crowd=False)[0][:, :, ::-1] for _ in range(4)]
     files: list = []
     for path in verify_images:
         files += find_images(path) if os.path.isdir(path) else [path]

@@ -119,9 +119,7 @@ def _add_detections(
     # A row that belongs to no image: engines differ about the best of nothing.
     scores = graph.concat(scores, np.array([-1], np.float32))
     image = graph.concat(image, integers(-1))
-    by_image = graph.op(
-        "Where", add_image_mask(graph, image, im_shape), graph.unsqueeze(scores, 0), np.float32(-1)
-    )
+    by_image = graph.op("Where", add_image_mask(graph, image, im_shape), graph.unsqueeze(scores, 0), np.float32(-1))
     best, index = add_best_per_image(graph, by_image, nms.keep_top_k)  # (N, k)
     pairs = graph.op("Transpose", graph.op("NonZero", best > np.float32(-0.5)), perm=[1, 0])  # (M, 2)
     index = graph.op("GatherND", index, pairs)  # (M,)
@@ -131,9 +129,7 @@ def _add_detections(
     return rows, graph.gather(scores, index), label
 
 
-def _add_deltas(
-    graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]
-) -> Value:
+def _add_deltas(graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]) -> Value:
     """Box deltas (R, 4, C) in units of the boxes: vectorised kernels want the many classes last, not the four numbers."""
     weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
     weight, bias = (
@@ -144,14 +140,11 @@ def _add_deltas(
     return graph.reshape(deltas, -1, 4, num_classes)
 
 
-def _add_original_boxes(
-    graph: Graph, rows: Rows, im_shape: Value, scale_factor: Value
-) -> tuple[Value, Value]:
+def _add_original_boxes(graph: Graph, rows: Rows, im_shape: Value, scale_factor: Value) -> tuple[Value, Value]:
     """Boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
     size = graph.op("Floor", im_shape / scale_factor + 0.5)
     scale, limits = (
-        graph.gather(graph.gather(value, integers(1, 0, 1, 0), axis=1), rows.image)
-        for value in (scale_factor, size)
+        graph.gather(graph.gather(value, integers(1, 0, 1, 0), axis=1), rows.image) for value in (scale_factor, size)
     )
     boxes = graph.op("Max", graph.op("Min", rows.boxes / scale, limits), np.float32(0))
     extent = graph.slice(boxes, 1, 2, 4) - graph.slice(boxes, 1, 0, 2)

@@ -98,9 +98,7 @@ def _add_level_candidates(
     scores = graph.reshape(graph.op("Transpose", scores, perm=[0, 2, 3, 1]), 0, -1)  # (N, H W A)
     deltas = add_conv(graph, hidden, head.rpn_rois_delta)
     deltas = graph.op("Transpose", deltas, perm=[0, 2, 3, 1])
-    deltas = graph.op(
-        "Reshape", deltas, graph.concat(graph.shape(feature, 0), integers(-1, 4))
-    )  # (N, H W A, 4)
+    deltas = graph.op("Reshape", deltas, graph.concat(graph.shape(feature, 0), integers(-1, 4)))  # (N, H W A, 4)
     scores, index = add_best_per_image(graph, scores, head.test_proposal.pre_nms_top_n)
     deltas = graph.op("GatherND", deltas, graph.unsqueeze(index, 2), batch_dims=1)  # (N, k, 4)
 

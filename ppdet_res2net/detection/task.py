@@ -88,7 +88,9 @@ class DetectionTask(Task):
 
     def check_evaluation(self) -> None:
         """Read ``EvalDataset`` as an evaluation would."""
-        read_ground_truth(self._config, self.classes, ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"])
+        read_ground_truth(
+            self._config, self.classes, ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
+        )
 
     def evaluate(self) -> Evaluation:
         """Compute box and mask AP on ``EvalDataset``."""

@@ -80,9 +80,7 @@ def write_folder(
         }
         (folder / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     except OSError as error:
-        raise ExportError(
-            f"The folder '{folder}' cannot be written: {error}. Pass another --output_dir."
-        ) from error
+        raise ExportError(f"The folder '{folder}' cannot be written: {error}. Pass another --output_dir.") from error
     logger.info("exported to %s", folder)
 
 

@@ -121,9 +121,7 @@ def _add_average_pool(graph: Graph, x: Value, pool: nn.AvgPool2D) -> Value:
 def _add_conv_norm(graph: Graph, x: Value, layer: ConvNorm) -> Value:
     weight, bias = _folded(layer)
     conv = layer.conv
-    return _add_conv(
-        graph, x, weight, bias, _single(conv._stride), _single(conv._padding), conv._groups, layer.relu
-    )
+    return _add_conv(graph, x, weight, bias, _single(conv._stride), _single(conv._padding), conv._groups, layer.relu)
 
 
 def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,9 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> object:
 
     modules = {key: value for key, value in global_config.items() if isinstance(value, SchemaDict)}
     if name not in modules:
-        raise ConfigError(f"'{name}' is not a module that ppdet or this package registers.{did_you_mean(name, modules)}")
+        raise ConfigError(
+            f"'{name}' is not a module that ppdet or this package registers.{did_you_mean(name, modules)}"
+        )
     settings = {key: value for key, value in config.items() if not key.endswith("Dataset")}
     for module in modules.values():
         module.clear()  # what remains are the defaults of the class

@@ -156,7 +156,6 @@ class TrainStep:
         return paddle.add_n(squares).sqrt()
 
 
-
 def _describe(images: list[str], names: list[str], per_batch: np.ndarray) -> str:
     """Every loss term of every batch, and its images."""
     lines = []

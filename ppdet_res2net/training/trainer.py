@@ -118,7 +118,9 @@ class Trainer:
         seed_everything(self.seed, 0)
         self.task = create_task(config, self.processes)
         resources.callback(self.task.loader.close)
-        trunk_metadata(self.task.model)  # refuses another backbone now, rather than when the first checkpoint is written
+        trunk_metadata(
+            self.task.model
+        )  # refuses another backbone now, rather than when the first checkpoint is written
         self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
         if options.evaluate:
             self.task.check_evaluation()
@@ -146,9 +148,7 @@ class Trainer:
         self.optimizer = create_from_config(config, "OptimizerBuilder")(self.schedule, self.task.model)
         self.step = TrainStep(self.task, self.optimizer, config, self.processes, self.device, options.amp)
         self.average = WeightAverage(self.task.model, config) if config.get("use_ema", False) else None
-        self.state = RunState(
-            config, self.task, self.step, self.average, self.steps_per_epoch, self.images_per_step
-        )
+        self.state = RunState(config, self.task, self.step, self.average, self.steps_per_epoch, self.images_per_step)
         self.position = Position()
         self._open_folder()
 
@@ -180,7 +180,9 @@ class Trainer:
             self.folder.open()
             newest = self.folder.find_newest()
             self.folder.close()
-        logger.info("-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting afresh")
+        logger.info(
+            "-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting afresh"
+        )
         return newest and str(newest)
 
     def run(self) -> TrainResult:

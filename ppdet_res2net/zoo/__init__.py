@@ -75,9 +75,7 @@ def create_classifier(
     return model
 
 
-def _load(
-    model: Res2Net | Res2NetClassifier, spec: ModelSpec, weights: bool | str | os.PathLike[str] | None
-) -> None:
+def _load(model: Res2Net | Res2NetClassifier, spec: ModelSpec, weights: bool | str | os.PathLike[str] | None) -> None:
     if weights is None or weights is False:
         return
     from ppdet_res2net.zoo.load import load_pretrained

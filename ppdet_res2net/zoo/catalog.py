@@ -17,6 +17,7 @@ __all__ = [
     "list_models",
 ]
 
+
 @functools.cache
 def _specs() -> MappingProxyType[str, ModelSpec]:
     return MappingProxyType({spec.name: spec for spec in RECORDS})
@@ -65,6 +66,4 @@ def find_published(location: str) -> ModelSpec | None:
     counts.
     """
     file_name = location.replace("\\", "/").rpartition("/")[2]
-    return next(
-        (spec for spec in _specs().values() if location in spec.urls or file_name in spec.file_names), None
-    )
+    return next((spec for spec in _specs().values() if location in spec.urls or file_name in spec.file_names), None)

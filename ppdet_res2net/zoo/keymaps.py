@@ -82,9 +82,7 @@ _DEEP_STEM = {
     "6": "conv1_3.conv",
     "7": "conv1_3.norm",
 }
-_TORCH_BLOCK = re.compile(
-    r"layer(\d)\.(\d+)\.(conv1|bn1|convs|bns|conv3|bn3|down_?sample)\.(?:(\d+)\.)?(\w+)"
-)
+_TORCH_BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv1|bn1|convs|bns|conv3|bn3|down_?sample)\.(?:(\d+)\.)?(\w+)")
 _TORCH_PARTS = {
     "conv1": "branch2a.conv",
     "bn1": "branch2a.norm",

@@ -108,9 +108,7 @@ def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = Fals
     ours: dict[str, np.ndarray] = {}
     for name, target in map_names(tensors, pools_shortcuts).items():
         if target.name in ours:
-            raise WeightsError(
-                f"weights: two tensors of the file both stand for {target.name}; one is {name}."
-            )
+            raise WeightsError(f"weights: two tensors of the file both stand for {target.name}; one is {name}.")
         ours[target.name] = np.ascontiguousarray(tensors[name].T) if target.is_transposed else tensors[name]
     return ours
 
@@ -136,9 +134,7 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
             dialects = tuple(d for d in dialects if not DIALECTS[d].blocks_ignore_variant)
         if len(dialects) < len(DIALECTS):
             reason = (
-                f"their names are those of {layout.who}"
-                if layout.name != "ppdet"
-                else "their shortcuts are pooled"
+                f"their names are those of {layout.who}" if layout.name != "ppdet" else "their shortcuts are pooled"
             )
     return Weights(source, tensors, dialects, reason)
 
@@ -221,9 +217,7 @@ def check_fit(model: nn.Layer, weights: Weights) -> LoadReport:
     return _checked(state, weights.tensors, rules, weights.source)
 
 
-def _what_to_start_from(
-    model: nn.Layer, weights: Weights
-) -> tuple[dict[str, paddle.Tensor], tuple[str, ...]]:
+def _what_to_start_from(model: nn.Layer, weights: Weights) -> tuple[dict[str, paddle.Tensor], tuple[str, ...]]:
     """Return the part of a model that these weights are for, and the rules for what may differ."""
     if isinstance(model, modeling.Res2NetClassifier):
         return _state_of(model), ("the classifier has another number of classes",)
@@ -250,9 +244,7 @@ def _checked(
     return report
 
 
-def _assign(
-    state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], report: LoadReport
-) -> None:
+def _assign(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], report: LoadReport) -> None:
     for name in report.matched:
         state[name].set_value(tensors[name].astype(_numpy_dtype(state[name]), copy=False))
 
@@ -346,13 +338,8 @@ def _explain(state: Mapping[str, object], tensors: Mapping[str, np.ndarray]) -> 
     file = describe_contents({name: array.shape for name, array in tensors.items()})
     text = f"The file seems to be {file}; the model is {model}. Nothing was loaded. "
     if "bbox_head" in " ".join(state) and not any(name.startswith("bbox_head.") for name in tensors):
-        return (
-            text + "Evaluation, prediction and export need the weights of a whole detector; train one first."
-        )
-    return (
-        text
-        + "Choose weights of the same architecture ('ppdet-res2net models'), or change the model to fit them."
-    )
+        return text + "Evaluation, prediction and export need the weights of a whole detector; train one first."
+    return text + "Choose weights of the same architecture ('ppdet-res2net models'), or change the model to fit them."
 
 
 def _differs_in_one_axis(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:

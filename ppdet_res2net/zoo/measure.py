@@ -126,7 +126,9 @@ def _read_sweep(path: Path) -> tuple[dict[str, list], int]:
     values = {key: value for key, value in content.items() if key != "num_classes"}
     for key, value in values.items():
         if key not in _SWEPT:
-            raise ConfigError(f"The sweep '{path}' has '{key}'; it may have {', '.join(_SWEPT)}.{did_you_mean(key, _SWEPT)}")
+            raise ConfigError(
+                f"The sweep '{path}' has '{key}'; it may have {', '.join(_SWEPT)}.{did_you_mean(key, _SWEPT)}"
+            )
         if not isinstance(value, list) or not value:
             raise ConfigError(f"The sweep '{path}' has {key}: {value!r}; expected a list of values. {example}")
     return values, content.get("num_classes", 1000)

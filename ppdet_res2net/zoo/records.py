@@ -159,9 +159,7 @@ def _ppdet(
     )
 
 
-_BACKBONE_NOTE = (
-    "What PaddleDetection's recipes start from: PaddleClas' dialect under PaddleDetection's names."
-)
+_BACKBONE_NOTE = "What PaddleDetection's recipes start from: PaddleClas' dialect under PaddleDetection's names."
 
 RECORDS = (
     _timm("res2net50_48w_2s", "res2net50_48w_2s-afed724a.pth", width=48, scales=2, top1=77.528, top5=93.562),

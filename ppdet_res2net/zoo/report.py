@@ -44,9 +44,7 @@ RULES = {
         Rule(
             "the detector has another number of classes",
             "misshapen",
-            re.compile(
-                r"bbox_head\.bbox_(score|delta)\.(weight|bias)|mask_head\.mask_fcn_logits\.(weight|bias)"
-            ),
+            re.compile(r"bbox_head\.bbox_(score|delta)\.(weight|bias)|mask_head\.mask_fcn_logits\.(weight|bias)"),
         ),
         # Zero offsets make a deformable convolution an ordinary one.
         Rule(
@@ -105,10 +103,7 @@ class LoadReport:
         ):
             if names:
                 lines.append(f"  {len(names)} {title}: {describe_names(names)}")
-        lines += [
-            f"  {len(names)} left out ({rule}): {describe_names(names)}"
-            for rule, names in self.allowed.items()
-        ]
+        lines += [f"  {len(names)} left out ({rule}): {describe_names(names)}" for rule, names in self.allowed.items()]
         return "\n".join(lines)
 
 
@@ -124,9 +119,7 @@ def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
     Returns:
         For instance ``a Res2Net-101 26w x 4s with the deep stem and pooled shortcuts (variant d)``.
     """
-    trunk = {
-        name[len("backbone.") :]: shape for name, shape in shapes.items() if name.startswith("backbone.res")
-    }
+    trunk = {name[len("backbone.") :]: shape for name, shape in shapes.items() if name.startswith("backbone.res")}
     trunk = trunk or {name: shape for name, shape in shapes.items() if re.match(r"res[1-5]\.", name)}
     first = trunk.get("res2.blocks.0.branch2b.0.conv.weight")
     if first is None:
@@ -161,9 +154,7 @@ def _describe_foreign(shapes: Mapping[str, Sequence[int]]) -> str:
     if find_layout(names)[0] is not None:
         return "a Res2Net"
     if any(
-        re.search(
-            r"layer1\.0\.conv2\.weight|res2\.res2a\.branch2b|res2\.blocks\.0\.branch2b\.conv\.weight", n
-        )
+        re.search(r"layer1\.0\.conv2\.weight|res2\.res2a\.branch2b|res2\.blocks\.0\.branch2b\.conv\.weight", n)
         for n in names
     ):
         return "a ResNet, not a Res2Net"

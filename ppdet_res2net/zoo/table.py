@@ -55,9 +55,7 @@ def as_text(specs: Iterable[ModelSpec]) -> str:
         for spec in specs
     ]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
@@ -98,9 +96,7 @@ def _remarks(specs: Sequence[ModelSpec]) -> str:
     lines += [f"Licence: {licence}." for licence in sorted({spec.licence for spec in specs})]
     for prepared in dict.fromkeys(spec.input for spec in specs):
         crop = (
-            f"centre crop of {prepared.crop_fraction:g}"
-            if prepared.crop_fraction
-            else "short and long side, no crop"
+            f"centre crop of {prepared.crop_fraction:g}" if prepared.crop_fraction else "short and long side, no crop"
         )
         lines.append(
             f"Input: {'x'.join(map(str, prepared.size_px))} ({crop}), {prepared.interpolation}, RGB, mean "

@@ -90,9 +90,7 @@ def test_plots_are_drawn_of_every_sweep(modules, monkeypatch, tmp_path, capsys):
             point.wall_s += [0.01 * point.options["batch"], 1.0]
 
     monkeypatch.setattr(_plots, "measure", fake_measure)
-    monkeypatch.setattr(
-        _plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name
-    )
+    monkeypatch.setattr(_plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name)
     measured = [contender(contenders, "ours", "fp32", 1.0)]
     prepared = Prepared(folder, tmp_path / "image.npy", 1.0)
     _plots.plot_sweeps(tmp_path, prepared, 1, measured, tmp_path / "docs" / "inference.png")

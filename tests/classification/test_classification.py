@@ -214,11 +214,17 @@ def test_classes_are_matched_by_name(data):
     dataset = ClassFolderDataSet(str(data), "val")
     assert match_labels(("middle", "dark", "light", "other"), 4, dataset) == [1, 2, 0]
     assert match_labels(None, 3, dataset) == [0, 1, 2]
-    with pytest.raises(DatasetError, match=r"has 3 classes \(dark, light, middle\), but the model has 4 \(a, b, c, d\)"):
+    with pytest.raises(
+        DatasetError, match=r"has 3 classes \(dark, light, middle\), but the model has 4 \(a, b, c, d\)"
+    ):
         match_labels(("a", "b", "c", "d"), 4, dataset)
-    with pytest.raises(DatasetError, match=r"but the model has 2 \(dark, light\), which do not include middle. Evaluate"):
+    with pytest.raises(
+        DatasetError, match=r"but the model has 2 \(dark, light\), which do not include middle. Evaluate"
+    ):
         match_labels(("dark", "light"), 2, dataset)
-    with pytest.raises(DatasetError, match="has 3 classes .*, but the model has 1000. Evaluate on data with the model's"):
+    with pytest.raises(
+        DatasetError, match="has 3 classes .*, but the model has 1000. Evaluate on data with the model's"
+    ):
         match_labels(None, 1000, dataset)
     with pytest.raises(DatasetError, match="has a class 'middle', which the model does not know; its classes are dark"):
         match_labels(("dark", "light", "grey"), 3, dataset)
@@ -247,7 +253,9 @@ def test_nothing_says_which_model(tmp_path, run, data):
         load_classifier("ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco")
     with pytest.raises(ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier"):
         load_classifier(config=load_config("demo_mask_rcnn"))
-    with pytest.raises(ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier. Train it with"):
+    with pytest.raises(
+        ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier. Train it with"
+    ):
         train_classifier(load_config("demo_mask_rcnn"), TrainOptions())
 
 

@@ -91,9 +91,18 @@ def test_eval_follows_names_not_positions(root, tmp_path):
     "prepare, message",
     [
         (lambda d: (d / "val/grey").mkdir(), "Error: The class folder '{}/val/grey' has no image (.jpg, .jpeg"),
-        (lambda d: (d / "val/light/0.png").write_bytes(b"x"), "Error: image '{}/val/light/0.png' (image id 1): transform"),
-        (lambda d: (d / "val/light").rename(d / "val/grey"), "Error: The folder '{}/val' has a class 'grey', which the model"),
-        (lambda d: (d / "labels.txt").write_text("a\nb\n"), "Error: '{}/val' has a folder 'dark', which is none of the 2"),
+        (
+            lambda d: (d / "val/light/0.png").write_bytes(b"x"),
+            "Error: image '{}/val/light/0.png' (image id 1): transform",
+        ),
+        (
+            lambda d: (d / "val/light").rename(d / "val/grey"),
+            "Error: The folder '{}/val' has a class 'grey', which the model",
+        ),
+        (
+            lambda d: (d / "labels.txt").write_text("a\nb\n"),
+            "Error: '{}/val' has a folder 'dark', which is none of the 2",
+        ),
     ],
 )
 def test_bad_data(root, tmp_path, capsys, prepare, message):
@@ -148,7 +157,9 @@ def test_infer(root, tmp_path, capsys):
     output = capsys.readouterr()
     assert code == 1 and "Error: Cannot decode image" in output.err and f"{folder}/a.png: " in output.out
     good, bad = json.loads((tmp_path / "classes.json").read_text())
-    assert len(good["classes"]) == 1 and good["classes"][0]["name"] in CLASSES and bad["error"].startswith("Cannot decode")
+    assert (
+        len(good["classes"]) == 1 and good["classes"][0]["name"] in CLASSES and bad["error"].startswith("Cannot decode")
+    )
     assert (tmp_path / "cam/a.png").is_file()
 
 
@@ -181,7 +192,14 @@ def test_the_onnx_file_gives_the_same(root, tmp_path):
 
 def test_wrong_names_at_export(root, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
-    arguments = ["--weights", str(root / "model"), "--output_dir", str(tmp_path), "--label_file", str(tmp_path / "names.txt")]
+    arguments = [
+        "--weights",
+        str(root / "model"),
+        "--output_dir",
+        str(tmp_path),
+        "--label_file",
+        str(tmp_path / "names.txt"),
+    ]
     assert main(["export-classifier", *arguments]) == 1
     assert "There are 3 class names, but the model has 2 outputs. Correct --label_file" in capsys.readouterr().err
     arguments[2:4] = ["--infer_img", str(root / "data/val/dark/dark0.png")]
@@ -203,7 +221,9 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
     monkeypatch.setattr("ppdet_res2net.classification.model.load_classifier", lambda *_: unnamed)
     arguments = ["infer-classifier", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
     assert main(arguments) == 0
-    assert "classes are called by their numbers: published weights bring no names. Pass --label_file FILE" in caplog.text
+    assert (
+        "classes are called by their numbers: published weights bring no names. Pass --label_file FILE" in caplog.text
+    )
     assert {"0", "1"} == {part.split()[0] for part in capsys.readouterr().out.split(": ")[1].split(", ")}
     caplog.clear()
     (tmp_path / "names.txt").write_text("n00000002 grey\nn00000001 white\n")
@@ -215,7 +235,10 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
 def test_commands_for_detectors_refuse_classifiers(root, tmp_path, capsys, command):
     data = ["-o", f"TrainDataset.dataset_dir={root}/data", "TrainDataset.image_dir=val", f"save_dir={tmp_path}"]
     assert main([command[0], "-c", "digits", *command[1:], *data]) == 1
-    assert "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers" in capsys.readouterr().err
+    assert (
+        "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers"
+        in capsys.readouterr().err
+    )
 
 
 def test_runtime_equals_eager(exported, root):
@@ -246,7 +269,9 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
 
 
 def test_detectors_and_classifiers_are_not_mixed_up(exported, tmp_path):
-    with pytest.raises(ModelFolderError, match="is for task 'classification', expected detection. Detectors are loaded by"):
+    with pytest.raises(
+        ModelFolderError, match="is for task 'classification', expected detection. Detectors are loaded by"
+    ):
         Predictor(exported)
     (tmp_path / "infer_cfg.yml").write_text("schema: {name: res2net_runtime, version: 2}\ntask: detection\n")
     with pytest.raises(ModelFolderError, match="is for task 'detection', expected classification"):
@@ -274,7 +299,10 @@ def test_sweep(tmp_path, capsys):
     [
         ("[1]", "is no mapping from arguments to lists of values. Example:"),
         ("{}", "is no mapping from arguments to lists of values. Example:"),
-        ("widht: [4]", "has 'widht'; it may have depth, width, scales, groups, variant, dialect. Did you mean 'width'?"),
+        (
+            "widht: [4]",
+            "has 'widht'; it may have depth, width, scales, groups, variant, dialect. Did you mean 'width'?",
+        ),
         ("width: 4", "has width: 4; expected a list of values"),
         ("width: [[", "cannot be read"),
         ("{width: [5], groups: [2]}", "width=5 groups=2: Res2Net: width 5 cannot be divided into 2 groups"),
@@ -289,7 +317,12 @@ def test_wrong_sweeps(tmp_path, capsys, content, message):
 def test_what_is_counted():
     from ppdet_res2net.zoo.measure import as_text, measure_network
 
-    layers = [paddle.nn.Conv2D(3, 4, 3, padding=1), paddle.nn.BatchNorm2D(4), paddle.nn.Flatten(), paddle.nn.Linear(64, 2)]
+    layers = [
+        paddle.nn.Conv2D(3, 4, 3, padding=1),
+        paddle.nn.BatchNorm2D(4),
+        paddle.nn.Flatten(),
+        paddle.nn.Linear(64, 2),
+    ]
     measured = measure_network("small", paddle.nn.Sequential(*layers), size_px=4, runs=1, top1=77.5)
     assert measured.parameters == (3 * 9 + 1) * 4 + 2 * 4 + (64 + 1) * 2
     assert measured.macs == 4 * 4 * 4 * 27 + 64 * 2

@@ -80,9 +80,7 @@ def test_two_opencvs_of_one_version_are_fine():
 
 def test_python_without_paddle_packages():
     (problem,) = problems_of(without("paddlepaddle"), python=(3, 14))
-    assert problem.remedy == (
-        "Paddle has no packages for Python 3.14: make an environment with Python 3.9 to 3.13."
-    )
+    assert problem.remedy == ("Paddle has no packages for Python 3.14: make an environment with Python 3.9 to 3.13.")
 
 
 def test_missing_requirements_are_listed_with_one_command():

@@ -169,9 +169,7 @@ def test_one_element_tensors_are_numbers():
     assert list(range(one)) == [0, 1, 2]
     assert float(paddle.to_tensor([[0.5]])) == 0.5
     assert int(paddle.to_tensor(4)) == 4
-    with pytest.raises(
-        (TypeError, AssertionError), match="(?i)one element|single element|only one|1 element"
-    ):
+    with pytest.raises((TypeError, AssertionError), match="(?i)one element|single element|only one|1 element"):
         int(paddle.to_tensor([3, 4]))
 
 
@@ -257,9 +255,7 @@ def test_multiclass_nms_is_paddledets(background):
 
     rng = np.random.RandomState(0)
     corner = rng.uniform(0, 50, (40, 3, 2))
-    boxes = paddle.to_tensor(
-        np.concatenate([corner, corner + rng.uniform(5, 50, (40, 3, 2))], -1).astype("float32")
-    )
+    boxes = paddle.to_tensor(np.concatenate([corner, corner + rng.uniform(5, 50, (40, 3, 2))], -1).astype("float32"))
     scores = paddle.to_tensor(rng.uniform(0, 1, (40, 3)).astype("float32"))
     counts = paddle.to_tensor([25, 15], dtype="int32")
     options = {
@@ -272,8 +268,6 @@ def test_multiclass_nms_is_paddledets(background):
         "background_label": background,
     }
     found, num = multiclass_nms(boxes, scores, counts, **options)
-    expected, expected_num, _ = ops.multiclass_nms(
-        boxes, scores, rois_num=counts, return_index=True, **options
-    )
+    expected, expected_num, _ = ops.multiclass_nms(boxes, scores, rois_num=counts, return_index=True, **options)
     assert num.numpy().tolist() == expected_num.numpy().tolist() == [9, 9]
     np.testing.assert_array_equal(found.numpy(), expected.numpy())

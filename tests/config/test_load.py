@@ -132,9 +132,7 @@ def test_paddledetection_layout_gives_what_ppdet_itself_loads(checkout, monkeypa
     assert expected.pop("filename") == config.name == "mask"
     assert plain(config) == plain(expected)
     assert config["MaskRCNN"]["backbone"] == "Res2Net" and config["MaskRCNN"]["neck"] == "FPN"
-    assert config["LearningRate"]["schedulers"][0] == Tagged(
-        "PiecewiseDecay", {"gamma": 0.1, "milestones": [16, 22]}
-    )
+    assert config["LearningRate"]["schedulers"][0] == Tagged("PiecewiseDecay", {"gamma": 0.1, "milestones": [16, 22]})
     assert config["TrainReader"]["batch_size"] == 2 and len(config["TrainReader"]["sample_transforms"]) == 2
 
 
@@ -145,8 +143,7 @@ def test_later_bases_win_and_a_base_of_a_base_is_merged_before_it(tmp_path, monk
             "deep.yml": "epoch: 1\nlog_iter: 1\nworker_num: 1\nFPN: {out_channel: 1}",
             "first.yml": "_BASE_: [deep.yml]\nlog_iter: 2\nworker_num: 2\nFPN: {extra_stage: 2}",
             "second.yml": "worker_num: 3\nRes2Net: null",
-            "top.yml": "_BASE_: [first.yml, second.yml]\nsave_dir: out\n"
-            "Res2Net: {depth: 50}\nFPN: {use_c5: false}",
+            "top.yml": "_BASE_: [first.yml, second.yml]\nsave_dir: out\nRes2Net: {depth: 50}\nFPN: {use_c5: false}",
         },
     )
     config = load_config(tmp_path / "top.yml")
@@ -255,9 +252,7 @@ def test_published_recipes_have_the_published_settings():
     assert "MaskRCNN" not in faster and "FasterRCNN" not in mask
     published = load_config(f"{MASK_VD}_ppdet_dialect_eval")
     assert published["Res2Net"] == {**mask["Res2Net"], "dialect": "ppdet"}
-    assert (
-        published["weights"].endswith(f"/models/{MASK_VD}.pdparams") and published["pretrain_weights"] is None
-    )
+    assert published["weights"].endswith(f"/models/{MASK_VD}.pdparams") and published["pretrain_weights"] is None
 
 
 def test_overrides(checkout):
@@ -322,9 +317,7 @@ def test_saving_replaces_the_file_as_a_whole(tmp_path):
 
 def test_saving_where_no_folder_can_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ConfigError, match=r"Cannot write the configuration to .*file/a\.yml: .*Choose a folder that"
-    ):
+    with pytest.raises(ConfigError, match=r"Cannot write the configuration to .*file/a\.yml: .*Choose a folder that"):
         save_config({"epoch": 3}, tmp_path / "file" / "a.yml")
 
 
@@ -365,9 +358,7 @@ def test_command_prints_a_configuration_that_loads(tmp_path, capsys):
 
     assert main(["-c", MASK_VD, "-o", "epoch=3", "TrainReader.batch_size=1"]) == 0
     (tmp_path / "printed.yml").write_text(capsys.readouterr().out)
-    assert load_config(tmp_path / "printed.yml") == load_config(
-        MASK_VD, ["epoch=3", "TrainReader.batch_size=1"]
-    )
+    assert load_config(tmp_path / "printed.yml") == load_config(MASK_VD, ["epoch=3", "TrainReader.batch_size=1"])
 
 
 def test_tagged_reads_both_spellings():

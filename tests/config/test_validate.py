@@ -101,16 +101,12 @@ UNREACHABLE = {
 @pytest.mark.parametrize("override", UNREACHABLE)
 def test_override_of_something_that_has_no_such_part(override):
     text = message(MASK_VD, override)
-    assert text.startswith(f"Cannot apply the override '{override}': ") and text.endswith(
-        UNREACHABLE[override]
-    )
+    assert text.startswith(f"Cannot apply the override '{override}': ") and text.endswith(UNREACHABLE[override])
 
 
 def test_override_with_broken_yaml():
     text = message(MASK_VD, "LearningRate.schedulers.0.milestones=[8,")
-    assert text.startswith(
-        "override 'LearningRate.schedulers.0.milestones=[8,', line 1: this is not valid YAML: "
-    )
+    assert text.startswith("override 'LearningRate.schedulers.0.milestones=[8,', line 1: this is not valid YAML: ")
 
 
 def test_several_mistakes_are_told_at_once_each_with_the_file_that_made_it(tmp_path):
@@ -120,8 +116,7 @@ def test_several_mistakes_are_told_at_once_each_with_the_file_that_made_it(tmp_p
         "The configuration has 4 mistakes:",
         f"  {tmp_path}/base.yml: 'FPN' has no argument 'out_chanel'. Did you mean 'out_channel'?",
         "  override 'epoch=x': 'epoch' is 'x'; expected a whole number (training epochs).",
-        f"  {tmp_path}/top.yml: unknown key 'log_itr'. Did you mean 'log_iter'? "
-        "Correct its name, or remove it.",
+        f"  {tmp_path}/top.yml: unknown key 'log_itr'. Did you mean 'log_iter'? Correct its name, or remove it.",
         f"  {tmp_path}/top.yml: 'TestReader' is None; expected a mapping of its arguments ({{}} for none).",
     ]
 
@@ -154,10 +149,7 @@ def test_mistake_in_a_file_is_named(text, tmp_path):
 
 def test_binary_file_is_refused(tmp_path):
     (tmp_path / "a.yml").write_bytes(b"epoch: \xff\xfe")
-    assert (
-        message(tmp_path / "a.yml")
-        == f"{tmp_path}/a.yml is not a text file in UTF-8 (byte 7); expected YAML."
-    )
+    assert message(tmp_path / "a.yml") == f"{tmp_path}/a.yml is not a text file in UTF-8 (byte 7); expected YAML."
 
 
 def test_missing_base_names_both_files(tmp_path):
@@ -172,9 +164,7 @@ def test_circle_of_bases_is_shown(tmp_path):
     (tmp_path / "a.yml").write_text("_BASE_: [b.yml]")
     (tmp_path / "b.yml").write_text("_BASE_: [a.yml]")
     a, b = (tmp_path / "a.yml").resolve(), (tmp_path / "b.yml").resolve()
-    assert f"_BASE_ goes in a circle: {a} -> {b} -> {a}. Remove one of these entries." in message(
-        tmp_path / "a.yml"
-    )
+    assert f"_BASE_ goes in a circle: {a} -> {b} -> {a}. Remove one of these entries." in message(tmp_path / "a.yml")
 
 
 CODE = {
@@ -196,9 +186,7 @@ def test_no_code_is_executed(code, where, tmp_path):
     (tmp_path / "clean.yml").write_text("epoch: 1")
     (tmp_path / "bad.yml").write_text(f"epoch: 1\nsave_dir: {attack}")
     (tmp_path / "child.yml").write_text("_BASE_: [bad.yml]")
-    (tmp_path / "nested.yml").write_text(
-        f"LearningRate:\n  schedulers:\n  - !LinearWarmup\n    steps: {attack}"
-    )
+    (tmp_path / "nested.yml").write_text(f"LearningRate:\n  schedulers:\n  - !LinearWarmup\n    steps: {attack}")
     path, overrides, line = {
         "file": ("bad.yml", (), 2),
         "base": ("child.yml", (), 2),

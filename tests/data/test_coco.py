@@ -126,25 +126,19 @@ def test_a_dropped_annotation_takes_its_box_class_and_mask_along(write, caplog):
         annotation(22, bbox=[90, 5, 5, 5]),
     ]
     good = [
-        annotation(30 + label, category_id=(7, 3)[label % 2], bbox=[label, label, 5 + label, 6])
-        for label in range(3)
+        annotation(30 + label, category_id=(7, 3)[label % 2], bbox=[label, label, 5 + label, 6]) for label in range(3)
     ]
     dataset = load(write([bad[0], good[0], bad[1], good[1], bad[2], good[2]]))
     record = dataset.roidbs[0]
     np.testing.assert_array_equal(record["gt_class"], [[0], [1], [0]])
     np.testing.assert_array_equal(record["gt_bbox"], [[0, 0, 5, 6], [1, 1, 7, 7], [2, 2, 9, 8]])
     assert len(record["gt_poly"]) == len(record["is_crowd"]) == 3
-    assert (
-        "1 annotations without a usable mask are not used where masks are trained: annotation id 20"
-        in caplog.text
-    )
+    assert "1 annotations without a usable mask are not used where masks are trained: annotation id 20" in caplog.text
     assert "1 annotations with a box of zero or negative size are not used: annotation id 21" in caplog.text
     assert "1 annotations with a box outside its image are not used: annotation id 22" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "box", [[1, 2, float("nan"), 4], [1, 2, 3], None, ["a", 1, 2, 3], [0, 0, float("inf"), 1]]
-)
+@pytest.mark.parametrize("box", [[1, 2, float("nan"), 4], [1, 2, 3], None, ["a", 1, 2, 3], [0, 0, float("inf"), 1]])
 def test_boxes_that_are_no_numbers_are_dropped(write, caplog, box):
     dataset = load(write([annotation(5, bbox=box), annotation(6)]))
     assert len(dataset.roidbs[0]["gt_bbox"]) == 1
@@ -168,9 +162,7 @@ def test_run_length_instances_keep_their_mask(write):
     mask[0:9, 0:20] = 1
     compressed = mask_utils.encode(np.asfortranarray(mask))
     as_text = {"size": compressed["size"], "counts": compressed["counts"].decode()}
-    dataset = load(
-        write([annotation(1, segmentation=as_text), annotation(2, segmentation=run_lengths(mask))])
-    )
+    dataset = load(write([annotation(1, segmentation=as_text), annotation(2, segmentation=run_lengths(mask))]))
     for rle in dataset.roidbs[0]["gt_poly"]:
         np.testing.assert_array_equal(mask_utils.decode(rle), mask)
     np.testing.assert_array_equal(dataset.roidbs[0]["is_crowd"], [[0], [0]])
@@ -191,9 +183,7 @@ def test_run_lengths_of_another_size_are_no_mask():
 
 def test_parts_that_are_no_polygons_are_left_out():
     good = [0, 0, 4, 0, 4, 4]
-    parts = read_polygons(
-        [[1, 2, 3, 4], good, [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, float("nan")], "no", [[1, 2]]]
-    )
+    parts = read_polygons([[1, 2, 3, 4], good, [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, float("nan")], "no", [[1, 2]]])
     np.testing.assert_array_equal(parts, [good])
     assert read_polygons(None) == [] and read_polygons("x") == []
 
@@ -227,9 +217,7 @@ def test_missing_area_and_iscrowd_are_filled_in_and_said_once(write, caplog):
     assert [one["iscrowd"] for one in content["annotations"]] == [0, 0, 0]
     taken = "2 annotations without iscrowd are taken for single objects (iscrowd 0): annotation id 1, 2"
     assert caplog.text.count(taken) == 1
-    assert (
-        caplog.text.count("2 annotations without area get the area of their mask, or else of their box") == 1
-    )
+    assert caplog.text.count("2 annotations without area get the area of their mask, or else of their box") == 1
 
 
 def test_images_without_objects(write, caplog):
@@ -266,10 +254,7 @@ def test_annotations_of_unlisted_images_are_named(write, caplog):
 
 def test_unknown_category(write):
     message = error_of(write([annotation(1), annotation(77, category_id=8)]))
-    assert (
-        "1 annotations of a category that the file does not define are refused: annotation id 77 (the "
-        in message
-    )
+    assert "1 annotations of a category that the file does not define are refused: annotation id 77 (the " in message
     assert "first: its category id is 8; the file defines 3, 7). Add the category, or remove these" in message
     assert "check-dataset --annotations" in message and "mends what is certain with --fix" in message
 
@@ -293,10 +278,7 @@ def test_repeated_ids(write):
 
 def test_a_shared_category_name_is_said(write, caplog):
     load(write(categories=[{"id": 3, "name": "apple"}, {"id": 4, "name": "apple"}]))
-    assert (
-        "1 categories with a name that an earlier one has, but for case and spaces, count as"
-        in caplog.text
-    )
+    assert "1 categories with a name that an earlier one has, but for case and spaces, count as" in caplog.text
 
 
 def test_incomplete_entries(write):

@@ -13,9 +13,7 @@ from ppdet_res2net.datasets.demo import make_demo_data
 from ppdet_res2net.ppdet_modules.mask_assigner import rasterize_in_box
 from tests.helpers.datasets import dataset_in, loader_for
 
-NORMALIZE = {
-    "NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": True}
-}
+NORMALIZE = {"NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": True}}
 TAIL = [NORMALIZE, {"Permute": {}}]
 DECODE = [{"Decode": {}}]
 FLIP = {"RandomFlip": {"prob": 0.5}}
@@ -38,9 +36,7 @@ CHAINS = {
     ],
     "fixed size": [{"Resize": {"target_size": [90, 70], "keep_ratio": False, "interp": 2}}, FLIP],
     "one number": [{"Resize": {"target_size": 100, "keep_ratio": True}}],
-    "no random size": [
-        {"RandomResize": {"target_size": [70, 90], "random_size": False, "random_interp": True}}
-    ],
+    "no random size": [{"RandomResize": {"target_size": [70, 90], "random_size": False, "random_interp": True}}],
     "no resize": [FLIP],
     "nothing": [],
 }

@@ -139,9 +139,7 @@ def test_the_random_state_of_the_process_is_left_alone(folder):
 def test_ranks_share_a_step_of_one_larger_batch(folder, drop_last):
     options = {"drop_last": drop_last, "seed": 3}
     single = list(loader_for(dataset_in(folder), batch_size=4, **options).epoch(2))
-    ranks = [
-        list(loader_for(dataset_in(folder), rank=rank, world_size=2, **options).epoch(2)) for rank in range(2)
-    ]
+    ranks = [list(loader_for(dataset_in(folder), rank=rank, world_size=2, **options).epoch(2)) for rank in range(2)]
     assert len(ranks[0]) == len(ranks[1]) == len(single) == (3 if drop_last else 4)
     for step, whole in enumerate(single):
         assert ids_of([ranks[0][step], ranks[1][step]]) == ids_of([whole])
@@ -218,9 +216,7 @@ def test_a_transform_that_misaligns_masks_is_refused(folder):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_errors_keep_their_class_and_their_traceback(folder, num_workers):
     loader = loader_for(dataset_in(folder), batch_transforms=[], num_workers=num_workers)
-    with pytest.raises(
-        ConfigError, match="epoch 0, step 0 with image ids .* 'image' have different shapes"
-    ) as caught:
+    with pytest.raises(ConfigError, match="epoch 0, step 0 with image ids .* 'image' have different shapes") as caught:
         list(loader.epoch(0))
     assert num_workers == 0 or "_collate" in str(caught.value.__cause__)
 
@@ -228,18 +224,14 @@ def test_errors_keep_their_class_and_their_traceback(folder, num_workers):
 def test_a_failing_batch_transform_is_named(folder):
     loader = loader_for(dataset_in(folder))
     loader._batch_transforms.append(("Broken", lambda samples: samples["image"]))
-    with pytest.raises(
-        DatasetError, match="the batch of epoch 0, step 0 .* transform Broken failed: TypeError: "
-    ):
+    with pytest.raises(DatasetError, match="the batch of epoch 0, step 0 .* transform Broken failed: TypeError: "):
         next(loader.epoch(0))
 
 
 def test_a_killed_worker_is_reported(folder):
     loader = loader_for(dataset_in(folder), num_workers=2)
     loader._sample_transforms.append(("Die", Die()))
-    with pytest.raises(
-        TrainingError, match=r"loader worker 0 \(process \d+\) was killed by SIGKILL while .* epoch 1"
-    ):
+    with pytest.raises(TrainingError, match=r"loader worker 0 \(process \d+\) was killed by SIGKILL while .* epoch 1"):
         next(loader.epoch(1))
 
 
@@ -310,15 +302,11 @@ def test_workers_end_with_the_main_process(folder, how):
 def test_arguments_out_of_range(folder):
     dataset = dataset_in(folder)
     for name, value in (("batch_size", 0), ("num_workers", -1), ("seed", -1), ("rank", -1)):
-        with pytest.raises(
-            ConfigError, match=f"{name} of the training loader must be at least ., got {value}"
-        ):
+        with pytest.raises(ConfigError, match=f"{name} of the training loader must be at least ., got {value}"):
             loader_for(dataset, **{name: value})
     with pytest.raises(ConfigError, match="rank must be below world_size, got rank 2 of 2"):
         loader_for(dataset, rank=2, world_size=2)
-    with pytest.raises(
-        DatasetError, match="the dataset has 14 images, fewer than one batch of 15 in each of 1"
-    ):
+    with pytest.raises(DatasetError, match="the dataset has 14 images, fewer than one batch of 15 in each of 1"):
         loader_for(dataset, batch_size=15, drop_last=True)
     with pytest.raises(ConfigError, match="start_step must be between 0 and 7, the steps of an epoch, got 8"):
         loader_for(dataset).epoch(0, start_step=8)

@@ -89,8 +89,7 @@ def test_it_has_what_a_dataset_can_have(folder):
     crowds = [annotation for annotation in annotations if annotation["iscrowd"]]
     assert crowds and all(isinstance(crowd["segmentation"]["counts"], list) for crowd in crowds)
     assert any(
-        isinstance(annotation["segmentation"], list) and len(annotation["segmentation"]) > 1
-        for annotation in plain
+        isinstance(annotation["segmentation"], list) and len(annotation["segmentation"]) > 1 for annotation in plain
     ), "no object in several parts"
     areas = [annotation["area"] for annotation in plain]
     assert max(areas) > (LARGEST_EXTENT / SMALLEST_EXTENT) ** 2 * min(areas)
@@ -178,4 +177,10 @@ def test_command_line(tmp_path, capsys):
     assert main([str(target), "--train", "3", "--val", "2", "--size", "64", "--seed", "9"]) == 0
     assert capsys.readouterr().out == f"demo dataset: 3 training and 2 validation images in {target}\n"
     recipe = json.loads((target / demo.RECIPE_FILE).read_text())
-    assert recipe == {"version": demo.RECIPE_VERSION, "train_images": 3, "val_images": 2, "image_size_px": 64, "seed": 9}
+    assert recipe == {
+        "version": demo.RECIPE_VERSION,
+        "train_images": 3,
+        "val_images": 2,
+        "image_size_px": 64,
+        "seed": 9,
+    }

@@ -57,9 +57,7 @@ def _imperfect(ground_truth: dict) -> list[dict]:
     return detections
 
 
-def _by_pycocotools_alone(
-    ground_truth: dict, detections: list[dict], iou_type: str, folder
-) -> dict[str, float]:
+def _by_pycocotools_alone(ground_truth: dict, detections: list[dict], iou_type: str, folder) -> dict[str, float]:
     """The road that everybody takes: files, loadRes, evaluate."""
     truth_file, result_file = folder / "truth.json", folder / "result.json"
     truth_file.write_text(json.dumps(ground_truth))
@@ -128,9 +126,7 @@ def test_the_table_of_classes(ground_truth):
     rest = {**ground_truth}
     rest["annotations"] = [a for a in ground_truth["annotations"] if a["category_id"] != missing["id"]]
     _, report = score_detections(rest, _perfect(rest), ["bbox"], classwise=True)
-    rows = {
-        line.split()[0]: line.split()[1:] for line in report.splitlines() if line and line.startswith(" ")
-    }
+    rows = {line.split()[0]: line.split()[1:] for line in report.splitlines() if line and line.startswith(" ")}
     for category in ground_truth["categories"]:
         expected = ["-", "-"] if category is missing else ["1.000", "1.000"]
         assert rows[category["name"]] == expected
@@ -182,9 +178,7 @@ def test_sample_num_leaves_the_other_images_out_of_the_score(detecting, demo_dat
 def test_other_categories_are_refused(detecting, demo_data, tmp_path):
     data = copy_data(demo_data, tmp_path)
     edit_annotations(data, lambda content: content["categories"].reverse(), "val")
-    with pytest.raises(
-        ConfigError, match=r"has the categories \[\d .* \(3\), but the detector was trained on \[1 "
-    ):
+    with pytest.raises(ConfigError, match=r"has the categories \[\d .* \(3\), but the detector was trained on \[1 "):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
 
 
@@ -200,9 +194,7 @@ def test_an_image_of_another_size_than_annotated_is_named(detecting, demo_data, 
     data = copy_data(demo_data, tmp_path)
     resized = image_files(data)[2]
     cv2.imwrite(str(resized), np.zeros((40, 50, 3), np.uint8))
-    with pytest.raises(
-        DatasetError, match=rf"{resized.name}' \(image id 200002\): the image is 50x40 pixels"
-    ):
+    with pytest.raises(DatasetError, match=rf"{resized.name}' \(image id 200002\): the image is 50x40 pixels"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
 
 

@@ -130,9 +130,7 @@ def test_both_roads_to_predictions_agree(exported, eager, demo_data, detecting, 
     with Predictor(exported) as predictor:
         from_export = predictor(file).to_coco(0)
     assert len(from_tool) == len(from_export)
-    assert sorted(e["score"] for e in from_tool) == pytest.approx(
-        sorted(e["score"] for e in from_export), abs=1e-3
-    )
+    assert sorted(e["score"] for e in from_tool) == pytest.approx(sorted(e["score"] for e in from_export), abs=1e-3)
 
 
 def test_an_image_without_detections_gives_empty_arrays(trained, demo_data, tmp_path):
@@ -144,9 +142,7 @@ def test_an_image_without_detections_gives_empty_arrays(trained, demo_data, tmp_
     save_weights_file(tmp_path / "blind.pdparams", tensors, file.metadata)
     shutil.copy(trained / "model_final.json", tmp_path / "blind.json")
     config = make_config(demo_data, tmp_path, f"weights={tmp_path}/blind")
-    with pytest.raises(
-        ExportError, match="could not be verified: no detections in 4 images.*--verify_images"
-    ):
+    with pytest.raises(ExportError, match="could not be verified: no detections in 4 images.*--verify_images"):
         export_model(config, str(tmp_path / "out"), verify=True)
     with Predictor(tmp_path / "out" / "demo_mask_rcnn", batch_size=2) as predictor:
         for found in predictor([np.zeros((60, 90, 3), np.uint8), np.full((60, 90, 3), 255, np.uint8)]):
@@ -186,9 +182,7 @@ def test_exporting_again_replaces_the_folder_and_other_weights_are_found_out(
 def test_a_folder_that_cannot_be_written_is_an_error(detecting, demo_data, tmp_path):
     (tmp_path / "file").write_text("in the way")
     config = make_config(demo_data, tmp_path, f"weights={detecting}")
-    with pytest.raises(
-        ExportError, match="The folder '.*file/demo_mask_rcnn' cannot be written.*--output_dir"
-    ):
+    with pytest.raises(ExportError, match="The folder '.*file/demo_mask_rcnn' cannot be written.*--output_dir"):
         export_model(config, str(tmp_path / "file"))
 
 

@@ -276,8 +276,6 @@ def test_unknown_names(detecting, tmp_path, options, message):
 def test_a_missing_package_is_named_before_anything_is_written(detecting, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     config = make_config(tmp_path / "no_data", tmp_path, f"weights={detecting}")
-    with pytest.raises(
-        ExportError, match="--format openvino needs the package openvino.*pip install openvino"
-    ):
+    with pytest.raises(ExportError, match="--format openvino needs the package openvino.*pip install openvino"):
         export_model(config, str(tmp_path / "out"), formats=["openvino"])
     assert not (tmp_path / "out").exists()

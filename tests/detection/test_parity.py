@@ -136,9 +136,7 @@ def test_no_detection_in_any_image(variety):
 )
 def test_one_image_without_detections_changes_nothing_for_the_others(variety, empty):
     ours = tiny.build_ours(tiny.detector_config(**VARIETIES[variety]))
-    find_nothing(
-        ours, background=4.0
-    )  # where the features are zero, every class stays below the score threshold
+    find_nothing(ours, background=4.0)  # where the features are zero, every class stays below the score threshold
     three = tiny.make_inputs([(150, 180)] * 3, [(1.5, 1.5)] * 3)
     full = tiny.detect(ours, three)
     black = dict(three, image=three["image"].clone())
@@ -165,9 +163,7 @@ def test_only_known_detectors_can_be_served(pair_of):
     ours, _ = pair_of("mask-fpn")
     head, ours.bbox_head = ours.bbox_head, paddle.nn.Linear(1, 1)
     try:
-        with pytest.raises(
-            ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is known"
-        ):
+        with pytest.raises(ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is known"):
             RCNNInference(ours)
     finally:
         ours.bbox_head = head

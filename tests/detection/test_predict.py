@@ -21,9 +21,7 @@ def config(detecting, demo_data, tmp_path):
 
 def test_pictures_and_results_are_written(config, demo_data, tmp_path):
     files = image_files(demo_data)[:2]
-    summary = predict_files(
-        config, files, output_dir=str(tmp_path / "out"), draw_threshold=0.2, save_results=True
-    )
+    summary = predict_files(config, files, output_dir=str(tmp_path / "out"), draw_threshold=0.2, save_results=True)
     assert (summary.succeeded, summary.failed, summary.output_dir) == (2, [], tmp_path / "out")
     for file in files:
         picture, original = cv2.imread(str(tmp_path / "out" / file.name)), cv2.imread(str(file))
@@ -74,25 +72,19 @@ def test_the_others_are_done_when_an_image_cannot_be_read(config, demo_data, tmp
 def test_pictures_never_overwrite_the_images(config, demo_data):
     files = image_files(demo_data)
     before = files[0].read_bytes()
-    with pytest.raises(
-        ConfigError, match="--output_dir '.*val2017' holds the images themselves; pass another folder"
-    ):
+    with pytest.raises(ConfigError, match="--output_dir '.*val2017' holds the images themselves; pass another folder"):
         predict_files(config, files, output_dir=f"{demo_data}/annotations/../val2017")
     assert files[0].read_bytes() == before
 
 
 def test_there_has_to_be_an_image(config, tmp_path):
-    with pytest.raises(
-        ConfigError, match="no images to predict. Pass --infer_img FILE or --infer_dir FOLDER"
-    ):
+    with pytest.raises(ConfigError, match="no images to predict. Pass --infer_img FILE or --infer_dir FOLDER"):
         predict_files(config, [], output_dir=str(tmp_path))
 
 
 def test_an_ending_that_no_picture_can_have_is_named(config, demo_data, tmp_path):
     file = shutil.copy(image_files(demo_data)[0], tmp_path / "photo.unknown")
-    with pytest.raises(
-        ConfigError, match="photo.unknown' cannot be written.*ending is one of an image format"
-    ):
+    with pytest.raises(ConfigError, match="photo.unknown' cannot be written.*ending is one of an image format"):
         predict_files(config, [file], output_dir=str(tmp_path / "out"))
 
 

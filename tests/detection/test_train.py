@@ -57,9 +57,7 @@ def test_a_run_leaves_checkpoints_the_configuration_and_its_logs(trained, demo_d
     assert [(record["step"], record["epoch"]) for record in records] == [(1, 0), (2, 0), (3, 1), (4, 1)]
     for record in records:
         assert all(math.isfinite(value) for value in record.values() if isinstance(value, float))
-        assert record["loss"] == pytest.approx(
-            sum(v for k, v in record.items() if k.startswith("loss_")), rel=1e-5
-        )
+        assert record["loss"] == pytest.approx(sum(v for k, v in record.items() if k.startswith("loss_")), rel=1e-5)
         assert record["images_per_s"] > 0 and record["memory_mib"] > 0
     assert {"loss_mask", "loss_rpn_cls", "loss_rpn_reg", "loss_bbox_cls", "loss_bbox_reg"} < records[0].keys()
 
@@ -84,9 +82,7 @@ def test_resuming_at_an_epoch_and_in_the_middle_of_one_is_exact(trained, demo_da
 
     stopped = train(make_config(demo_data, tmp_path / "b", *short), max_steps=3)
     assert (stopped.steps, stopped.interrupted) == (3, False)
-    resumed = train(
-        make_config(demo_data, tmp_path / "b", *short), resume=f"{stopped.run_dir}/model_final.pdparams"
-    )
+    resumed = train(make_config(demo_data, tmp_path / "b", *short), resume=f"{stopped.run_dir}/model_final.pdparams")
     assert_equal_tensors(read_tensors(resumed.run_dir / "model_final.pdparams"), expected)
     assert losses_by_step(resumed.run_dir) == losses_by_step(trained)  # its log goes on in the same file
 
@@ -201,9 +197,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_p
 
 def test_frozen_normalization_without_pretrained_weights_is_refused(demo_data, tmp_path):
     frozen = make_config(demo_data, tmp_path, "Res2Net.freeze_norm=true")
-    with pytest.raises(
-        ConfigError, match="freeze_norm is set but there are no pretrain_weights.*loss becomes nan"
-    ):
+    with pytest.raises(ConfigError, match="freeze_norm is set but there are no pretrain_weights.*loss becomes nan"):
         train(frozen)
     assert not tmp_path.joinpath("demo_mask_rcnn").exists()
 
@@ -221,13 +215,9 @@ def test_training_starts_from_the_weights_of_a_trunk(demo_data, tmp_path, caplog
     from ppdet_res2net.zoo.formats import save_weights_file
 
     tensors = read_tensors(trained / "model_final.pdparams")
-    trunk = {
-        name[len("backbone.") :]: array for name, array in tensors.items() if name.startswith("backbone.")
-    }
+    trunk = {name[len("backbone.") :]: array for name, array in tensors.items() if name.startswith("backbone.")}
     save_weights_file(tmp_path / "trunk.pdparams", trunk, {"dialect": "paddle"})
-    config = make_config(
-        demo_data, tmp_path, f"pretrain_weights={tmp_path}/trunk.pdparams", "LearningRate.base_lr=0.0"
-    )
+    config = make_config(demo_data, tmp_path, f"pretrain_weights={tmp_path}/trunk.pdparams", "LearningRate.base_lr=0.0")
     caplog.set_level(logging.INFO)
     after = read_tensors(train(config, max_steps=1).run_dir / "model_final.pdparams")
     conv = [name for name in trunk if name.endswith("conv.weight")]
@@ -253,9 +243,7 @@ def test_weights_of_another_architecture_are_refused(demo_data, tmp_path, traine
     config = make_config(demo_data, tmp_path, f"pretrain_weights={trained}/model_final", "Res2Net.width=16")
     with pytest.raises(WeightsError, match=r"the file does not fit the model(.|\n)*Nothing was loaded"):
         train(config)
-    config = make_config(
-        demo_data, tmp_path, f"pretrain_weights={trained}/model_final", "Res2Net.dialect=official"
-    )
+    config = make_config(demo_data, tmp_path, f"pretrain_weights={trained}/model_final", "Res2Net.dialect=official")
     with pytest.raises(WeightsError, match="Pass '-o Res2Net.dialect=paddle'"):
         train(config)
     config = make_config(demo_data, tmp_path, "pretrain_weights=no/such/file")
@@ -265,9 +253,7 @@ def test_weights_of_another_architecture_are_refused(demo_data, tmp_path, traine
 
 def test_a_run_folder_that_cannot_be_written_is_an_error(demo_data, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(
-        TrainingError, match="run's folder '.*file/demo_mask_rcnn' cannot be written.*save_dir=FOLDER"
-    ):
+    with pytest.raises(TrainingError, match="run's folder '.*file/demo_mask_rcnn' cannot be written.*save_dir=FOLDER"):
         train(make_config(demo_data, tmp_path / "file"))
 
 
@@ -303,7 +289,9 @@ def test_masks_that_are_to_be_trained_must_be_there(demo_data, tmp_path):
         train(make_config(demo_data, tmp_path, "TrainDataset.data_fields=[image,gt_class]"))
     data = copy_data(demo_data, tmp_path)
     edit_annotations(data, lambda content: [a.pop("segmentation") for a in content["annotations"]])
-    with pytest.raises(DatasetError, match="none of the .* annotations .* has a segmentation.*this recipe trains masks"):
+    with pytest.raises(
+        DatasetError, match="none of the .* annotations .* has a segmentation.*this recipe trains masks"
+    ):
         train(make_config(data, tmp_path))
     assert not tmp_path.joinpath("demo_mask_rcnn").exists()
 

@@ -242,9 +242,7 @@ def _run_paddle(model, stages, rename, call=lambda model, image: model(image)):
         tensor.set_value(make_tensor(rename(key), tuple(tensor.shape)))
     outputs, macs = {}, []
     for number, layer in enumerate(stages):
-        layer.register_forward_post_hook(
-            lambda _, __, out, key=f"c{number + 2}": outputs.update({key: out.numpy()})
-        )
+        layer.register_forward_post_hook(lambda _, __, out, key=f"c{number + 2}": outputs.update({key: out.numpy()}))
     with paddle.no_grad():
         logits = call(model, paddle.to_tensor(make_image()))
         if isinstance(logits, paddle.Tensor):
@@ -252,13 +250,9 @@ def _run_paddle(model, stages, rename, call=lambda model, image: model(image)):
         kept = dict(outputs)
         for layer in model.sublayers():
             if isinstance(layer, (paddle.nn.Conv2D, paddle.nn.Linear)):
-                layer.register_forward_post_hook(
-                    lambda m, _, out: macs.append(_macs(out.shape, m.weight.shape))
-                )
+                layer.register_forward_post_hook(lambda m, _, out: macs.append(_macs(out.shape, m.weight.shape)))
         call(model, paddle.zeros([1, 3, 224, 224]))
-    parameters = sum(
-        int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(("_mean", "_variance"))
-    )
+    parameters = sum(int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(("_mean", "_variance")))
     return {"parameters": parameters, "macs": sum(macs)}, shapes, kept
 
 
@@ -306,33 +300,23 @@ def run_ppdet_detectors():
     ):
         scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
         parts = {
-            "backbone": original.Res2Net(
-                depth=50, width=26, scales=4, variant="d" if "_vd_" in name else "b"
-            ),
-            "neck": original.FPN(
-                in_channels=[256, 512, 1024, 2048], out_channel=256, spatial_scales=list(scales)
-            ),
+            "backbone": original.Res2Net(depth=50, width=26, scales=4, variant="d" if "_vd_" in name else "b"),
+            "neck": original.FPN(in_channels=[256, 512, 1024, 2048], out_channel=256, spatial_scales=list(scales)),
             "rpn_head": RPNHead(
-                AnchorGenerator(
-                    [[32], [64], [128], [256], [512]], [0.5, 1.0, 2.0], [4.0, 8.0, 16.0, 32.0, 64.0]
-                ),
+                AnchorGenerator([[32], [64], [128], [256], [512]], [0.5, 1.0, 2.0], [4.0, 8.0, 16.0, 32.0, 64.0]),
                 in_channel=256,
             ),
             "bbox_head": original.BBoxHead(
                 head=original.TwoFCHead(in_channel=256, out_channel=1024, resolution=7),
                 in_channel=1024,
-                roi_extractor=original.RoIAlign(
-                    resolution=7, spatial_scale=scales, sampling_ratio=0, aligned=True
-                ),
+                roi_extractor=original.RoIAlign(resolution=7, spatial_scale=scales, sampling_ratio=0, aligned=True),
                 num_classes=80,
             ),
         }
         if name.startswith("mask"):
             parts["mask_head"] = MaskHead(
                 head=MaskFeat(in_channel=256, out_channel=256, num_convs=4),
-                roi_extractor=original.RoIAlign(
-                    resolution=14, spatial_scale=scales, sampling_ratio=0, aligned=True
-                ),
+                roi_extractor=original.RoIAlign(resolution=14, spatial_scale=scales, sampling_ratio=0, aligned=True),
                 num_classes=80,
             )
         create = original.MaskRCNN if "mask_head" in parts else original.FasterRCNN

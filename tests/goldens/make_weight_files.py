@@ -1,7 +1,7 @@
 """Write the small weight files of tests/zoo/formats/test_files.py, with PyTorch and MindSpore themselves.
 
-    python -m tests.goldens.make_weight_files torch        pip install torch==2.13.0
-    python -m tests.goldens.make_weight_files mindspore    pip install mindspore==2.10.0
+python -m tests.goldens.make_weight_files torch        pip install torch==2.13.0
+python -m tests.goldens.make_weight_files mindspore    pip install mindspore==2.10.0
 """
 
 from __future__ import annotations
@@ -47,14 +47,11 @@ def write_mindspore_files() -> None:
     import mindspore
 
     parameters = [
-        {"name": name, "data": mindspore.Tensor(make_tensor(name, shape))}
-        for name, shape in FILE_TENSORS.items()
+        {"name": name, "data": mindspore.Tensor(make_tensor(name, shape))} for name, shape in FILE_TENSORS.items()
     ]
     for name, crc_check in (("plain", False), ("crc", True)):
         file = FOLDER / f"mindspore_{name}.ckpt"
-        mindspore.save_checkpoint(
-            parameters, str(file), append_dict={"epoch": 3, "remark": "x"}, crc_check=crc_check
-        )
+        mindspore.save_checkpoint(parameters, str(file), append_dict={"epoch": 3, "remark": "x"}, crc_check=crc_check)
         file.chmod(0o644)
 
 

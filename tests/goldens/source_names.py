@@ -129,8 +129,6 @@ def _ppdet(spec, place: tuple) -> tuple[str, str]:
     else:
         stage, block, part, split = place
         pooled = spec.variant == "d" and spec.dialect == "paddle" and stage > 0
-        name = {"short": "branch1.conv" if pooled else "branch1", "in": "branch2a", "out": "branch2c"}.get(
-            part
-        )
+        name = {"short": "branch1.conv" if pooled else "branch1", "in": "branch2a", "out": "branch2c"}.get(part)
         here = f"res{stage + 2}.blocks.{block}.{name or f'branch2b.{split}'}"
     return f"{here}.conv", f"{here}.norm"

@@ -56,11 +56,7 @@ class Dataset:
 
 def found(report) -> dict[str, list[Finding]]:
     """The findings by code; what every small dataset has is left out."""
-    return {
-        problem.code: findings
-        for problem, findings in report.groups.items()
-        if problem.code != "rare-category"
-    }
+    return {problem.code: findings for problem, findings in report.groups.items() if problem.code != "rare-category"}
 
 
 def ids(report, code) -> list:

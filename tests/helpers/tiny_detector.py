@@ -210,9 +210,7 @@ def make_training_batch(boxes: list[list[tuple]], seed: int = 0) -> dict[str, ob
     count = len(boxes)
     batch = make_inputs([(150, 180)] * count, [(1.5, 1.5)] * count, seed)
     batch["gt_bbox"] = [paddle.to_tensor(np.asarray(one, "float32").reshape(-1, 4)) for one in boxes]
-    batch["gt_class"] = [
-        paddle.to_tensor(np.arange(len(one), dtype="int32").reshape(-1, 1) % 2) for one in boxes
-    ]
+    batch["gt_class"] = [paddle.to_tensor(np.arange(len(one), dtype="int32").reshape(-1, 1) % 2) for one in boxes]
     batch["is_crowd"] = [paddle.zeros([len(one), 1], "int32") for one in boxes]
     batch["gt_poly"] = [[[octagon(*box)] for box in one] for one in boxes]
     return batch

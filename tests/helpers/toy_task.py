@@ -98,7 +98,10 @@ def toy_config(save_dir: Path, **settings) -> Config:
         "log_iter": 1,
         "use_gpu": False,
         "TrainReader": {"batch_size": 4},
-        "LearningRate": {"base_lr": 0.0001, "schedulers": [{"name": "PiecewiseDecay", "milestones": [9], "use_warmup": False}]},
+        "LearningRate": {
+            "base_lr": 0.0001,
+            "schedulers": [{"name": "PiecewiseDecay", "milestones": [9], "use_warmup": False}],
+        },
         "OptimizerBuilder": {"optimizer": {"type": "Momentum", "momentum": 0.9}, "regularizer": None},
     }
     return Config({**defaults, **settings}, Path("toy.yml"))

@@ -28,9 +28,7 @@ def trained(demo_data, tmp_path_factory) -> Path:
     """Folder of a run of four steps (two epochs of two), with a checkpoint ``0`` after the first epoch."""
     from ppdet_res2net.detection.task import train
 
-    config = make_config(
-        demo_data, tmp_path_factory.mktemp("trained"), "TrainDataset.sample_num=4", "epoch=2"
-    )
+    config = make_config(demo_data, tmp_path_factory.mktemp("trained"), "TrainDataset.sample_num=4", "epoch=2")
     return train(config).run_dir
 
 

@@ -66,9 +66,7 @@ def assert_same_features(ours, theirs, image):
         scale = float(reference.abs().max())
         assert np.isfinite(scale) and scale > 0.01
         np.testing.assert_allclose(mine.numpy(), reference.numpy(), rtol=0, atol=1e-6 * scale)
-    assert [(s.channels, s.stride) for s in ours.out_shape] == [
-        (s.channels, s.stride) for s in theirs.out_shape
-    ]
+    assert [(s.channels, s.stride) for s in ours.out_shape] == [(s.channels, s.stride) for s in theirs.out_shape]
     assert [list(f.shape[1:2]) for f in found] == [[s.channels] for s in ours.out_shape]
 
 
@@ -112,9 +110,7 @@ def test_published_depths_have_paddledets_parameters(depth):
     options = {"width": 1, "scales": 2, "num_stages": 4}
     with paddle.LazyGuard():  # names and shapes, without making a thousand tensors
         ours, theirs = Res2Net(depth=depth, **options), paddledets.Res2Net(depth=depth, **options)
-    assert [(n, p.shape) for n, p in ours.named_parameters()] == [
-        (n, p.shape) for n, p in theirs.named_parameters()
-    ]
+    assert [(n, p.shape) for n, p in ours.named_parameters()] == [(n, p.shape) for n, p in theirs.named_parameters()]
 
 
 @pytest.mark.parametrize("variant", ["b", "c", "d"])
@@ -155,16 +151,12 @@ def test_freezing_trains_what_paddledet_trains(freeze_at, freeze_norm):
         if parameter.grad is not None:
             trained += 1
             scale = float(expected[name].abs().max())
-            np.testing.assert_allclose(
-                parameter.grad.numpy(), expected[name].numpy(), rtol=0, atol=1e-5 * scale
-            )
+            np.testing.assert_allclose(parameter.grad.numpy(), expected[name].numpy(), rtol=0, atol=1e-5 * scale)
     assert trained > 0
     stem = ours.res1.conv1
     assert (stem.conv.weight.grad is None) == (freeze_at >= 0)
     assert (stem.norm.weight.grad is None) == (freeze_norm or freeze_at >= 0)
-    statistics = [
-        (n, t.numpy(), theirs.state_dict()[n].numpy()) for n, t in ours.state_dict().items() if "._" in n
-    ]
+    statistics = [(n, t.numpy(), theirs.state_dict()[n].numpy()) for n, t in ours.state_dict().items() if "._" in n]
     assert statistics
     for name, mine, reference in statistics:
         np.testing.assert_allclose(mine, reference, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -173,9 +165,7 @@ def test_freezing_trains_what_paddledet_trains(freeze_at, freeze_norm):
 def test_defaults_are_paddledets():
     ours = Res2Net(**SMALL)
     assert (ours.freeze_norm, ours.freeze_at, ours.variant) == (True, 0, "b")
-    assert not any(
-        p.trainable for n, p in ours.named_parameters() if n.startswith(("res1", "res2")) or "norm" in n
-    )
+    assert not any(p.trainable for n, p in ours.named_parameters() if n.startswith(("res1", "res2")) or "norm" in n)
     assert all(p.trainable for n, p in ours.named_parameters() if n.startswith("res3") and ".conv." in n)
 
 

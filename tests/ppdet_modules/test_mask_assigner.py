@@ -39,9 +39,7 @@ def make_samples(seed, images=2, rois=9, objects=3):
             paddle.to_tensor(rng.permutation([-1, CLASSES] + list(range(CLASSES)) * 3)[:rois].astype("int32"))
         )
         indices.append(paddle.to_tensor(rng.randint(0, objects, rois).astype("int32")))
-        polygons.append(
-            [[tiny.octagon(*box) for box in random_boxes(rng, 1 + i % 2)] for i in range(objects)]
-        )
+        polygons.append([[tiny.octagon(*box) for box in random_boxes(rng, 1 + i % 2)] for i in range(objects)])
     return boxes, labels, indices, {"gt_poly": polygons}
 
 
@@ -66,9 +64,7 @@ def test_targets_of_polygons_are_paddledets(seed, resolution):
 
 def test_polygons_may_be_float64_arrays():
     samples = make_samples(0)
-    as_arrays = [
-        [[np.asarray(part, "float64") for part in one] for one in image] for image in samples[3]["gt_poly"]
-    ]
+    as_arrays = [[[np.asarray(part, "float64") for part in one] for one in image] for image in samples[3]["gt_poly"]]
     expected = run(MaskAssigner, samples)
     found = run(MaskAssigner, (*samples[:3], {"gt_poly": as_arrays}))
     for name in NAMES:
@@ -165,9 +161,7 @@ def test_training_with_a_crowd():
     """A crowd is ignored by the samplers when they are told to, and trained on as a mask otherwise."""
     for ignore_thresh in (-1.0, 0.5):
         config = tiny.detector_config(
-            settings={
-                "BBoxAssigner": {"batch_size_per_im": 64, "use_random": False, "ignore_thresh": ignore_thresh}
-            }
+            settings={"BBoxAssigner": {"batch_size_per_im": 64, "use_random": False, "ignore_thresh": ignore_thresh}}
         )
         model = tiny.build_ours(config)
         model.train()

@@ -147,9 +147,7 @@ def test_parts_that_cannot_be_made_are_refused(part, message):
 ARGUMENTS = {"dataset_dir": "d", "anno_path": "a.json", "data_fields": ["image", "gt_bbox"]}
 
 
-@pytest.mark.parametrize(
-    "value", [Tagged("COCODataSet", ARGUMENTS), {"name": "COCODataSet", **ARGUMENTS}], ids=str
-)
+@pytest.mark.parametrize("value", [Tagged("COCODataSet", ARGUMENTS), {"name": "COCODataSet", **ARGUMENTS}], ids=str)
 def test_either_spelling_gives_our_dataset(value):
     dataset = create_dataset({"TrainDataset": value, "num_classes": 3}, "TrainDataset")
     assert type(dataset) is COCODataSet

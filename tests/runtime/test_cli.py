@@ -56,10 +56,7 @@ def run(infer, model_dir, output_dir, *arguments) -> int:
 
 def test_folder_gives_pictures_and_coco_results(infer, model_dir, image_dir, tmp_path, capsys):
     output = tmp_path / "out" / "deep"
-    assert (
-        run(infer, model_dir, output, "--image_dir", str(image_dir), "--save_results", "--batch_size", "2")
-        == 0
-    )
+    assert run(infer, model_dir, output, "--image_dir", str(image_dir), "--save_results", "--batch_size", "2") == 0
     assert sorted(path.name for path in output.iterdir()) == [
         "12.jpg",
         "7.png",
@@ -92,10 +89,7 @@ def test_threshold_is_for_the_pictures_and_results_hold_all(infer, model_dir, im
 
 
 def test_one_image_prints_its_detections(infer, model_dir, image_dir, tmp_path, capsys):
-    assert (
-        run(infer, model_dir, tmp_path, "--image_file", str(image_dir / "12.jpg"), "--run_mode", "paddle")
-        == 0
-    )
+    assert run(infer, model_dir, tmp_path, "--image_file", str(image_dir / "12.jpg"), "--run_mode", "paddle") == 0
     assert "dog 0.757: left 0.0, top 0.0, right 60.0, bottom 40.0" in capsys.readouterr().out
     assert (tmp_path / "12.jpg").exists() and not (tmp_path / "bbox.json").exists()
 
@@ -106,15 +100,8 @@ def test_bad_images_are_reported_and_the_others_done(infer, model_dir, image_dir
     assert run(infer, model_dir, tmp_path / "out", "--image_dir", str(image_dir), "--save_results") == 1
     captured = capsys.readouterr()
     assert "3 of 5 images" in captured.out and "2 of 5 images failed; see above." in captured.err
-    assert (
-        "Cannot decode image" in captured.err
-        and "8.jpg" in captured.err
-        and "empty.png' is empty" in captured.err
-    )
-    ids = {
-        entry["file_name"]: entry["image_id"]
-        for entry in json.loads((tmp_path / "out" / "bbox.json").read_text())
-    }
+    assert "Cannot decode image" in captured.err and "8.jpg" in captured.err and "empty.png' is empty" in captured.err
+    ids = {entry["file_name"]: entry["image_id"] for entry in json.loads((tmp_path / "out" / "bbox.json").read_text())}
     assert ids == {"12.jpg": 0, "7.png": 1}  # "empty" is not a number, so ids are positions
 
 
@@ -178,10 +165,7 @@ def test_unusual_images_run_through(infer, model_dir, tmp_path, capsys):
     arguments = ["--image_dir", str(folder), "--save_results", "--batch_size", "3"]
     assert run(infer, model_dir, tmp_path / "out", *arguments) == 0
     assert "8 of 8 images, 8 detections" in capsys.readouterr().out
-    boxes = {
-        entry["file_name"]: entry["bbox"]
-        for entry in json.loads((tmp_path / "out" / "bbox.json").read_text())
-    }
+    boxes = {entry["file_name"]: entry["bbox"] for entry in json.loads((tmp_path / "out" / "bbox.json").read_text())}
     np.testing.assert_allclose(boxes["rotated.jpg"], [0, 0, 40, 60], rtol=1e-4)
     np.testing.assert_allclose(boxes["long.png"], [0, 0, 5000, 1], rtol=1e-4)
     assert cv2.imread(str(tmp_path / "out" / "rotated.jpg")).shape == (60, 40, 3)

@@ -65,9 +65,7 @@ def test_equals_ppdet(scale):
     import paddle
 
     masks, boxes = sample_masks("smooth", 20), random_boxes(20, scale)
-    expected = post_process.paste_mask(
-        paddle.to_tensor(masks)[:, None], paddle.to_tensor(boxes), *IMAGE_HW
-    ).numpy()
+    expected = post_process.paste_mask(paddle.to_tensor(masks)[:, None], paddle.to_tensor(boxes), *IMAGE_HW).numpy()
     bitmaps = masks_to_bitmaps(masks, boxes, IMAGE_HW, 0.5)
     differs = bitmaps != (expected >= 0.5)
     assert np.abs(expected[differs] - 0.5).max(initial=0) < 1e-5
@@ -111,9 +109,7 @@ def test_special_boxes(box, expected_area):
 def test_values_below_half_reach_beyond_the_box():
     ones, box = np.ones((1, 28, 28), np.float32), np.array([[28, 28, 84, 84]], np.float32)
     assert masks_to_bitmaps(ones, box, IMAGE_HW, 0.5).sum() == 56 * 56
-    assert (
-        masks_to_bitmaps(ones, box, IMAGE_HW, 0.1).sum() == 58 * 58 - 4
-    )  # all but the corners of one more ring
+    assert masks_to_bitmaps(ones, box, IMAGE_HW, 0.1).sum() == 58 * 58 - 4  # all but the corners of one more ring
 
 
 def test_empty_input():
@@ -140,9 +136,7 @@ def test_bad_threshold(threshold):
         masks_to_rles(np.ones((1, 28, 28)), np.ones((1, 4)), IMAGE_HW, threshold)
 
 
-@pytest.mark.parametrize(
-    ("mask_shape", "box_shape"), [((1, 28), (1, 4)), ((2, 28, 28), (1, 4)), ((1, 28, 14), (1, 4))]
-)
+@pytest.mark.parametrize(("mask_shape", "box_shape"), [((1, 28), (1, 4)), ((2, 28, 28), (1, 4)), ((1, 28, 14), (1, 4))])
 def test_bad_shapes(mask_shape, box_shape):
     with pytest.raises(ValueError, match=r"Expected masks \(n, m, m\) and boxes \(n, 4\), got"):
         masks_to_rles(np.ones(mask_shape), np.ones(box_shape), IMAGE_HW)

@@ -70,7 +70,5 @@ def test_wrong_folders(broken_dir, tmp_path):
         with pytest.raises(ModelFolderError, match=message):
             load_model_folder(broken_dir)
     (broken_dir / "infer_cfg.yml").unlink()
-    with pytest.raises(
-        ModelFolderError, match="has no infer_cfg.yml. Pass the folder that export_model.py wrote"
-    ):
+    with pytest.raises(ModelFolderError, match="has no infer_cfg.yml. Pass the folder that export_model.py wrote"):
         load_model_folder(broken_dir)

@@ -186,9 +186,7 @@ def test_damaged_images_are_named(tmp_path, fmt):
     }.items():
         path = tmp_path / name
         path.write_bytes(data)
-        with pytest.raises(
-            ImageError, match=f"Cannot decode image '.*{name}'.*Copy it again, or save it as JPEG"
-        ):
+        with pytest.raises(ImageError, match=f"Cannot decode image '.*{name}'.*Copy it again, or save it as JPEG"):
             decode_image(path)
 
 
@@ -233,9 +231,7 @@ def test_size_is_read_from_lossless_and_animated_webp():
 def test_gigantic_image_is_refused_before_decoding():
     header = bytearray(encode(photo(4, 4), "PNG"))
     header[16:24] = (60_000).to_bytes(4, "big") * 2
-    with pytest.raises(
-        ImageError, match="is 60000x60000 = 3600000000 pixels, more than the limit of 178956970"
-    ):
+    with pytest.raises(ImageError, match="is 60000x60000 = 3600000000 pixels, more than the limit of 178956970"):
         decode_image(bytes(header))
     with pytest.raises(ImageError, match="more than the limit of 10. Make it smaller, or raise max_pixels"):
         decode_image(photo(4, 4), max_pixels=10)

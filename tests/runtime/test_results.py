@@ -79,9 +79,7 @@ def test_from_outputs_splits_a_batch():
     assert empty.image_hw == (5, 6) and empty.masks.shape == (0, 28, 28)
     assert last.label_list == SHARED["label_list"]
     outputs["num"] = np.array([2, 2, 3])
-    with pytest.raises(
-        BackendError, match=r"returned \[2, 2, 3\] detections per image for 3 images, but outputs"
-    ):
+    with pytest.raises(BackendError, match=r"returned \[2, 2, 3\] detections per image for 3 images, but outputs"):
         Detections.from_outputs(outputs, [(1, 1)] * 3, **SHARED)
     outputs.update(num=np.array([5]), labels=whole.labels + 1)
     with pytest.raises(BackendError, match="labels from 1 to 3, but label_list in infer_cfg.yml has 3 names"):
@@ -162,7 +160,5 @@ def test_colours_are_stable_and_distinct():
 
 
 def test_another_picture_is_refused():
-    with pytest.raises(
-        ValueError, match=r"made on an image of height and width \(100, 80\), got \(80, 100\)"
-    ):
+    with pytest.raises(ValueError, match=r"made on an image of height and width \(100, 80\), got \(80, 100\)"):
         draw_detections(np.zeros((80, 100, 3), np.uint8), make_detections(1))

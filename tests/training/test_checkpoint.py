@@ -32,7 +32,8 @@ def test_the_state_of_a_checkpoint_is_read_with_or_without_the_ending(run_dir):
 def test_weights_of_another_save_are_refused(run_dir):
     shutil.copy(run_dir / "model_final.pdparams", run_dir / "0.pdparams")
     with pytest.raises(
-        WeightsError, match="0.pdparams' is not the file that '.*0.pdstate' was saved with.*damaged, or was replaced.*earlier"
+        WeightsError,
+        match="0.pdparams' is not the file that '.*0.pdstate' was saved with.*damaged, or was replaced.*earlier",
     ):
         load_training_state(run_dir / "0")
 

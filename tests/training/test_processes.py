@@ -107,7 +107,9 @@ def test_a_signal_to_one_process_stops_both_with_one_checkpoint(two):
 def test_a_signal_before_an_evaluation_leaves_it_to_the_resumed_run(two):
     results = [json.loads((two / f"unevaluated.{rank}.json").read_text()) for rank in (0, 1)]
     assert results == [[4, signal.SIGTERM]] * 2
-    resumed = train_toy(two / "unevaluated", {"resume": "auto", "evaluate": True, "max_steps": 5}, toy={"scores": [0.5, 0.4]})
+    resumed = train_toy(
+        two / "unevaluated", {"resume": "auto", "evaluate": True, "max_steps": 5}, toy={"scores": [0.5, 0.4]}
+    )
     assert [record["step"] for record in read_metrics(resumed.run_dir, "eval")] == [4, 5]
 
 

@@ -157,13 +157,17 @@ def test_a_save_that_was_interrupted_is_completed_or_undone(tmp_path, monkeypatc
 def test_resuming_with_other_classes_is_refused(tmp_path):
     run_dir = train_toy(tmp_path, {"max_steps": 1}).run_dir
     for names, difference in ((["a", "c"], r"gone are \['2 b'\], new are \['2 c'\]"), (["a"], r"gone are \['2 b'\]")):
-        with pytest.raises(ConfigError, match=f"its classes are not those of the data .{difference}.*pretrain_weights="):
+        with pytest.raises(
+            ConfigError, match=f"its classes are not those of the data .{difference}.*pretrain_weights="
+        ):
             train_toy(tmp_path, {"resume": str(run_dir / "model_final")}, toy={"class_names": names})
 
 
 def test_resuming_with_another_batch_is_refused_and_with_the_same_in_parts_is_not(tmp_path):
     run_dir = train_toy(tmp_path, {"max_steps": 4}).run_dir
-    with pytest.raises(ConfigError, match="4 steps per epoch of 4 images, this one has 8 of 2. Use the same dataset and"):
+    with pytest.raises(
+        ConfigError, match="4 steps per epoch of 4 images, this one has 8 of 2. Use the same dataset and"
+    ):
         train_toy(tmp_path, {"resume": "auto"}, TrainReader={"batch_size": 2})
     shutil.copytree(run_dir, tmp_path / "copy" / "toy")
     same = train_toy(tmp_path, {"resume": "auto"}, TrainReader={"batch_size": 2}, accumulate_steps=2)
@@ -243,7 +247,9 @@ def test_signals_have_exit_codes_of_their_own(tmp_path, number, code, monkeypatc
     from ppdet_res2net.training.trainer import TrainResult
 
     monkeypatch.setattr("ppdet_res2net.config.load_config", lambda *args: None)
-    monkeypatch.setattr("ppdet_res2net.detection.task.train", lambda *args, **kw: TrainResult(tmp_path, number, 1, None))
+    monkeypatch.setattr(
+        "ppdet_res2net.detection.task.train", lambda *args, **kw: TrainResult(tmp_path, number, 1, None)
+    )
     assert command.main(["-c", "x"]) == code
 
 

@@ -56,7 +56,9 @@ def test_an_epoch_that_the_accumulated_batches_do_not_divide(tmp_path):
     assert train_toy(tmp_path / "a", accumulate_steps=3, epoch=2).steps == 2  # the fourth batch is left out
     kept = train_toy(tmp_path / "b", accumulate_steps=3, epoch=1, TrainReader={"batch_size": 4, "drop_last": False})
     assert kept.steps == 2
-    with pytest.raises(ConfigError, match="accumulate_steps is 9, but an epoch has 4 batches: no step would be complete"):
+    with pytest.raises(
+        ConfigError, match="accumulate_steps is 9, but an epoch has 4 batches: no step would be complete"
+    ):
         train_toy(tmp_path / "c", accumulate_steps=9)
 
 

@@ -27,9 +27,7 @@ GOLDEN = json.loads((GOLDENS / "ppdet_detectors.json").read_text())["models"]
 RECIPES = {
     "ppdet/faster_rcnn_res2net50_vb_26w_4s_fpn_1x_coco": "faster_rcnn_res2net50_vb_26w_4s_fpn_1x_coco",
     "ppdet/mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco": "mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco",
-    "ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco": (
-        "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval"
-    ),
+    "ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco": ("mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval"),
 }
 FASTER, MASK, MASK_VD = RECIPES
 
@@ -108,12 +106,8 @@ def test_a_detector_for_other_classes_keeps_its_last_layers(tmp_path, faster_wei
         )
     }
     assert (model.bbox_head.bbox_score.weight.numpy() == before).all()
-    assert (
-        model.rpn_head.rpn_rois_score.bias.numpy() == faster_weights["rpn_head.rpn_rois_score.bias"]
-    ).all()
-    with pytest.raises(
-        WeightsError, match="a Faster R-CNN of 80 classes; the model is .* a Faster R-CNN of 3 classes"
-    ):
+    assert (model.rpn_head.rpn_rois_score.bias.numpy() == faster_weights["rpn_head.rpn_rois_score.bias"]).all()
+    with pytest.raises(WeightsError, match="a Faster R-CNN of 80 classes; the model is .* a Faster R-CNN of 3 classes"):
         load_weights(model, tmp_path / "coco.pdparams")
 
 

@@ -130,10 +130,7 @@ def test_failures_leave_nothing_in_the_cache(server, home, path, text):
 
 def test_checksum_message_names_both(server, content):
     message = error_of(server.url("plain/bad-00000000.pth"))
-    assert (
-        f"SHA-256 {hashlib.sha256(content).hexdigest()[:8]}..., expected 00000000... (from its name)"
-        in message
-    )
+    assert f"SHA-256 {hashlib.sha256(content).hexdigest()[:8]}..., expected 00000000... (from its name)" in message
 
 
 @pytest.mark.parametrize("kind", ["busy-once", "broken-once"])
@@ -152,9 +149,7 @@ def test_offline(server, home, monkeypatch, content):
     url = server.url("plain/x.pth")
     message = error_of(url)
     target = hub.cached_path(url)
-    assert (
-        f"RES2NET_OFFLINE forbids downloads. Put the file at {target}, or unset RES2NET_OFFLINE." in message
-    )
+    assert f"RES2NET_OFFLINE forbids downloads. Put the file at {target}, or unset RES2NET_OFFLINE." in message
     assert not server.requests
     target.parent.mkdir(parents=True)
     target.write_bytes(content)
@@ -202,9 +197,7 @@ def test_models_try_their_addresses_in_turn(server, home):
     )
     path = hub.download_model(spec)
     assert path.name == server.good
-    assert (
-        hub.download_model(spec) == path
-    )  # the second address is found in the cache without asking the first
+    assert hub.download_model(spec) == path  # the second address is found in the cache without asking the first
     assert server.requests["/plain/none.pth"] == 1
     broken = dataclasses.replace(spec, urls=(server.url("plain/none.pth"), server.url("plain/empty.pth")))
     with pytest.raises(WeightsError, match=r"(?s)404 Not Found.*is empty"):

@@ -30,9 +30,7 @@ def test_layout_and_targets(name, prefix):
     assert find_layout(names)[0].name == LAYOUTS[name]
     with without_random_weights():
         expected = set(create_classifier(name).state_dict())
-    targets = {
-        target.name for target in map_names(names).values() if not target.name.endswith("num_batches_tracked")
-    }
+    targets = {target.name for target in map_names(names).values() if not target.name.endswith("num_batches_tracked")}
     if spec.task != "classifier":
         expected -= {"fc.weight", "fc.bias"}
     assert targets == expected
@@ -41,13 +39,8 @@ def test_layout_and_targets(name, prefix):
 def test_head_beside_a_wrapped_trunk():
     names = ["module.backbone.layer1.0.convs.0.weight", "module.head.fc.weight", "module.head.fc.bias"]
     targets = map_names(names)
-    assert (
-        targets["module.head.fc.weight"].name == "fc.weight"
-        and targets["module.head.fc.weight"].is_transposed
-    )
-    assert (
-        targets["module.head.fc.bias"].name == "fc.bias" and not targets["module.head.fc.bias"].is_transposed
-    )
+    assert targets["module.head.fc.weight"].name == "fc.weight" and targets["module.head.fc.weight"].is_transposed
+    assert targets["module.head.fc.bias"].name == "fc.bias" and not targets["module.head.fc.bias"].is_transposed
 
 
 def test_paddleclas_keeps_its_matrix():

@@ -86,8 +86,7 @@ def test_missing_unexpected_and_misshapen_stop_the_load(tensors):
     assert f"{first_line} and 3 more\n" in text
     assert "  1 unexpected in the file: backbone.res9.x\n" in text
     assert (
-        "  1 of another shape: backbone.res1.conv1_1.conv.weight (got [32, 1, 3, 3], "
-        "expected [32, 3, 3, 3])\n" in text
+        "  1 of another shape: backbone.res1.conv1_1.conv.weight (got [32, 1, 3, 3], expected [32, 3, 3, 3])\n" in text
     )
     assert "Nothing was loaded." in text
     assert (model.backbone.res2.blocks[0].branch2a.conv.weight.numpy() == 0).all()
@@ -158,9 +157,7 @@ def test_fewer_stages_and_deformable_convolutions_are_rules(file):
     last_stage = [name for name in to_our_names(load_weights_file(file)) if name.startswith("backbone.res5.")]
     counters = [name for name in last_stage if name.endswith("num_batches_tracked")]
     assert len(report.allowed["the model has fewer stages"]) == len(last_stage) - len(counters)
-    assert all(
-        "conv_offset" in name for name in report.allowed["deformable convolutions learn their offsets"]
-    )
+    assert all("conv_offset" in name for name in report.allowed["deformable convolutions learn their offsets"])
 
 
 def test_an_rcnn_without_fpn_has_its_last_stage_in_the_box_head(file, tensors):
@@ -187,9 +184,7 @@ def test_half_precision_becomes_the_models(tmp_path, tensors):
 
 
 def test_other_backbones_are_refused(file):
-    with pytest.raises(
-        ConfigError, match="Linear has no Res2Net trunk of this package .its backbone is NoneType."
-    ):
+    with pytest.raises(ConfigError, match="Linear has no Res2Net trunk of this package .its backbone is NoneType."):
         load_pretrained(paddle.nn.Linear(2, 2), file)
 
 
@@ -219,16 +214,12 @@ def test_convert_command(file, tensors, tmp_path, capsys, suffix):
     assert read_weights_file(target).metadata == {"model": NAME, "dialect": "official"}
     assert (load_weights_file(target)["fc.weight"] == tensors["fc.weight"].T).all()
     # The converted file keeps its dialect, although its names are PaddleDetection's.
-    assert "(the file says so)" in error_of(
-        lambda: create_backbone("paddleclas/Res2Net50_vd_26w_4s", weights=target)
-    )
+    assert "(the file says so)" in error_of(lambda: create_backbone("paddleclas/Res2Net50_vd_26w_4s", weights=target))
     assert len(read_weights(target).tensors) == 437
 
 
 def test_convert_refuses_another_model(file, tmp_path):
-    text = error_of(
-        lambda: convert_command.main(["timm/res2net101d", str(file), str(tmp_path / "x.pdparams")])
-    )
+    text = error_of(lambda: convert_command.main(["timm/res2net101d", str(file), str(tmp_path / "x.pdparams")]))
     assert "the model is a Res2Net-101" in text
     assert not list(tmp_path.iterdir())
 
@@ -241,9 +232,7 @@ def test_convert_takes_detectors(tmp_path, capsys):
     assert convert_command.main([name, str(tmp_path / "all"), str(tmp_path / "out.safetensors")]) == 0
     assert "1 tensors of the detector's other parts are kept as they are" in capsys.readouterr().out
     assert "rpn_head.x" in load_weights_file(tmp_path / "out.safetensors")
-    text = error_of(
-        lambda: convert_command.main([name, str(tmp_path / "trunk"), str(tmp_path / "x.pdparams")])
-    )
+    text = error_of(lambda: convert_command.main([name, str(tmp_path / "trunk"), str(tmp_path / "x.pdparams")]))
     assert f"has a backbone only, but {name} is a detector." in text
 
 

@@ -35,9 +35,7 @@ GIVEN = {
 
 
 def test_counts_of_models():
-    counts = {
-        source: len(list_models(source)) for source in ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet")
-    }
+    counts = {source: len(list_models(source)) for source in ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet")}
     assert counts == {"timm": 9, "mmpretrain": 3, "mindcv": 6, "paddleclas": 8, "ppdet": 5}
     assert len(list_models()) == sum(counts.values())
 
@@ -86,9 +84,7 @@ def test_figures_of_our_models(size):
     with paddle.no_grad():
         model(paddle.zeros([1, 3, 224, 224]))
     statistics = ("_mean", "_variance")
-    trunk = sum(
-        int(np.prod(p.shape)) for n, p in model.backbone.state_dict().items() if not n.endswith(statistics)
-    )
+    trunk = sum(int(np.prod(p.shape)) for n, p in model.backbone.state_dict().items() if not n.endswith(statistics))
     for spec in specs:
         if spec.task == "classifier":
             assert (spec.parameters, spec.macs) == (trunk + 2048 * 1000 + 1000, macs["trunk"] + macs["fc"])
@@ -102,10 +98,7 @@ def test_listing_does_not_import_paddle():
         "import sys, ppdet_res2net as p; p.list_models(); p.get_model_spec('timm/res2net50d'); "
         "print('paddle' in sys.modules)"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "False\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_records_cannot_be_changed():

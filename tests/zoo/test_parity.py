@@ -96,9 +96,7 @@ def test_every_other_dialect_fails_parity(right, wrong):
     tensors = to_our_names(source_tensors(get_model_spec(name)), pools_shortcuts=True)
     if DIALECTS[wrong].blocks_ignore_variant:
         tensors = {
-            key.replace("branch1.conv.", "branch1.", 1)
-            if ".branch1.conv." in key and "res2" not in key
-            else key: array
+            key.replace("branch1.conv.", "branch1.", 1) if ".branch1.conv." in key and "res2" not in key else key: array
             for key, array in tensors.items()
         }
     model = create(name, dialect=wrong)

@@ -40,22 +40,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--camera_id", type=int, help="number of a camera, from 0; stop with Ctrl-C")
     parser.add_argument("--device", default="CPU", help="CPU, GPU or GPU:<index>")
     parser.add_argument("--cpu_threads", type=int, help="threads of the network on a CPU; default: all cores")
-    parser.add_argument(
-        "--batch_size", type=int, default=1, help="images that run at once, if they are of one size"
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="draw detections from this score; default: as exported"
-    )
+    parser.add_argument("--batch_size", type=int, default=1, help="images that run at once, if they are of one size")
+    parser.add_argument("--threshold", type=float, help="draw detections from this score; default: as exported")
     parser.add_argument("--output_dir", default="output", help="where pictures and results are written")
-    parser.add_argument(
-        "--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks"
-    )
-    parser.add_argument(
-        "--max_pixels", type=int, default=DEFAULT_MAX_PIXELS, help="larger images are refused"
-    )
-    parser.add_argument(
-        "--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name"
-    )
+    parser.add_argument("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
+    parser.add_argument("--max_pixels", type=int, default=DEFAULT_MAX_PIXELS, help="larger images are refused")
+    parser.add_argument("--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name")
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine, instead of --run_mode")
     parser.add_argument("--precision", choices=PRECISIONS, help="precision, instead of --run_mode")
     args = parser.parse_args(argv)
@@ -129,15 +119,11 @@ def make_output_dir(directory: str, source_paths: list[Path]) -> Path:
     """Create the output folder; refuse the folder of the images, where pictures would replace them."""
     path = Path(directory)
     if path.resolve() in {source.resolve().parent for source in source_paths}:
-        raise Res2NetError(
-            f"The pictures would overwrite the images in '{path}'. Choose another --output_dir."
-        )
+        raise Res2NetError(f"The pictures would overwrite the images in '{path}'. Choose another --output_dir.")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Res2NetError(
-            f"Cannot create '{path}': {error.strerror}. Choose another --output_dir."
-        ) from error
+        raise Res2NetError(f"Cannot create '{path}': {error.strerror}. Choose another --output_dir.") from error
     return path
 
 

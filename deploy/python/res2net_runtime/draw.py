@@ -77,9 +77,7 @@ def draw_detections(
     if shown.masks is not None:
         for index in order:  # one by one: all bitmaps of a large photo may not fit into the memory
             one = slice(index, index + 1)
-            bitmap = masks_to_bitmaps(
-                shown.masks[one], shown.boxes_xyxy[one], shown.image_hw, shown.mask_threshold
-            )[0]
+            bitmap = masks_to_bitmaps(shown.masks[one], shown.boxes_xyxy[one], shown.image_hw, shown.mask_threshold)[0]
             _blend_mask(picture, bitmap, class_color(int(shown.labels[index])), mask_opacity)
     short_side_px = min(image.shape[:2])
     line_px = max(1, round(short_side_px / 300))
@@ -93,9 +91,7 @@ def draw_detections(
     for index in order:  # after all boxes, so that no line crosses a text
         label = int(shown.labels[index])
         text, font = _label_text(label, shown.label_list[label], font_px, font_file)
-        _draw_label(
-            pen, canvas.size, boxes[index], f"{text} {shown.scores[index]:.2f}", font, class_color(label)
-        )
+        _draw_label(pen, canvas.size, boxes[index], f"{text} {shown.scores[index]:.2f}", font, class_color(label))
     return np.asarray(canvas)
 
 
@@ -144,9 +140,7 @@ def _draw_label(
 
 
 @functools.lru_cache(maxsize=1024)
-def _label_text(
-    label: int, name: str, font_px: int, font_file: str | None
-) -> tuple[str, ImageFont.FreeTypeFont]:
+def _label_text(label: int, name: str, font_px: int, font_file: str | None) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return the text to draw and the first font that has all its letters."""
     fonts = [ImageFont.truetype(font_file, font_px)] if font_file else list(_system_fonts(font_px))
     for font in fonts:

@@ -21,9 +21,7 @@ def find_images(directory: str | os.PathLike[str]) -> list[Path]:
     path = Path(directory)
     if not path.is_dir():
         raise ImageError(f"There is no image folder '{path}'. Check the path.")
-    images = sorted(
-        file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-    )
+    images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not images:
         raise ImageError(f"The folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)}). Check the path.")
     return images

@@ -170,8 +170,7 @@ def make_image_ids(paths: list[Path]) -> dict[Path, int]:
 def unique_names(paths: list[Path]) -> dict[Path, str]:
     """Return the name of each picture that is written: JPEG and PNG keep theirs, others become PNG."""
     names = {
-        path: path.name if path.suffix.lower() in (".jpg", ".jpeg", ".png") else f"{path.stem}.png"
-        for path in paths
+        path: path.name if path.suffix.lower() in (".jpg", ".jpeg", ".png") else f"{path.stem}.png" for path in paths
     }
     taken = Counter(name.lower() for name in names.values())
     return {path: name if taken[name.lower()] == 1 else f"{path.name}.png" for path, name in names.items()}

@@ -61,16 +61,12 @@ def _run_lengths(
     masks = np.asarray(masks, dtype=np.float32)
     boxes_xyxy = np.asarray(boxes_xyxy, dtype=np.float32)
     if masks.ndim != 3 or masks.shape[1] != masks.shape[2] or boxes_xyxy.shape != (len(masks), 4):
-        raise ValueError(
-            f"Expected masks (n, m, m) and boxes (n, 4), got {masks.shape} and {boxes_xyxy.shape}."
-        )
+        raise ValueError(f"Expected masks (n, m, m) and boxes (n, 4), got {masks.shape} and {boxes_xyxy.shape}.")
     if not 0 < threshold <= 1:
         raise ValueError(f"The mask threshold must be in (0, 1], got {threshold}.")
     count, total_pixels = len(masks), image_hw[0] * image_hw[1]
     instance, start, stop = _find_runs(masks, boxes_xyxy, image_hw, np.float32(threshold))
-    joined = (stop[:-1] == start[1:]) & (
-        instance[:-1] == instance[1:]
-    )  # a run that goes on in the next column
+    joined = (stop[:-1] == start[1:]) & (instance[:-1] == instance[1:])  # a run that goes on in the next column
     is_start, is_stop = np.ones(len(start), dtype=bool), np.ones(len(stop), dtype=bool)
     is_start[1:], is_stop[:-1] = ~joined, ~joined
     changes = np.stack([start[is_start], stop[is_stop]], axis=1).ravel()
@@ -78,9 +74,7 @@ def _run_lengths(
     first, last = bounds[:-1], bounds[1:]
     has_runs = last > first
     lengths = np.diff(changes, prepend=0)
-    lengths[first[has_runs]] = changes[
-        first[has_runs]
-    ]  # counted from the first pixel, not from the instance before
+    lengths[first[has_runs]] = changes[first[has_runs]]  # counted from the first pixel, not from the instance before
     tail = np.full(count, total_pixels)
     tail[has_runs] -= changes[last[has_runs] - 1]
     lengths = np.insert(lengths, last, tail).astype(np.uint32)
@@ -101,9 +95,7 @@ def _find_runs(
     boxes_xyxy = np.where(has_area[:, None], boxes_xyxy, np.float32(0))
 
     x0, x1 = boxes_xyxy[:, 0].astype(np.float64), boxes_xyxy[:, 2].astype(np.float64)
-    reach = (
-        (x1 - x0) / mask_size / 2
-    )  # bilinear sampling sees the outermost cells from half a cell beyond the box
+    reach = (x1 - x0) / mask_size / 2  # bilinear sampling sees the outermost cells from half a cell beyond the box
     first = np.ceil(np.clip(x0 - reach - 0.5, 0, image_hw[1])).astype(np.int64)
     last = np.floor(np.clip(x1 + reach - 0.5, -1, image_hw[1] - 1)).astype(np.int64)
     columns = np.where(has_area, np.maximum(last - first + 1, 0), 0)
@@ -113,9 +105,7 @@ def _find_runs(
     found = [(np.zeros(0, np.int64),) * 3]
     for begin in range(0, len(instance), _CHUNK_COLUMNS):
         chunk = slice(begin, begin + _CHUNK_COLUMNS)
-        found.append(
-            _runs_in_columns(padded, boxes_xyxy, instance[chunk], column[chunk], image_hw[0], threshold)
-        )
+        found.append(_runs_in_columns(padded, boxes_xyxy, instance[chunk], column[chunk], image_hw[0], threshold))
     return tuple(np.concatenate(parts) for parts in zip(*found))
 
 

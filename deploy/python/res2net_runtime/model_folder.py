@@ -156,9 +156,7 @@ def read_model_config(model_dir: str | os.PathLike[str], task: str | None = None
     path = Path(model_dir)
     config_path = path / CONFIG_NAME
     if not path.is_dir():
-        raise ModelFolderError(
-            f"There is no model folder '{path}'. Pass the folder that export_model.py wrote."
-        )
+        raise ModelFolderError(f"There is no model folder '{path}'. Pass the folder that export_model.py wrote.")
     if not config_path.is_file():
         raise ModelFolderError(
             f"The model folder '{path}' has no {CONFIG_NAME}. Pass the folder that export_model.py wrote, "

@@ -181,9 +181,7 @@ class Predictor(Session):
         try:
             return _Prepared(image, self._preprocessor(image))
         except (cv2.error, MemoryError) as error:
-            raise ImageError(
-                f"Cannot resize image '{describe_source(source)}' {image.shape}: {error}."
-            ) from error
+            raise ImageError(f"Cannot resize image '{describe_source(source)}' {image.shape}: {error}.") from error
 
     def _run_batch_of_first(self, queue: deque[_Job]) -> None:
         """Run the network on the first job and on those behind it that fit into its batch."""

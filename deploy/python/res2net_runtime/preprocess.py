@@ -66,9 +66,7 @@ def decode_image(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
             with open(source, "rb") as file:
                 data = file.read()
         except OSError as error:
-            raise ImageError(
-                f"Cannot read image '{name}': {error.strerror or error}. Check the path."
-            ) from error
+            raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. Check the path.") from error
     else:
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
     return _decode_bytes(data, max_pixels, name)
@@ -195,9 +193,7 @@ class Preprocessor:
         """
         resized, im_shape, scale_factor = self._resize(image)
         height, width = resized.shape[:2]
-        padded = np.zeros(
-            (3, _round_up(height, self.stride), _round_up(width, self.stride)), dtype=np.float32
-        )
+        padded = np.zeros((3, _round_up(height, self.stride), _round_up(width, self.stride)), dtype=np.float32)
         for channel, (plane, values) in enumerate(zip(cv2.split(resized), self.table)):
             cv2.LUT(plane, values, dst=padded[channel, :height, :width])
         return {
@@ -211,9 +207,7 @@ class Preprocessor:
         if self.target_size is None:
             return image, (height, width), (1.0, 1.0)
         if self.keep_ratio:
-            scale = min(
-                min(self.target_size) / min(height, width), max(self.target_size) / max(height, width)
-            )
+            scale = min(min(self.target_size) / min(height, width), max(self.target_size) / max(height, width))
             scale_y = scale_x = scale
             im_shape = (scale * height, scale * width)
         else:
@@ -254,9 +248,7 @@ def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def _resize_settings(
-    target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR
-) -> dict:
+def _resize_settings(target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR) -> dict:
     if isinstance(target_size, int):
         target_size = [target_size, target_size]
     height, width = (int(side) for side in target_size)

@@ -1,6 +1,6 @@
 """Make an int8 version of an exported model, with the ranges of its activations measured on images.
 
-    python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photos
+python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photos
 """
 
 from __future__ import annotations

@@ -69,9 +69,7 @@ class Detections:
         scores = np.asarray(outputs["scores"])
         ends = np.cumsum(num)
         # Engines differ in the order of an image's rows. Indices and not slices also make copies.
-        parts = [
-            end - count + np.argsort(-scores[end - count : end], kind="stable") for end, count in zip(ends, num)
-        ]
+        parts = [end - count + np.argsort(-scores[end - count : end], kind="stable") for end, count in zip(ends, num)]
         masks = outputs.get("masks")
         return [
             cls(
@@ -140,7 +138,5 @@ class Detections:
 
     def _require_masks(self) -> np.ndarray:
         if self.masks is None:
-            raise ValueError(
-                "These detections have no masks: the detector finds boxes only. Export a Mask R-CNN."
-            )
+            raise ValueError("These detections have no masks: the detector finds boxes only. Export a Mask R-CNN.")
         return self.masks

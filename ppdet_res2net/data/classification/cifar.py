@@ -101,7 +101,9 @@ class CIFARDataSet(LabelledImages):
             raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Get it again.") from error
         folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)
         if folder is None:
-            raise DatasetError(f"The archive '{self.path}' holds neither of {', '.join(_VERSIONS)}: get the python version.")
+            raise DatasetError(
+                f"The archive '{self.path}' holds neither of {', '.join(_VERSIONS)}: get the python version."
+            )
 
         def read(file: str) -> object:
             if f"{folder}/{file}" not in members:

@@ -61,14 +61,18 @@ class ImageNetDataSet(LabelledImages):
                 f"into '{self.dir}', or pass label_file. For a dataset of your own, use ClassFolderDataSet."
             )
         if self.label_file is None:
-            logger.info("classes are called by their folders; %s in '%s' would give their names", LABEL_FILES[0], self.dir)
+            logger.info(
+                "classes are called by their folders; %s in '%s' would give their names", LABEL_FILES[0], self.dir
+            )
         return contents
 
     def _read_solution(self) -> Contents:
         """Kaggle's form: ``ImageId,PredictionString``, where the latter begins with the WordNet id."""
         path = self.dir / _SOLUTION
         if self.label_file is None:
-            raise DatasetError(f"'{path}' gives WordNet ids; put {LABEL_FILES[0]}, which orders them, into '{self.dir}'.")
+            raise DatasetError(
+                f"'{path}' gives WordNet ids; put {LABEL_FILES[0]}, which orders them, into '{self.dir}'."
+            )
         classes = read_class_names(self.label_file)
         label_of = {folder: label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
@@ -76,7 +80,9 @@ class ImageNetDataSet(LabelledImages):
             for row in csv.DictReader(file):
                 synset = (row.get("PredictionString") or "").split(" ")[0]
                 if synset not in label_of:
-                    raise DatasetError(f"'{path}': '{synset}' of {row.get('ImageId')} is no class of '{self.label_file}'.")
+                    raise DatasetError(
+                        f"'{path}': '{synset}' of {row.get('ImageId')} is no class of '{self.label_file}'."
+                    )
                 names.append(str(self.dir / self.split / f"{row['ImageId']}.JPEG"))
                 labels.append(label_of[synset])
         return Contents(f"'{path}'", names, np.array(labels, np.int64), classes.names)

@@ -14,9 +14,7 @@ from ppdet_res2net.errors import DatasetError
 __all__ = ["open_dataset"]
 
 
-def open_dataset(
-    path: str | os.PathLike[str], split: str = "val", label_file: str | None = None
-) -> LabelledImages:
+def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: str | None = None) -> LabelledImages:
     """Open the dataset in a folder, whatever its layout.
 
     Args:
@@ -41,7 +39,9 @@ def open_dataset(
     elif split == "val" and (folder / "LOC_val_solution.csv").is_file():
         dataset = ImageNetDataSet(str(folder), split, label_file)
     elif any((folder / name).exists() for name in ("train", "val", "train_list.txt", "val_list.txt")):
-        raise DatasetError(f"'{folder}' has other splits, but neither '{split}/' nor '{split}_list.txt'. Check --split.")
+        raise DatasetError(
+            f"'{folder}' has other splits, but neither '{split}/' nor '{split}_list.txt'. Check --split."
+        )
     else:
         dataset = ClassFolderDataSet(str(folder), "", label_file)
     dataset.parse_dataset()

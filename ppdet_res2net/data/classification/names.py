@@ -58,7 +58,9 @@ def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"The class names in '{path}' cannot be read: {error}. Pass a text file in UTF-8.") from error
+        raise DatasetError(
+            f"The class names in '{path}' cannot be read: {error}. Pass a text file in UTF-8."
+        ) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise DatasetError(f"'{path}' names no class. Write one name per line, in the order of the labels.")

@@ -82,7 +82,11 @@ class ClassListDataSet(LabelledImages):
     """
 
     def __init__(
-        self, dataset_dir: str = "", list_file: str = "train_list.txt", image_dir: str = "", label_file: str | None = None
+        self,
+        dataset_dir: str = "",
+        list_file: str = "train_list.txt",
+        image_dir: str = "",
+        label_file: str | None = None,
     ) -> None:
         self.root = Path(dataset_dir) / image_dir
         self.list_file = Path(dataset_dir) / list_file

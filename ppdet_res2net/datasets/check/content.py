@@ -167,9 +167,7 @@ def _find_repeated(annotations: list[dict]) -> Iterator[Finding]:
         key = (annotation["image_id"], *map(repr, parts))
         first = first_of.setdefault(key, annotation)
         if first is not annotation:
-            yield Finding(
-                REPEATED, annotation["id"], annotation["image_id"], f"of annotation id {first['id']}"
-            )
+            yield Finding(REPEATED, annotation["id"], annotation["image_id"], f"of annotation id {first['id']}")
 
 
 def _find_listed_twice(images: dict[int, dict]) -> Iterator[Finding]:

@@ -90,9 +90,7 @@ class _Fixer:
     def _say(self, text: str, ids) -> None:
         ids = sorted(set(ids))
         if ids:
-            self.changes.append(
-                f"{text}{'' if ': ' in text else ':'} id {list_first(ids)} ({len(ids)} in all)"
-            )
+            self.changes.append(f"{text}{'' if ': ' in text else ':'} id {list_first(ids)} ({len(ids)} in all)")
 
     def _mend_categories(self) -> None:
         names = defaultdict(set)
@@ -135,17 +133,13 @@ class _Fixer:
             if refers_to(annotation.get("image_id"), joined):
                 annotation["image_id"] = joined[annotation["image_id"]]
         before = len(self.content["images"])
-        self.content["images"] = [
-            one for one in images if one["id"] not in unusable and one["id"] not in joined
-        ]
+        self.content["images"] = [one for one in images if one["id"] not in unusable and one["id"] not in joined]
         self._say("removed images that cannot be used, with their annotations", unusable)
         self._say("wrote the size of the file for images", measured)
         self._say("joined entries of the same file, with their annotations, to the first one: images", joined)
         others = before - len(self.content["images"]) - len(unusable & set(names)) - len(joined)
         if others > 0:
-            self.changes.append(
-                f"removed {others} entries of images without an id, or that repeat another one"
-            )
+            self.changes.append(f"removed {others} entries of images without an id, or that repeat another one")
 
     def _measure(self, image: dict) -> tuple[int, int] | None:
         """Return the size of an image file, or None if it cannot be read."""

@@ -97,11 +97,7 @@ class _Section:
         limits = (0, 1, 2, 4, 8, 16, 32)
         counts = [
             (
-                str(low)
-                if high == low + 1
-                else f"{low} to {high - 1}"
-                if high < np.inf
-                else f"{low} or more",
+                str(low) if high == low + 1 else f"{low} to {high - 1}" if high < np.inf else f"{low} or more",
                 int(((per_image >= low) & (per_image < high)).sum()),
                 NEUTRAL,
             )
@@ -118,13 +114,9 @@ class _Section:
         yield f'<div class="card problem {problem.severity}"><h3><b>{len(findings)}</b> '
         yield f'{escape(problem.title.rstrip(","))} <span class="chip {problem.severity}">{problem.severity}</span></h3>'
         yield f"<p>In training they {escape(problem.training)}. {escape(problem.remedy)}</p>"
-        pictured = [finding for finding in findings if finding.image_id in self.report.images][
-            :SHOWN_PICTURES
-        ]
+        pictured = [finding for finding in findings if finding.image_id in self.report.images][:SHOWN_PICTURES]
         if pictured:
-            pictures = "".join(
-                self._picture(one.image_id, locate(one), one.subject_id, problem) for one in pictured
-            )
+            pictures = "".join(self._picture(one.image_id, locate(one), one.subject_id, problem) for one in pictured)
             yield f'<div class="gallery">{pictures}</div>'
         others = [finding for finding in findings if finding not in pictured]
         if others:
@@ -137,23 +129,13 @@ class _Section:
         yield "</div>"
 
     def _samples(self) -> Iterator[str]:
-        usable = [picture.image_id for picture in self.report.pictures if picture.size] or list(
-            self.report.images
-        )
-        chosen = (
-            [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).astype(int))]
-            if usable
-            else []
-        )
+        usable = [picture.image_id for picture in self.report.pictures if picture.size] or list(self.report.images)
+        chosen = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).astype(int))] if usable else []
         yield "<h2>A look at the data</h2>"
-        pictures = "".join(
-            self._picture(i, f"{self.report.images[i]['file_name']} (image id {i})") for i in chosen
-        )
+        pictures = "".join(self._picture(i, f"{self.report.images[i]['file_name']} (image id {i})") for i in chosen)
         yield f'<div class="gallery" style="--cell:270px">{pictures}</div>'
 
-    def _picture(
-        self, image_id: int, caption: str, subject_id: object = None, problem: Problem | None = None
-    ) -> str:
+    def _picture(self, image_id: int, caption: str, subject_id: object = None, problem: Problem | None = None) -> str:
         entry = self.report.images[image_id]
         is_about_one = problem is not None and problem.subject == "annotation"
         shapes = []
@@ -166,9 +148,7 @@ class _Section:
                     label=self.label_of[annotation["category_id"]],
                     name=name if is_marked or not is_about_one else "",
                     box_xyxy=_raw_box(annotation),
-                    segmentation=self.report.instances.segmentations[index]
-                    if is_marked or not is_about_one
-                    else None,
+                    segmentation=self.report.instances.segmentations[index] if is_marked or not is_about_one else None,
                     is_marked=is_marked,
                     is_faint=is_about_one and not is_marked,
                     hint=f"{name}{', crowd' if annotation['iscrowd'] else ''}, annotation id {annotation['id']}",

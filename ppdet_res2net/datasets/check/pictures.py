@@ -98,9 +98,7 @@ def find_file_problems(pictures: Iterable[Picture], image_dir: str | os.PathLike
         for finding in picture.findings:
             if finding.problem is MISSING_FILE:
                 if by_stem is None:
-                    by_stem = {
-                        path.stem.lower(): str(path.relative_to(folder)) for path in folder.rglob("*.*")
-                    }
+                    by_stem = {path.stem.lower(): str(path.relative_to(folder)) for path in folder.rglob("*.*")}
                 found = by_stem.get(picture.path.stem.lower())
                 hint = f", but there is '{found}'" if found else ""
                 finding = Finding(MISSING_FILE, picture.image_id, picture.image_id, finding.detail + hint)
@@ -117,9 +115,7 @@ def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
         The findings of each split. Of two alike, the later one is reported.
     """
     found: list[list[Finding]] = [[] for _ in splits]
-    pictures = [
-        (split, picture) for split, members in enumerate(splits) for picture in members if picture.digest
-    ]
+    pictures = [(split, picture) for split, members in enumerate(splits) for picture in members if picture.digest]
     first_of: dict[bytes, int] = {}
     kept = []
     for index, (split, picture) in enumerate(pictures):

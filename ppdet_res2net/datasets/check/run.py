@@ -85,9 +85,7 @@ class DatasetReport:
         """Counts by plain names; ``classes`` has one entry per category, most frequent first."""
         annotations = self.instances.annotations
         objects = Counter(one["category_id"] for one in annotations)
-        with_class = Counter(
-            category for category, _ in {(one["category_id"], one["image_id"]) for one in annotations}
-        )
+        with_class = Counter(category for category, _ in {(one["category_id"], one["image_id"]) for one in annotations})
         boxes = self.instances.boxes_xyxy
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         sides = np.array([get_size(image) for image in self.images.values()]).reshape(-1, 2)
@@ -165,9 +163,7 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
     """
     findings = list(find_structure_problems(content))
     categories = {
-        one["id"]: one["name"]
-        for one in keep_first(content["categories"])
-        if isinstance(one.get("name"), str)
+        one["id"]: one["name"] for one in keep_first(content["categories"]) if isinstance(one.get("name"), str)
     }
     images = {
         one["id"]: one
@@ -184,9 +180,7 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
     if with_masks is None:
         with_masks = not has_no_masks(annotations)
     elif with_masks and has_no_masks(annotations):
-        findings.append(
-            Finding(NO_MASKS, detail=f"none of {len(annotations)} annotations has a segmentation")
-        )
+        findings.append(Finding(NO_MASKS, detail=f"none of {len(annotations)} annotations has a segmentation"))
         with_masks = False
     sizes = {image_id: get_size(image) for image_id, image in images.items()}
     instances = examine_instances(annotations, sizes, with_masks)
@@ -212,6 +206,4 @@ def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Find
 def _spread(values: np.ndarray) -> dict[str, int]:
     """Return the smallest, middle and largest of some whole numbers; 0 if there are none."""
     values = values if len(values) else np.zeros(1)
-    return {
-        name: int(pick(values)) for name, pick in (("min", np.min), ("median", np.median), ("max", np.max))
-    }
+    return {name: int(pick(values)) for name, pick in (("min", np.min), ("median", np.median), ("max", np.max))}

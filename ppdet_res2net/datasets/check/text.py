@@ -20,9 +20,7 @@ def format_report(report: DatasetReport) -> str:
     classes = facts["classes"]
     frequent = ", ".join(f"{one['name']} {one['objects']}" for one in classes[:SHOWN_CLASSES])
     more = f" ... {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
-    sizes = "x".join(
-        f"{facts[key]['min']}-{facts[key]['max']}" for key in ("image_width_px", "image_height_px")
-    )
+    sizes = "x".join(f"{facts[key]['min']}-{facts[key]['max']}" for key in ("image_width_px", "image_height_px"))
     areas = ", ".join(f"{count} {name}" for name, count in facts["box_area"].items())
     lines = [
         f"{report.source.name}: {report.source.annotation_path}",

@@ -193,9 +193,7 @@ def read_names(path: str | os.PathLike) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DatasetError(f"cannot read class names from '{path}': {error}.") from error
     if not isinstance(names, Iterable) or isinstance(names, str) or not names:
-        raise DatasetError(
-            f"'{path}' holds no class names: expected one a line, or 'names: [...]' in a YAML file."
-        )
+        raise DatasetError(f"'{path}' holds no class names: expected one a line, or 'names: [...]' in a YAML file.")
     return [str(name) for name in names]
 
 

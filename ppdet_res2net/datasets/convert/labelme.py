@@ -36,17 +36,13 @@ def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] 
     """
     files = sorted(annotation_dir.rglob("*.json"))
     if not files:
-        raise DatasetError(
-            f"there are no JSON files in '{annotation_dir}'. Name the folder that labelme saves to."
-        )
+        raise DatasetError(f"there are no JSON files in '{annotation_dir}'. Name the folder that labelme saves to.")
     builder = DatasetBuilder(names)
     for path in files:
         content = _parse(path)
         image_path = _find_image(path, content, image_dir)
         size = content.get("imageHeight"), content.get("imageWidth")
-        height, width = (
-            size if all(isinstance(side, int) and side > 0 for side in size) else measure_image(image_path)
-        )
+        height, width = size if all(isinstance(side, int) and side > 0 for side in size) else measure_image(image_path)
         image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
         for name, shapes in _group(content["shapes"], path).items():
             _add_object(builder, image, name[0], shapes, path)
@@ -60,9 +56,7 @@ def _parse(path: Path) -> dict:
         raise DatasetError(f"'{path}' is not a readable JSON file: {error}. Save it again.") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DatasetError(
-            f"'{path}' has no list of shapes. Is it a file of labelme? Name a folder with only those."
-        )
+        raise DatasetError(f"'{path}' has no list of shapes. Is it a file of labelme? Name a folder with only those.")
     return content
 
 
@@ -100,9 +94,7 @@ def _add_object(builder: DatasetBuilder, image: dict, name: str, shapes: list, p
         elif kind == "circle" and len(points) == 2:
             angles = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
             radius = np.linalg.norm(points[1] - points[0])
-            polygons.append(
-                (points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).ravel().tolist()
-            )
+            polygons.append((points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).ravel().tolist())
         elif kind == "mask":
             bitmaps.append(_read_mask(shape, points, image, f"'{path}', shape {position}"))
         else:
@@ -119,9 +111,7 @@ def _points(shape: dict, where: str) -> np.ndarray:
     try:
         points = np.asarray(shape.get("points"), np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{where} has points that are no pairs of numbers: {shape.get('points')!r}."
-        ) from error
+        raise DatasetError(f"{where} has points that are no pairs of numbers: {shape.get('points')!r}.") from error
     if not np.isfinite(points).all():
         raise DatasetError(f"{where} has points that are not finite. Draw it again.")
     return points
@@ -133,9 +123,7 @@ def _read_mask(shape: dict, points: np.ndarray, image: dict, where: str) -> dict
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
             part = np.array(picture) > 0
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise DatasetError(
-            f"{where} is a mask without a readable picture: {error}. Draw it again."
-        ) from error
+        raise DatasetError(f"{where} is a mask without a readable picture: {error}. Draw it again.") from error
     x, y = (int(round(value)) for value in points.min(axis=0))
     whole = np.zeros((image["height"], image["width"]), np.uint8, order="F")
     inside = whole[max(y, 0) : y + part.shape[0], max(x, 0) : x + part.shape[1]]

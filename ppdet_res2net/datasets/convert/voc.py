@@ -54,13 +54,9 @@ def convert_voc(
         instances = _read_instances(mask_dir, path, image) if mask_dir else None
         for position, entry in enumerate(root.iter("object"), 1):
             where = f"'{path}', object {position}"
-            x0, y0, x1, y1 = (
-                _number(entry, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax")
-            )
+            x0, y0, x1, y1 = (_number(entry, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax"))
             if x1 < x0 or y1 < y0:
-                raise DatasetError(
-                    f"{where}: the box ends before it begins: {[x0, y0, x1, y1]}. Correct the file."
-                )
+                raise DatasetError(f"{where}: the box ends before it begins: {[x0, y0, x1, y1]}. Correct the file.")
             bitmap = None if instances is None else instances == position
             if bitmap is not None and not bitmap.any():
                 builder.skipped["objects without pixels in SegmentationObject"] += 1
@@ -80,9 +76,7 @@ def _list_files(folder: Path, list_file: Path | None) -> list[Path]:
     if list_file is None:
         files = sorted(folder.glob("*.xml"))
         if not files:
-            raise DatasetError(
-                f"there are no XML files in '{folder}'. Name the folder 'Annotations' of the dataset."
-            )
+            raise DatasetError(f"there are no XML files in '{folder}'. Name the folder 'Annotations' of the dataset.")
         return files
     try:
         lines = [line.split() for line in list_file.read_text(encoding="utf-8").splitlines()]
@@ -109,9 +103,7 @@ def _text(element: ElementTree.Element, key: str, path: Path, default: str | Non
     found = element.findtext(key)
     if found is None or not found.strip():
         if default is None:
-            raise DatasetError(
-                f"'{path}': <{element.tag}> has no <{key}>. Is it in the format of Pascal VOC?"
-            )
+            raise DatasetError(f"'{path}': <{element.tag}> has no <{key}>. Is it in the format of Pascal VOC?")
         return default
     return found.strip()
 

@@ -56,9 +56,7 @@ def _add_object(builder: DatasetBuilder, image: dict, line: str, names: Sequence
     try:
         numbers = [float(part) for part in line.split()]
     except ValueError as error:
-        raise DatasetError(
-            f"{where}: '{line.strip()}' is not a list of numbers. Correct the line."
-        ) from error
+        raise DatasetError(f"{where}: '{line.strip()}' is not a list of numbers. Correct the line.") from error
     is_box = len(numbers) == BOX_NUMBERS
     if not is_box and (len(numbers) < MIN_SEGMENT_NUMBERS or len(numbers) % 2 == 0):
         raise DatasetError(
@@ -69,9 +67,7 @@ def _add_object(builder: DatasetBuilder, image: dict, line: str, names: Sequence
         raise DatasetError(f"{where} has numbers that are not finite. Correct the line.")
     label = numbers[0]
     if label != int(label) or not 0 <= label < len(names):
-        raise DatasetError(
-            f"{where}: class {label:g} does not exist; there are {len(names)} names, counted from 0."
-        )
+        raise DatasetError(f"{where}: class {label:g} does not exist; there are {len(names)} names, counted from 0.")
     scale = np.array([image["width"], image["height"]])
     pairs = np.array(numbers[1:]).reshape(-1, 2) * scale
     name = names[int(label)]

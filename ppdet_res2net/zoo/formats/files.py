@@ -94,9 +94,7 @@ def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
         if candidate.is_file():
             return candidate
     folder = path if path.is_dir() else path.parent
-    nearby = (
-        sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES) if folder.is_dir() else []
-    )
+    nearby = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES) if folder.is_dir() else []
     if path.is_dir():
         raise WeightsError(
             f"weights: {path} is a folder; give a file"
@@ -149,9 +147,7 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
     wrapper, entries = _unwrap(content)
     tensors = _translated(name, _arrays, entries)
     if not tensors:
-        found = (
-            ", ".join(map(str, list(entries)[:5])) if isinstance(entries, Mapping) else type(entries).__name__
-        )
+        found = ", ".join(map(str, list(entries)[:5])) if isinstance(entries, Mapping) else type(entries).__name__
         raise WeightsError(
             f"weights: {name} holds no tensors (found: {found or 'nothing'}). Save a state_dict, e.g. "
             "paddle.save(model.state_dict(), path) or torch.save(model.state_dict(), path)."
@@ -196,9 +192,7 @@ def save_weights_file(
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise WeightsError(
-            f"weights: cannot write {path}: {error.strerror}. Choose another place."
-        ) from error
+        raise WeightsError(f"weights: cannot write {path}: {error.strerror}. Choose another place.") from error
 
 
 def describe_damage(path: Path) -> str:
@@ -253,9 +247,7 @@ def _read_safetensors(file: BinaryIO) -> dict[str, object]:
     return tensors
 
 
-def _write_safetensors(
-    file: BinaryIO, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-) -> None:
+def _write_safetensors(file: BinaryIO, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
     file.write(safetensors.numpy.save(arrays, dict(metadata) or None))
 
@@ -276,9 +268,7 @@ def _arrays(entries: object) -> dict[str, np.ndarray]:
     if not isinstance(entries, Mapping):
         return {}
     arrays = {name: as_array(value) for name, value in entries.items() if isinstance(name, str)}
-    return merge_split_parameters(
-        entries, {name: array for name, array in arrays.items() if array is not None}
-    )
+    return merge_split_parameters(entries, {name: array for name, array in arrays.items() if array is not None})
 
 
 def _metadata(entries: Mapping) -> dict[str, str]:
@@ -300,9 +290,7 @@ def _translated(name: str, read, source):
             "better as .safetensors."
         ) from error
     except (EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(
-            f"weights: {name} is cut off or damaged ({error}). Delete it and fetch it again."
-        ) from error
+        raise WeightsError(f"weights: {name} is cut off or damaged ({error}). Delete it and fetch it again.") from error
     except Exception as error:
         is_short = isinstance(error, pickle.UnpicklingError) and "truncated" in str(error)
         problem = "is cut off" if is_short else "cannot be read"

@@ -112,9 +112,7 @@ def _encode(text: object, encoding: object = "latin1", *_: object) -> bytes:
     return text.encode("latin1")
 
 
-def _rebuild_tensor(
-    storage: object, offset: object, shape: object, strides: object, *_: object
-) -> TensorStandIn:
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TensorStandIn:
     return TensorStandIn(storage, offset, shape, strides)
 
 
@@ -180,9 +178,7 @@ class _Unpickler(pickle.Unpickler):
         self.find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> object:
-        full_name = (
-            f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 speaks Python 2
-        )
+        full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 speaks Python 2
         if full_name in _FUNCTIONS:
             # A fresh wrapper (or class, below) each time: attributes that a pickle sets do not outlive it.
             return functools.partial(_FUNCTIONS[full_name])

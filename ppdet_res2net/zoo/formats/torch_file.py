@@ -77,9 +77,7 @@ def read_torch_legacy(file: BinaryIO) -> object:
         (count,) = struct.unpack("<q", header)
         size = array_from_bytes(b"", storage.dtype, (0,)).itemsize if storage.dtype != "bfloat16" else 2
         if count != storage.count:
-            raise pickle.UnpicklingError(
-                f"storage {key} has {count} elements, its tensors expect {storage.count}"
-            )
+            raise pickle.UnpicklingError(f"storage {key} has {count} elements, its tensors expect {storage.count}")
         storage.data = file.read(count * size)
         if len(storage.data) < count * size:
             raise EOFError(f"storage {key} has {len(storage.data)} of {count * size} bytes")
@@ -88,11 +86,6 @@ def read_torch_legacy(file: BinaryIO) -> object:
 
 def _storage_reference(pid: tuple) -> tuple[str, str, int]:
     kind, dtype, key, _device, count = pid[:5]
-    if (
-        kind != "storage"
-        or not isinstance(dtype, str)
-        or not isinstance(key, str)
-        or not isinstance(count, int)
-    ):
+    if kind != "storage" or not isinstance(dtype, str) or not isinstance(key, str) or not isinstance(count, int):
         raise pickle.UnpicklingError(f"an unknown reference {pid[:3]!r}")
     return dtype, key, count

@@ -62,11 +62,17 @@ def test_names_of_the_classes_give_the_labels(folder):
     "change, message",
     [
         (lambda d: (d / "val/bird").mkdir(), "The class folder '{}/val/bird' has no image (.jpg"),
-        (lambda d: (d / "labels.txt").write_text("cat\ndig\n"), "has a folder 'dog', which is none of the 2 classes that "),
+        (
+            lambda d: (d / "labels.txt").write_text("cat\ndig\n"),
+            "has a folder 'dog', which is none of the 2 classes that ",
+        ),
         (lambda d: (d / "labels.txt").write_text("cat\ncat\n"), "names the class 'cat' twice"),
         (lambda d: (d / "labels.txt").write_text(" \n"), "'{}/labels.txt' names no class."),
         (lambda d: (d / "labels.txt").write_text("0 cat\n2 dog\n"), "numbers 2 classes, but label 1 is missing"),
-        (lambda d: (d / "labels.txt").write_bytes(b"\xff\xfe\x00"), "The class names in '{}/labels.txt' cannot be read"),
+        (
+            lambda d: (d / "labels.txt").write_bytes(b"\xff\xfe\x00"),
+            "The class names in '{}/labels.txt' cannot be read",
+        ),
     ],
 )
 def test_wrong_folders(folder, change, message):
@@ -113,7 +119,9 @@ def test_list_file(tmp_path):
 @pytest.mark.parametrize("line", ["image.png", "image.png -1", "image.png cat", "3"])
 def test_wrong_lines_of_a_list(tmp_path, line):
     (tmp_path / "list.txt").write_text(f"good.png 0\n{line}\n")
-    with pytest.raises(DatasetError, match=f"list.txt', line 2: got '{line}', expected 'path label' with a label of 0 or"):
+    with pytest.raises(
+        DatasetError, match=f"list.txt', line 2: got '{line}', expected 'path label' with a label of 0 or"
+    ):
         ClassListDataSet(str(tmp_path), "list.txt").parse_dataset()
 
 
@@ -144,7 +152,11 @@ def cifar_files(version, count=3):
         batch, files = {"data": rows, "labels": labels}, [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
         return {**{file: batch for file in files}, "batches.meta": {"label_names": ["plane", "car"]}}
     batch = {"data": rows, "fine_labels": labels, "coarse_labels": labels}
-    return {"train": batch, "test": batch, "meta": {"fine_label_names": ["apple", "pear"], "coarse_label_names": ["fruit"]}}
+    return {
+        "train": batch,
+        "test": batch,
+        "meta": {"fine_label_names": ["apple", "pear"], "coarse_label_names": ["fruit"]},
+    }
 
 
 def write_archive(path, folder, files):
@@ -185,7 +197,11 @@ class Evil:
         ("test_batch", {"data": Evil(), "labels": [0]}, "names builtins.print, which CIFAR's files do not need"),
         ("test_batch", b"garbage", "is damaged"),
         ("test_batch", {"labels": [0]}, "holds no images as CIFAR's do"),
-        ("test_batch", {"data": np.zeros((1, 3072), np.uint8), "labels": [2]}, "has the label 2; labels go from 0 to 1"),
+        (
+            "test_batch",
+            {"data": np.zeros((1, 3072), np.uint8), "labels": [2]},
+            "has the label 2; labels go from 0 to 1",
+        ),
         ("test_batch", [1], "has no 'labels'"),
         ("batches.meta", {}, "has no 'label_names'"),
     ],
@@ -230,7 +246,9 @@ def write_names(folder, count=1000):
 def test_imagenet_in_part(tmp_path, caplog):
     for number in (7, 900):
         write_image(tmp_path / "val" / synset(number) / "x.JPEG")
-    with pytest.raises(DatasetError, match="has 2 classes, ImageNet-1k has 1000. Of a subset, the labels are known only"):
+    with pytest.raises(
+        DatasetError, match="has 2 classes, ImageNet-1k has 1000. Of a subset, the labels are known only"
+    ):
         ImageNetDataSet(str(tmp_path), "val").parse_dataset()
     write_names(tmp_path)
     dataset = ImageNetDataSet(str(tmp_path), "val")
@@ -265,7 +283,9 @@ def test_imagenet_as_kaggle_hands_it_out(tmp_path):
 def test_imagenet_as_paddleclas_lists_it(tmp_path):
     (tmp_path / "val_list.txt").write_text("val/a.JPEG 0\nval/b.JPEG 999\n")
     assert len(ImageNetDataSet(str(tmp_path), "val").class_names) == 1000
-    with pytest.raises(DatasetError, match="is not laid out as ImageNet: there is no '.*train' with a folder per class"):
+    with pytest.raises(
+        DatasetError, match="is not laid out as ImageNet: there is no '.*train' with a folder per class"
+    ):
         ImageNetDataSet(str(tmp_path), "train").parse_dataset()
     with pytest.raises(ConfigError, match="ImageNetDataSet: split is 'test'; choose train or val"):
         ImageNetDataSet(str(tmp_path), "test")

@@ -212,5 +212,7 @@ def test_an_unreadable_image_is_named(tmp_path):
 
     options = {"batch_size": 1, "shuffle": False, "drop_last": False, "num_workers": 0, "seed": 0}
     loader = LabelledImageLoader(Broken(), [{"Decode": {}}], **options)
-    with pytest.raises(DatasetError, match=r"image '.*no.png' \(image id 0\): transform Decode failed: Cannot read image"):
+    with pytest.raises(
+        DatasetError, match=r"image '.*no.png' \(image id 0\): transform Decode failed: Cannot read image"
+    ):
         next(iter(loader.epoch(0)))

@@ -40,9 +40,7 @@ def test_each_problem_is_found_and_named(data, spoil, code, subject_id, words):
 
 def test_a_truncated_jpeg_is_found_and_refused(data):
     path = data.images_dir / "2.jpg"
-    picture = np.kron(
-        np.random.RandomState(0).randint(0, 255, (5, 5, 3), np.uint8), np.ones((8, 12, 1), np.uint8)
-    )
+    picture = np.kron(np.random.RandomState(0).randint(0, 255, (5, 5, 3), np.uint8), np.ones((8, 12, 1), np.uint8))
     encoded = cv2.imencode(".jpg", cv2.resize(picture, (WIDTH * 8, HEIGHT * 8)))[1].tobytes()
     path.write_bytes(encoded + b"what cameras append")
     data.content["images"][1].update(file_name="2.jpg", width=WIDTH * 8, height=HEIGHT * 8)
@@ -74,9 +72,7 @@ def test_classes_are_counted(data):
         data.annotate(2, bbox=[number % 40, number % 30, 9, 10], segmentation=[], category_id=3)
     data.annotate(2, category_id=5)
     report = data.check(with_masks=False)
-    assert (
-        found(report)["imbalance"][0].detail == "'pear': 1 objects in 1 images; the most frequent one has 224"
-    )
+    assert found(report)["imbalance"][0].detail == "'pear': 1 objects in 1 images; the most frequent one has 224"
     assert report.groups and ids(report, "imbalance") == [5]
     facts = report.statistics
     assert facts["classes"][0] == {"id": 3, "name": "apple", "objects": 224, "images": 4}
@@ -95,9 +91,7 @@ def test_box_only_data_for_masks_is_one_error(data):
 def test_splits_are_compared(tmp_path):
     train, val = Dataset(tmp_path / "train"), Dataset(tmp_path / "validation")
     rng = np.random.RandomState(3)
-    picture = cv2.resize(
-        rng.randint(0, 255, (8, 12, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
-    )
+    picture = cv2.resize(rng.randint(0, 255, (8, 12, 3), np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(train.images_dir / "1.png"), picture)
     cv2.imwrite(str(val.images_dir / "2.png"), np.clip(picture.astype(int) + 1, 0, 255))  # not the same file
     (val.images_dir / "3.png").write_bytes((train.images_dir / "4.png").read_bytes())
@@ -201,7 +195,4 @@ def test_pages_escape_names(data, tmp_path):
 def test_findings_without_ids_are_described():
     from ppdet_res2net.data.structure import NO_ID
 
-    assert (
-        describe(NO_ID["image"], [Finding(NO_ID["image"])])
-        == "1 images without a whole number as id are refused"
-    )
+    assert describe(NO_ID["image"], [Finding(NO_ID["image"])]) == "1 images without a whole number as id are refused"

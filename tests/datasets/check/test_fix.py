@@ -78,9 +78,7 @@ def test_what_an_error_hides_is_fixed_too(data):
 def test_boxes_stay_where_masks_are_not_needed(data):
     data.annotate(bbox=[1, 1, 5, 6], segmentation=[[1, 2]])
     changes, _, content = data.fix(with_masks=None)
-    assert changes.startswith(
-        "removed the unusable masks, but not the boxes, of annotations: id 15 (1 in all)"
-    )
+    assert changes.startswith("removed the unusable masks, but not the boxes, of annotations: id 15 (1 in all)")
     assert content["annotations"][-1]["segmentation"] == [] and content["annotations"][-1]["bbox"] == [
         1,
         1,
@@ -108,7 +106,5 @@ def test_entries_of_one_file_are_joined(data):
 def test_nothing_left_to_write(data):
     for path in data.images_dir.iterdir():
         path.unlink()
-    with pytest.raises(
-        DatasetError, match="no image of '.*all.json' can be used.*Is '.*images' the right folder"
-    ):
+    with pytest.raises(DatasetError, match="no image of '.*all.json' can be used.*Is '.*images' the right folder"):
         data.fix()

@@ -154,9 +154,7 @@ def assert_is_sound(source: Source, builder, tmp_path) -> None:
     builder.write(tmp_path / "out.json")
     (report,) = check_datasets([DatasetSource(tmp_path / "out.json", source.image_dir)], read_images=False)
     assert report.count("error") == 0
-    dataset = COCODataSet(
-        "", str(source.image_dir), str(tmp_path / "out.json"), ["image", "gt_bbox", "gt_class"]
-    )
+    dataset = COCODataSet("", str(source.image_dir), str(tmp_path / "out.json"), ["image", "gt_bbox", "gt_class"])
     dataset.parse_dataset()
     assert len(dataset) > 0
 
@@ -170,8 +168,7 @@ def test_voc_boxes(source, tmp_path):
     assert [one["name"] for one in builder.content["categories"]] == list(source.names.values())
     assert_is_sound(source, builder, tmp_path)
     crowds = [
-        one["iscrowd"]
-        for one in convert_voc(tmp_path, source.image_dir, ignore_difficult=True).content["annotations"]
+        one["iscrowd"] for one in convert_voc(tmp_path, source.image_dir, ignore_difficult=True).content["annotations"]
     ]
     assert 0 < sum(crowds) < len(crowds)
 

@@ -45,9 +45,7 @@ def test_gpu_without_gpu_support(model_dir):
 
     if paddle.is_compiled_with_cuda():
         pytest.skip("this Paddle supports GPUs")
-    with pytest.raises(
-        BackendError, match="has no GPU support. Install paddlepaddle-gpu, or pass device='cpu'"
-    ):
+    with pytest.raises(BackendError, match="has no GPU support. Install paddlepaddle-gpu, or pass device='cpu'"):
         Predictor(model_dir, device="GPU")
 
 
@@ -120,7 +118,9 @@ def test_broken_installation_is_no_crash(monkeypatch, failure):
         raise failure
 
     monkeypatch.setattr(native_errors.importlib, "import_module", fail)
-    with pytest.raises(BackendError, match=rf"Cannot import openvino \({failure}\). Install it with: pip install openvino\."):
+    with pytest.raises(
+        BackendError, match=rf"Cannot import openvino \({failure}\). Install it with: pip install openvino\."
+    ):
         native_errors.import_engine("openvino")
     with pytest.raises(BackendError, match=r"pip install paddlepaddle \(or paddlepaddle-gpu\)"):
         paddle_quirks.import_paddle()

@@ -158,7 +158,9 @@ def test_bfloat16_where_openvino_falls_back_to_float32(tmp_path_factory, monkeyp
     model_dir = toy_model_dir(tmp_path_factory, "openvino")
     monkeypatch.setattr(openvino, "_Core", openvino.Core, raising=False)
     monkeypatch.setattr(openvino, "Core", CoreOfAnotherCPU)
-    with pytest.raises(BackendError, match="does not compute in bfloat16 on this CPU, not even simulated. Choose precision"):
+    with pytest.raises(
+        BackendError, match="does not compute in bfloat16 on this CPU, not even simulated. Choose precision"
+    ):
         Predictor(model_dir, backend="openvino", precision="bf16")
     # 'auto' does not even try, also where the system does not tell what the CPU has.
     monkeypatch.setattr(selection, "has_bfloat16", lambda: None)

@@ -72,9 +72,7 @@ def test_paddle(tmp_path, protocol):
     layer = paddle.nn.Linear(4, 3)
     expected = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
     paddle.save(layer.state_dict(), str(tmp_path / "plain.pdparams"), protocol=protocol)
-    paddle.save(
-        {"model": layer.state_dict(), "epoch": 3}, str(tmp_path / "nested.pdparams"), protocol=protocol
-    )
+    paddle.save({"model": layer.state_dict(), "epoch": 3}, str(tmp_path / "nested.pdparams"), protocol=protocol)
     assert_equal(load_weights_file(tmp_path / "plain.pdparams"), expected)
     nested = read_weights_file(tmp_path / "nested.pdparams")
     assert nested.wrapper == ("model",)
@@ -160,9 +158,7 @@ def torch_legacy(pickled: bytes) -> bytes:
     return head + pickled + pickle.dumps([], protocol=2)
 
 
-@pytest.mark.parametrize(
-    "wrap", [bytes, torch_zip, torch_legacy], ids=["paddle", "torch-zip", "torch-legacy"]
-)
+@pytest.mark.parametrize("wrap", [bytes, torch_zip, torch_legacy], ids=["paddle", "torch-zip", "torch-legacy"])
 @pytest.mark.parametrize("attack", ["system", "eval", "open", "getattr"])
 def test_malicious_pickle_runs_nothing(tmp_path, wrap, attack):
     marker = tmp_path / "ran"
@@ -205,9 +201,7 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path):
             # The slice begins at element 5 of 12; let it begin at 11.
             changed.writestr(
                 name,
-                data.replace(b"K\x05K\x02K\x02\x86", b"K\x0bK\x02K\x02\x86")
-                if name.endswith("data.pkl")
-                else data,
+                data.replace(b"K\x05K\x02K\x02\x86", b"K\x0bK\x02K\x02\x86") if name.endswith("data.pkl") else data,
             )
     with pytest.raises(WeightsError, match="a tensor reaches element 16 of a storage of 12"):
         load_weights_file(tmp_path / "x.pth")

@@ -35,9 +35,7 @@ class OnnxRuntimeBackend:
         settings.inter_op_num_threads = 1
         settings.log_severity_level = _LOG_ERRORS_ONLY
         with loading(self.description, model_path):
-            self._session = onnxruntime.InferenceSession(
-                str(model_path), settings, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(model_path), settings, providers=["CPUExecutionProvider"])
         self._output_names = list(folder.outputs)
         check_names(self._output_names, [output.name for output in self._session.get_outputs()], model_path)
         self._input_names = [value.name for value in self._session.get_inputs()]

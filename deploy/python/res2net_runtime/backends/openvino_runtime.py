@@ -39,7 +39,9 @@ class OpenVINOBackend:
         version = openvino.__version__.partition("-")[0]  # without the build's number
         self.description = f"OpenVINO {version} ({options.precision}, {options.device})"
         core = openvino.Core()
-        is_simulated = options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        is_simulated = options.precision == "bf16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
         if is_simulated and not options.may_simulate:
             raise BackendError(f"OpenVINO {version} would simulate bfloat16 on this CPU. Choose precision fp32.")
         settings = {

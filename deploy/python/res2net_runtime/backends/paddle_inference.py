@@ -39,9 +39,7 @@ class PaddleBackend:
         paddle = paddle_quirks.import_paddle()
         files = folder.formats[options.format]
         paddle_quirks.check_model_format(paddle, files.model_path)
-        self.description = (
-            f"Paddle {paddle.__version__} ({options.engine}, {options.precision}, {options.device})"
-        )
+        self.description = f"Paddle {paddle.__version__} ({options.engine}, {options.precision}, {options.device})"
         self._output_names = folder.outputs
         with loading(self.description, files.model_path):
             config = _make_config(paddle, files, options)
@@ -52,9 +50,7 @@ class PaddleBackend:
                 f"'{files.model_path}' has {len(names)} outputs, infer_cfg.yml names {len(folder.outputs)} "
                 f"({', '.join(folder.outputs)}). Export the model again."
             )
-        self._inputs = {
-            name: self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()
-        }
+        self._inputs = {name: self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()}
         self._outputs = [self._predictor.get_output_handle(name) for name in names]
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -63,9 +63,7 @@ _PREFERENCE = {
 }
 
 
-def create_backend(
-    folder: ModelFolder, backend: str, precision: str, device: str, cpu_threads: int | None
-) -> Backend:
+def create_backend(folder: ModelFolder, backend: str, precision: str, device: str, cpu_threads: int | None) -> Backend:
     """Load a model into an inference engine.
 
     Args:
@@ -95,8 +93,7 @@ def create_backend(
     if not names:
         offered = "; ".join(f"{name}: {', '.join(engine.precisions)}" for name, engine in BACKENDS.items())
         raise BackendError(
-            f"Backend '{backend}' on device '{device}' has no precision '{precision}'. Choose one of: "
-            f"{offered}."
+            f"Backend '{backend}' on device '{device}' has no precision '{precision}'. Choose one of: {offered}."
         )
     if backend == "auto" and precision == "bf16" and has_bfloat16() is False:
         logger.warning(

@@ -52,7 +52,9 @@ def load_classifier_folder(model_dir: str | os.PathLike[str]) -> ClassifierFolde
     config, config_path = read_model_config(model_dir, TASK)
     outputs = tuple(take(config, "outputs", list, config_path))
     if outputs != (OUTPUT,):
-        raise ModelFolderError(f"'{config_path}' names the outputs {list(outputs)}, expected ['{OUTPUT}']. Export again.")
+        raise ModelFolderError(
+            f"'{config_path}' names the outputs {list(outputs)}, expected ['{OUTPUT}']. Export again."
+        )
     return ClassifierFolder(
         path=Path(model_dir),
         formats=find_files(take(config, "formats", Mapping, config_path), config_path),

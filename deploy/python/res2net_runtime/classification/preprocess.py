@@ -113,7 +113,9 @@ class ClassifierPreprocessor:
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) != 3 or (name == "std" and min(values) <= 0):
-                raise ValueError(f"{name} is {values!r}; it needs 3 numbers, for R, G and B{', above 0' * (name == 'std')}.")
+                raise ValueError(
+                    f"{name} is {values!r}; it needs 3 numbers, for R, G and B{', above 0' * (name == 'std')}."
+                )
             object.__setattr__(self, name, tuple(float(value) for value in values))
         object.__setattr__(self, "_table", self._normalisation_table())
 
@@ -127,7 +129,9 @@ class ClassifierPreprocessor:
         try:
             return cls(**settings)
         except (TypeError, ValueError) as error:
-            raise ModelFolderError(f"The preprocessing {dict(settings)} is wrong: {error} Export the model again.") from error
+            raise ModelFolderError(
+                f"The preprocessing {dict(settings)} is wrong: {error} Export the model again."
+            ) from error
 
     def to_config(self) -> dict[str, Any]:
         """Return the settings as plain data."""

@@ -1,7 +1,14 @@
-# make demo    train, evaluate, export and predict on a generated dataset; ends with what to type next
-# make test    the test suite                     (ARGS="-k config -x" goes to pytest)
-# make lint    ruff
-# make clean   remove what these made; PURGE=1 also removes the environments
+# make demo      train, evaluate, export and predict on a generated dataset; ends with what to type next
+#
+# make check     everything that must hold before a change is offered: the next four, in this order; changes no file
+#   format-check   whether 'make format' would change anything
+#   lint           ruff's rules
+#   types          mypy
+#   test           the test suite                    (make test ARGS="-k config -x" goes to pytest)
+# make format    lay out the code and sort the imports; changes files
+#
+# make test-paddle26   every command once on Paddle 2.6.2
+# make clean           remove what these made; PURGE=1 also removes the environments
 #
 # Each target first creates the environment .venv if it is missing. Nothing needs root.
 
@@ -16,30 +23,46 @@ PADDLEDET = paddledet==2.6.0
 # Quiet, but errors are shown.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-paddle26 lint clean
+.PHONY: demo check format format-check lint types test test-paddle26 clean
 .DELETE_ON_ERROR:
+# Targets share environments, so that 'make -j' must not run two at once.
+.NOTPARALLEL:
 
 demo: .venv/installed
 	.venv/bin/ppdet-res2net demo $(ARGS)
 
+# The quick ones first
+check: format-check lint types test
+
+format: .venv/installed-dev
+	.venv/bin/ruff check --select I --fix .
+	.venv/bin/ruff format .
+
+format-check: .venv/installed-dev
+	.venv/bin/ruff format --check .
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+
+# What is checked, and how strictly, is in pyproject.toml.
+types: .venv/installed-dev
+	.venv/bin/mypy
+
 # One thread per process: Paddle's own threads would only compete with the other process.
-test: .venv/installed-test
+test: .venv/installed-dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 # Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.9 to 3.12.
 test-paddle26: .venv-paddle26/installed
 	.venv-paddle26/bin/python tests/smoke.py $(ARGS)
 
-lint: .venv/installed-test
-	.venv/bin/ruff check .
-
 .venv/installed: EXTRAS = $(PADDLE)
-.venv/installed-test: EXTRAS = $(PADDLE),test
+.venv/installed-dev: EXTRAS = $(PADDLE),dev
 .venv-paddle26/installed: EXTRAS = paddle26
 
 # The stamp comes last: an installation that was interrupted is taken up again. paddledet's own requirements cannot be
 # met (see setup.py), hence --no-deps.
-.venv/installed .venv/installed-test .venv-paddle26/installed: setup.py pyproject.toml
+.venv/installed .venv/installed-dev .venv-paddle26/installed: setup.py pyproject.toml
 	@echo "Installing into $(@D) (some minutes, once) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP_INSTALL) --editable ".[$(EXTRAS)]"
@@ -47,6 +70,6 @@ lint: .venv/installed-test
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache output output_inference demo
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache output output_inference demo
 	find . -path './.venv*' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	$(if $(PURGE),rm -rf .venv .venv-paddle26)

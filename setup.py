@@ -53,9 +53,20 @@ EXTRAS_REQUIRE = {
     # Formats and engines of exports beside Paddle's own
     "onnx": ["onnx>=1.15", "onnxruntime>=1.17"],
     "openvino": ["onnx>=1.15", "openvino>=2024.0"],
-    "test": ["pytest>=8,<10", "pytest-xdist>=3.5", "ruff>=0.9,<1"],
+    "test": ["pytest>=8,<10", "pytest-xdist>=3.5"],
 }
 EXTRAS_REQUIRE["test"] += EXTRAS_REQUIRE["onnx"] + EXTRAS_REQUIRE["openvino"]
+# What 'make check' runs
+EXTRAS_REQUIRE["dev"] = [
+    *EXTRAS_REQUIRE["test"],
+    "mypy>=1.15",
+    "pre-commit>=4",
+    "ruff>=0.17,<0.18",  # the next minor version may format differently
+    "types-PyYAML",
+    "types-pycocotools",
+    "types-requests",
+    "types-tqdm",
+]
 
 setup(
     name="ppdet-res2net",

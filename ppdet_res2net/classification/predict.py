@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ppdet_res2net.classification.cam import class_activation_maps, draw_activation
 from ppdet_res2net.classification.model import Classifier
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.modeling.res2net import STAGE_STRIDES
 from res2net_runtime.errors import ImageError
 
@@ -124,16 +125,9 @@ def _classify(classifier: Classifier, views: list[np.ndarray], top_k: int) -> It
 
 
 def _cam_folder(cam_dir: str | os.PathLike[str], files: Sequence[Path]) -> Path:
-    folder = Path(cam_dir)
-    if any(path.resolve().parent == folder.resolve() for path in files):
-        raise ConfigError(f"--cam '{folder}' holds the images themselves; pass another folder.")
     if len({path.stem for path in files}) < len(files):
         raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another one.") from error
-    return folder
+    return make_output_folder(cam_dir, files, "--cam", ConfigError)
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import yaml
 
 from ppdet_res2net.errors import ConfigError, did_you_mean
+from ppdet_res2net.files import replacing
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
@@ -170,19 +170,10 @@ def save_config(config: dict, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     text = dump_config(config)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise ConfigError(
             f"Cannot write the configuration to {path}: {error.strerror or error}. Choose a folder that can be written."
         ) from error

@@ -14,6 +14,7 @@ from pycocotools import mask as mask_utils
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import find_structure_problems, get_size, is_number
 from ppdet_res2net.errors import DatasetError, did_you_mean
+from ppdet_res2net.files import replacing
 
 __all__ = [
     "check_dataset_path",
@@ -187,15 +188,9 @@ def write_annotations(content: dict, path: str | os.PathLike) -> None:
     Raises:
         DatasetError: It cannot be written.
     """
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.unfinished-{os.getpid()}")
-        try:
+        with replacing(path) as unfinished:
             unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
 

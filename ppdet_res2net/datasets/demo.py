@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from pycocotools import mask as mask_utils
 
 from ppdet_res2net.datasets.demo_scenes import CATEGORIES, Instance, draw_scene
 from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.files import replacing
 
 __all__ = ["make_demo_data"]
 
@@ -78,15 +77,8 @@ def make_demo_data(
     if _is_reusable(out_dir, recipe):
         return out_dir
     try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        unfinished_dir = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.unfinished-", dir=out_dir.parent))
-        try:
+        with replacing(out_dir) as unfinished_dir:
             _write_dataset(unfinished_dir, recipe)
-            unfinished_dir.chmod(0o755)
-            os.replace(unfinished_dir, out_dir)
-        except BaseException:
-            shutil.rmtree(unfinished_dir, ignore_errors=True)
-            raise
     except OSError as error:
         raise DatasetError(
             f"cannot write the demo dataset to '{out_dir}': {error}. Choose a folder that can be written."
@@ -136,7 +128,7 @@ def _annotation_file(folder: Path, split: str) -> Path:
 
 
 def _write_dataset(folder: Path, recipe: _Recipe) -> None:
-    (folder / "annotations").mkdir()
+    (folder / "annotations").mkdir(parents=True)
     for split_number, (split, images) in enumerate(zip(SPLITS, (recipe.train_images, recipe.val_images))):
         (folder / split).mkdir()
         dataset = {

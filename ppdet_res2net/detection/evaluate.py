@@ -29,6 +29,7 @@ from ppdet_res2net.detection.model import (
     create_trained_detector,
 )
 from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.processes import ALONE, Processes
@@ -137,7 +138,9 @@ def _evaluate_predictor(
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
     dataset, ground_truth = read_ground_truth(config, classes, iou_types)
     if output_dir:
-        _make_folder(Path(output_dir))  # now, rather than after hours of evaluation
+        make_output_folder(
+            output_dir, option="--output_eval", error_class=ConfigError
+        )  # now, rather than after hours of evaluation
     started = time.perf_counter()
     detections = _detect_all(predictor, dataset, processes)
     seconds = time.perf_counter() - started
@@ -312,13 +315,6 @@ def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
         "images": [image for image in ground_truth["images"] if image["id"] in wanted],
         "annotations": [a for a in ground_truth.get("annotations", []) if a["image_id"] in wanted],
     }
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another --output_eval.") from error
 
 
 def _write_detections(folder: Path, detections: Sequence[dict]) -> None:

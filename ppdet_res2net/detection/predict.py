@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ppdet_res2net.config import Config
 from ppdet_res2net.detection.model import create_predictor, create_trained_detector
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.training.device import select_device
 from res2net_runtime.draw import draw_detections
 
@@ -62,16 +63,10 @@ def predict_files(
     """
     if not image_paths:
         raise ConfigError("There are no images to predict. Pass --infer_img FILE or --infer_dir FOLDER.")
-    folder = Path(output_dir)
     paths = [Path(path) for path in image_paths]
-    if any(path.resolve().parent == folder.resolve() for path in paths):
-        raise ConfigError(f"--output_dir '{folder}' holds the images themselves; pass another folder.")
     if len({path.name for path in paths}) < len(paths):
         raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder '{folder}' cannot be made: {error}. Pass another --output_dir.") from error
+    folder = make_output_folder(output_dir, paths, error_class=ConfigError)
     select_device(config)
     detector, classes = create_trained_detector(config)
     predictor = create_predictor(detector, config, classes, "TestReader")

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from ppdet_res2net.errors import TrainingError, WeightsError
+from ppdet_res2net.files import file_sha256, sync_to_disk
 from ppdet_res2net.zoo.formats import save_weights_file
 
 __all__ = [
@@ -96,17 +97,17 @@ def save_checkpoint(
                 "values": state.values,
                 "sha256": {
                     "json": hashlib.sha256(info_bytes).hexdigest(),
-                    "pdparams": _file_sha256(folder / path.name),
+                    "pdparams": file_sha256(folder / path.name),
                     "pdstate": _state_sha256(state),
                 },
             }
             flat = {f"{group}/{key}": array for group, part in state.tensors.items() for key, array in part.items()}
             _write(folder / f"{name}.pdstate", to_safetensors(flat, metadata={"state": json.dumps(record)}))
-            _sync_folder(folder)
+            sync_to_disk(folder)
             os.rename(folder, complete)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        _sync_folder(run_dir)
+        sync_to_disk(run_dir)
         _move_out(complete)
     except (OSError, WeightsError) as error:
         raise TrainingError(
@@ -179,7 +180,7 @@ def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
             raise
         raise WeightsError(f"'{path}' is damaged: {error}. Resume from an earlier checkpoint of the run.") from error
     for suffix in ("pdparams", "json"):
-        if expected[suffix] != _file_sha256(files[suffix]):
+        if expected[suffix] != file_sha256(files[suffix]):
             raise WeightsError(
                 f"'{files[suffix]}' is not the file that '{path}' was saved with: it is damaged, or was replaced. "
                 f"Resume from an earlier checkpoint of the run."
@@ -191,26 +192,13 @@ def _move_out(folder: Path) -> None:
     """Give the files in a completed folder their places; doing it again after an interruption does the rest."""
     for file in sorted(folder.iterdir()):
         os.replace(file, folder.parent / file.name)
-    _sync_folder(folder.parent)
+    sync_to_disk(folder.parent)
     folder.rmdir()
 
 
 def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make new names in a folder survive a power cut."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    path.write_bytes(data)
+    sync_to_disk(path)
 
 
 def _state_sha256(state: TrainingState) -> str:
@@ -219,12 +207,4 @@ def _state_sha256(state: TrainingState) -> str:
         for name, array in sorted(part.items()):
             digest.update(f"{group}/{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
     return digest.hexdigest()

@@ -7,7 +7,6 @@ each other. ``RES2NET_OFFLINE=1`` forbids downloads: only files that are already
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ import requests
 from tqdm import tqdm
 
 from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.files import file_sha256, replacing
 from ppdet_res2net.zoo.formats import read_weights_file
 from ppdet_res2net.zoo.model_spec import ModelSpec
 
@@ -102,14 +102,9 @@ def download_weights(url: str) -> Path:
         ) from error
     with filelock.FileLock(f"{target}.lock"):
         if not target.is_file():  # another process may have fetched it meanwhile
-            part = target.with_name(f"{target.name}.part")
-            try:
+            with replacing(target, target.with_name(f"{target.name}.part")) as part:
                 _fetch(url, part, target)
                 _verify(url, part)
-                os.replace(part, target)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    part.unlink()
     return target
 
 
@@ -167,21 +162,13 @@ def _verify(url: str, part: Path) -> None:
     read_weights_file(part, name=name)
     expected = _CHECKSUM_IN_NAME.search(urlsplit(url).path)
     if expected:
-        got = _sha256(part)
+        got = file_sha256(part)
         if not got.startswith(expected[1]):
             raise WeightsError(
                 f"weights: {name} has the wrong checksum: SHA-256 {got[: len(expected[1])]}..., expected "
                 f"{expected[1]}... (from its name). It was damaged or replaced on the way; try again, or use "
                 "another source."
             )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _shortened(error: Exception) -> str:

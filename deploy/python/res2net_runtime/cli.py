@@ -9,7 +9,7 @@ from pathlib import Path
 
 from res2net_runtime.backends import BACKENDS, PRECISIONS
 from res2net_runtime.errors import Res2NetError
-from res2net_runtime.files import find_images
+from res2net_runtime.files import find_images, make_output_folder
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
 from res2net_runtime.model_folder import read_model_config
 from res2net_runtime.predictor import Predictor
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         paths = find_images(args.image_dir)
     else:
         paths = [Path(file) for file in (args.image_file, args.video_file) if file]
-    output_dir = make_output_dir(args.output_dir, paths)
+    output_dir = make_output_folder(args.output_dir, paths)
     backend, precision = _engine(args)
     predictor = Predictor(
         args.model_dir,
@@ -113,18 +113,6 @@ def _engine(args: argparse.Namespace) -> tuple[str, str]:
     """Return backend and precision, named by one word or by two."""
     backend, precision = RUN_MODES[args.run_mode]
     return args.backend or backend, args.precision or precision
-
-
-def make_output_dir(directory: str, source_paths: list[Path]) -> Path:
-    """Create the output folder; refuse the folder of the images, where pictures would replace them."""
-    path = Path(directory)
-    if path.resolve() in {source.resolve().parent for source in source_paths}:
-        raise Res2NetError(f"The pictures would overwrite the images in '{path}'. Choose another --output_dir.")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Res2NetError(f"Cannot create '{path}': {error.strerror}. Choose another --output_dir.") from error
-    return path
 
 
 def print_detections(detections: Detections) -> None:

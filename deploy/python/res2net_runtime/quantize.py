@@ -10,7 +10,6 @@ import logging
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import yaml
 
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.errors import ModelFolderError, Res2NetError
-from res2net_runtime.files import find_images
+from res2net_runtime.files import find_images, replacing
 from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
@@ -74,8 +73,7 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
             return None if image is None else collate([preprocessor(decode_image(image))])
 
     source, target = folder.formats["onnx"].model_path, folder.path / MODEL_NAME
-    with tempfile.TemporaryDirectory(dir=folder.path) as directory, loading("ONNX Runtime", source):
-        unfinished = Path(directory) / MODEL_NAME
+    with replacing(target) as unfinished, loading("ONNX Runtime", source):
         quantization.quantize_static(
             source,
             unfinished,
@@ -87,7 +85,6 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
             reduce_range=True,
             op_types_to_quantize=_QUANTIZED_OPERATORS,
         )
-        os.replace(unfinished, target)
     _register_format(folder.path / CONFIG_NAME)
     return target
 
@@ -95,9 +92,8 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
 def _register_format(config_path: Path) -> None:
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
     config["formats"]["onnx_int8"] = {"model_file": MODEL_NAME}
-    unfinished = config_path.with_suffix(".tmp")
-    unfinished.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(unfinished, config_path)
+    with replacing(config_path) as unfinished:
+        unfinished.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from ppdet_res2net.errors import WeightsError, did_you_mean
+from ppdet_res2net.files import replacing, sync_to_disk
 from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
 from ppdet_res2net.zoo.formats.mindspore_file import read_mindspore
 from ppdet_res2net.zoo.formats.paddle_file import METADATA_KEY, merge_split_parameters, write_paddle
@@ -176,21 +175,13 @@ def save_weights_file(
     if path.suffix not in (".pdparams", ".safetensors"):
         raise WeightsError(f"weights: cannot write {path}: the name must end in .pdparams or .safetensors.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with replacing(path) as unfinished:
+            with open(unfinished, "wb") as file:
                 if path.suffix == ".pdparams":
                     write_paddle(file, tensors, metadata or {})
                 else:
                     _write_safetensors(file, tensors, metadata or {})
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+            sync_to_disk(unfinished)
     except OSError as error:
         raise WeightsError(f"weights: cannot write {path}: {error.strerror}. Choose another place.") from error
 

@@ -1,0 +1,40 @@
+"""Permissions of what the package writes, and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ppdet_res2net.files import file_sha256
+
+
+def test_checksum_of_a_file(tmp_path):
+    content = os.urandom((1 << 22) + 5)
+    (tmp_path / "file").write_bytes(content)
+    (tmp_path / "empty").touch()
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert file_sha256(tmp_path / "empty") == hashlib.sha256(b"").hexdigest()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_written_files_follow_the_umask(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; import numpy as np\n"
+        "from ppdet_res2net.config.yaml_io import save_config\n"
+        "from ppdet_res2net.data.annotations import write_annotations\n"
+        "from ppdet_res2net.datasets.demo import make_demo_data\n"
+        "from ppdet_res2net.zoo.formats import save_weights_file\n"
+        "os.umask(0o027); folder = Path(sys.argv[1])\n"
+        "save_config({'epoch': 1}, folder / 'config.yml')\n"
+        "write_annotations({'images': []}, folder / 'annotations.json')\n"
+        "for name in ('w.pdparams', 'w.safetensors'): save_weights_file(folder / name, {'w': np.zeros(1)})\n"
+        "make_demo_data(folder / 'demo', train_images=1, val_images=1, image_size_px=64)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    files = ("config.yml", "annotations.json", "w.pdparams", "w.safetensors")
+    assert modes == {**dict.fromkeys(files, 0o640), "demo": 0o750}

@@ -56,6 +56,12 @@ class Predictor(Session):
     runs for one caller at a time. Use it as a context manager, or call :meth:`close`, to free the network
     early.
 
+    The rest of the process computes as it would without a predictor. Creating, running and closing one, and failing to,
+    leave these as they were: the numbers of threads of OpenMP, MKL and BLAS, the treatment of denormal numbers,
+    the environment, the working directory, random states, the root logger and the warning filters. There is one limit:
+    while Paddle runs the network, MKL has the predictor's number of threads in all threads of the process, so
+    do not train in one thread and run a predictor on Paddle in another if the training must be repeatable bit by bit.
+
     Args:
         model_dir: The folder that ``export_model.py`` wrote.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.

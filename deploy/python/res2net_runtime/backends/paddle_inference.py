@@ -40,8 +40,9 @@ class PaddleBackend:
         files = folder.formats[options.format]
         paddle_quirks.check_model_format(paddle, files.model_path)
         self.description = f"Paddle {paddle.__version__} ({options.engine}, {options.precision}, {options.device})"
+        self._paddle = paddle
         self._output_names = folder.outputs
-        with loading(self.description, files.model_path):
+        with loading(self.description, files.model_path), paddle_quirks.keep_thread_counts(paddle):
             config = _make_config(paddle, files, options)
             self._predictor = paddle.inference.create_predictor(config)
         names = self._predictor.get_output_names()
@@ -55,7 +56,7 @@ class PaddleBackend:
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs of one batch; see :class:`~res2net_runtime.backends.Backend`."""
-        with running(self.description, batch):
+        with running(self.description, batch), paddle_quirks.keep_thread_counts(self._paddle):
             for name, handle in self._inputs.items():
                 handle.copy_from_cpu(batch[name])
             self._predictor.run()

@@ -13,10 +13,15 @@ Another cannot be mended at all: ``Predictor.run`` holds Python's interpreter lo
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import logging
-import sys
+import os
+import threading
 import warnings
 import zlib  # noqa: F401  (must come before paddle: see import_paddle)
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,23 +35,89 @@ __all__ = [
     "enable_memory_reuse",
     "enable_onednn",
     "import_paddle",
+    "keep_thread_counts",
 ]
 
 logger = logging.getLogger(__name__)
 
+_REQUIREMENT = "paddlepaddle (or paddlepaddle-gpu)"
+
+# Files in paddle/libs, and their functions that get and set the number of threads. OpenMP comes first: as long as nobody
+# has set MKL's number, MKL uses OpenMP's.
+_THREAD_LIBRARIES = (
+    ("*iomp5*", "omp_get_max_threads", "omp_set_num_threads"),
+    ("*mklml*", "MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+)
+_thread_counts_lock = threading.Lock()
+
 
 def import_paddle() -> ModuleType:
-    """Import paddle.
+    """Import paddle without what else its import does to the process.
+
+    Three things are undone. Importing Paddle sets ``OMP_NUM_THREADS=1`` in the environment, which child processes and
+    libraries that are loaded later obey. It gives the root logger a handler and the level INFO, after which
+    ``logging.basicConfig`` does nothing. It warns that there is no ccache, which only matters to those who compile
+    operators. All seen in 3.3.1; the first is ``__bootstrap__`` in ``paddle/base/__init__.py``.
 
     Paddle 2.6.2 exports its own zlib symbols; libraries loaded after it that decompress data then crash.
-    Python's zlib, imported at the top of this module, must therefore be loaded first. Paddle 3.3.1 warns that
-    there is no ccache, which only matters to those who compile operators.
+    Python's zlib, imported at the top of this module, must therefore be loaded first.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No ccache found")
-        for module in ("paddle", "paddle.inference"):
-            import_engine(module, "paddlepaddle (or paddlepaddle-gpu)")
-    return sys.modules["paddle"]
+    environment, root = dict(os.environ), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No ccache found")
+            paddle = import_engine("paddle", _REQUIREMENT)
+            import_engine("paddle.inference", _REQUIREMENT)
+        _thread_counts(paddle)  # OpenMP reads OMP_NUM_THREADS once: here, as it does after a plain import
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    return paddle
+
+
+@contextmanager
+def keep_thread_counts(paddle: ModuleType) -> Iterator[None]:
+    """Restore the numbers of threads of OpenMP and MKL, which Paddle Inference changes for the whole process.
+
+    Creating a predictor sets them to the predictor's number and leaves them there. Running it sets them again, and then
+    to 1. Where results depend on the number of threads, as those of convolutions' gradients do, everything else
+    that computes with Paddle then gives other last bits. Seen in 3.3.1 (``AnalysisPredictor::ZeroCopyRun`` and
+    ``platform::SetNumThreads``). MKL's number is one for all threads; a lock keeps two predictors from restoring each
+    other's.
+    """
+    with _thread_counts_lock:
+        before = _thread_counts(paddle)
+        try:
+            yield
+        finally:
+            for library, count in before.items():
+                library.set_count(count)
+
+
+class _ThreadLibrary:
+    """A library that divides work among threads; only Paddle's x86 builds bring those known here."""
+
+    def __init__(self, path: Path, getter: str, setter: str) -> None:
+        library = ctypes.PyDLL(str(path))  # Paddle's own copy: it is loaded once per process
+        self.get_count = getattr(library, getter)
+        self.set_count = getattr(library, setter)
+
+
+@functools.lru_cache(maxsize=1)
+def _thread_libraries(paddle: ModuleType) -> tuple[_ThreadLibrary, ...]:
+    folder = Path(paddle.__file__).parent / "libs"
+    return tuple(
+        _ThreadLibrary(path, getter, setter)
+        for pattern, getter, setter in _THREAD_LIBRARIES
+        for path in sorted(folder.glob(pattern))
+    )
+
+
+def _thread_counts(paddle: ModuleType) -> dict[_ThreadLibrary, int]:
+    return {library: library.get_count() for library in _thread_libraries(paddle)}
 
 
 def is_pir(model_path: Path) -> bool:

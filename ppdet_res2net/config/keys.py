@@ -101,6 +101,11 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "save_prediction_only": PlainKey(_SWITCH, "write detections and compute no AP"),
     # device
     "use_gpu": PlainKey(_SWITCH, "run on a GPU if Paddle was built for one"),
+    "cpu_threads": PlainKey(
+        (int, type(None)),
+        "threads that compute on a CPU; null: as the environment variable OMP_NUM_THREADS says, else one per core",
+        1,
+    ),
     "use_xpu": PlainKey(_SWITCH, "run on a Kunlun XPU"),
     "use_npu": PlainKey(_SWITCH, "run on an Ascend NPU"),
     "use_mlu": PlainKey(_SWITCH, "run on a Cambricon MLU"),

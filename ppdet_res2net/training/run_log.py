@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -27,10 +26,17 @@ logger = logging.getLogger(__name__)
 _EARLY_MESSAGES = 1000
 
 
-def peak_memory_mib(device: str) -> float:
-    """Return the peak memory in MiB: of the GPU where training runs on one, else of this process."""
+def peak_memory_mib(device: str) -> float | None:
+    """Return the peak memory in MiB: of the GPU where training runs on one, else of this process.
+
+    None where the system does not tell: Windows has no module ``resource``.
+    """
     if device.startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -125,13 +131,13 @@ class RunLog:
             "images_per_s": self._images / seconds,
             "step_s": seconds / self._steps,
             "data_s": self._data_s / self._steps,
-            "memory_mib": peak_memory_mib(self._device),
-            **({} if grad_norm is None else {"grad_norm": grad_norm}),
         }
+        optional = {"memory_mib": peak_memory_mib(self._device), "grad_norm": grad_norm}
+        record.update({name: value for name, value in optional.items() if value is not None})
         left_s = (self._total_steps - step) * seconds / self._steps
         terms = "  ".join(f"{name} {record[name]:.4f}" for name in sorted(self._sums, key=lambda n: n != "loss"))
         logger.info(
-            "epoch %d  step %d/%d  lr %.6f  %s  %.2f images/s  data %.3f s of %.3f s  %d MiB  ETA %s",
+            "epoch %d  step %d/%d  lr %.6f  %s  %.2f images/s  data %.3f s of %.3f s%s  ETA %s",
             epoch,
             step,
             self._total_steps,
@@ -140,7 +146,7 @@ class RunLog:
             record["images_per_s"],
             record["data_s"],
             record["step_s"],
-            record["memory_mib"],
+            f"  {record['memory_mib']:.0f} MiB" if "memory_mib" in record else "",
             datetime.timedelta(seconds=round(left_s)),
         )
         self.write({"kind": "train", **record})

@@ -7,10 +7,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import paddle
 
-import ppdet_res2net
 from ppdet_res2net.config import Config, dump_config
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.training.checkpoint import (
@@ -20,6 +18,7 @@ from ppdet_res2net.training.checkpoint import (
     save_checkpoint,
 )
 from ppdet_res2net.training.ema import WeightAverage
+from ppdet_res2net.training.machine import describe_machine, list_differences, list_versions
 from ppdet_res2net.training.step import TrainStep
 from ppdet_res2net.training.task import Task
 from ppdet_res2net.zoo.load import load_into, load_weights, trunk_metadata
@@ -82,7 +81,8 @@ class RunState:
             "scaler": self.step.scaler.state_dict(),
             "world_size": self.step.processes.world_size,
             "config": dump_config(self.config),
-            "versions": _versions(),
+            "versions": list_versions(),
+            "machine": describe_machine(self.step.device, self.step.threads),
         }
         if self.average is not None:
             tensors["average"], values["average"] = self.average.state()
@@ -151,10 +151,18 @@ class RunState:
             )
 
     def _tell_differences(self, checkpoint: str, saved: dict) -> None:
-        now = _versions()
-        other = [f"{name} {old} -> {now.get(name)}" for name, old in saved["versions"].items() if old != now.get(name)]
-        if other:
-            logger.warning("'%s' was written with other versions: %s; results may differ", checkpoint, ", ".join(other))
+        machine = describe_machine(self.step.device, self.step.threads)
+        differences = [
+            *list_differences(saved["versions"], list_versions()),
+            *list_differences(saved.get("machine", {}), machine),  # version 0.1.0 did not record it
+        ]
+        if differences:
+            logger.warning(
+                "'%s' was written under other conditions: %s. Training continues, but it will not give the same weights to "
+                "the bit as an uninterrupted run",
+                checkpoint,
+                ", ".join(differences),
+            )
         if saved["world_size"] != self.step.processes.world_size:
             logger.warning(
                 "'%s' was written by %d processes, here are %d: the batches stay the same, but random samples differ",
@@ -166,7 +174,3 @@ class RunState:
 
 def _classes(info: dict) -> list[str]:
     return [f"{i} {name}" for i, name in zip(info["category_ids"], info["class_names"])]
-
-
-def _versions() -> dict[str, str]:
-    return {"ppdet_res2net": ppdet_res2net.__version__, "paddle": paddle.__version__, "numpy": np.__version__}

@@ -16,6 +16,7 @@ from paddle import nn
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Task
+from ppdet_res2net.training.threads import choose_threads, set_threads
 
 __all__ = ["StepReport", "TrainStep", "seed_everything"]
 
@@ -61,7 +62,7 @@ class TrainStep:
     Args:
         task: Model and losses.
         optimizer: Updates the weights.
-        config: ``seed``, ``amp``, ``amp_dtype``, ``amp_level``, ``init_loss_scaling``, ``custom_white_list``,
+        config: ``seed``, ``cpu_threads``, ``amp``, ``amp_dtype``, ``amp_level``, ``init_loss_scaling``, ``custom_white_list``,
             ``custom_black_list``, ``find_unused_parameters``, ``max_nonfinite_steps``.
         processes: The processes that train together.
         device: ``cpu`` or ``gpu:<index>``.
@@ -74,7 +75,8 @@ class TrainStep:
     def __init__(
         self, task: Task, optimizer, config: Mapping, processes: Processes, device: str, amp: bool = False
     ) -> None:
-        self.task, self.optimizer, self.processes = task, optimizer, processes
+        self.task, self.optimizer, self.processes, self.device = task, optimizer, processes, device
+        self.threads = choose_threads(config)
         self.model = processes.wrap(task.model, config.get("find_unused_parameters", False))
         self.seed = int(config.get("seed", 0))
         self.amp_dtype = _amp_dtype(config, device) if amp or config.get("amp", False) else None
@@ -96,6 +98,8 @@ class TrainStep:
             step: Number of the step, from 0.
             stop: Whether this process wants to stop; every process learns of it.
         """
+        if self.device == "cpu":
+            set_threads(self.threads)  # at each step, since anything that runs between two may have changed it
         statistics = _clone_statistics(self.task.model) if self._may_skip else {}
         names, rows, local, images, data_s = [], [], [], 0, 0.0
         waiting_since = time.perf_counter()

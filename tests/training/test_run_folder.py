@@ -177,12 +177,28 @@ def test_resuming_with_another_batch_is_refused_and_with_the_same_in_parts_is_no
 
 
 def test_a_checkpoint_of_other_versions_is_continued_aloud(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("ppdet_res2net.training.run_state._versions", lambda: {"paddle": "1.0"})
-    train_toy(tmp_path, {"max_steps": 1})
-    monkeypatch.undo()
-    monkeypatch.setattr("ppdet_res2net.training.trainer.plot_runs", lambda *args: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("ppdet_res2net.training.run_state.list_versions", lambda: {"paddle": "1.0"})
+        train_toy(tmp_path, {"max_steps": 1})
     train_toy(tmp_path, {"resume": "auto", "max_steps": 2})
-    assert "was written with other versions: paddle 1.0 -> " in messages(caplog)
+    assert "was written under other conditions: paddle 1.0 -> " in messages(caplog)
+
+
+def test_a_checkpoint_of_another_machine_is_continued_aloud_in_one_line(tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr("ppdet_res2net.training.machine._cpu_name", lambda: "Another CPU")
+        patch.setattr("ppdet_res2net.training.machine.cpu_features", lambda: {"avx2", "avx9", "aes"})
+        patch.setenv("MKL_CBWR", "COMPATIBLE")
+        run_dir = train_toy(tmp_path, {"max_steps": 1}, cpu_threads=3).run_dir
+        machine = load_training_state(run_dir / "model_final").values["machine"]
+        assert (machine["CPU"], machine["instructions"], machine["threads"]) == ("Another CPU", "avx2 avx9", "3")
+        train_toy(tmp_path, {"resume": "auto", "max_steps": 2}, cpu_threads=3)
+        assert "under other conditions" not in messages(caplog)
+    assert train_toy(tmp_path, {"resume": "auto", "max_steps": 3}, cpu_threads=1).steps == 3
+    (line,) = [line for line in messages(caplog).splitlines() if "under other conditions" in line]
+    assert "CPU Another CPU -> " in line and "instructions -avx9" in line
+    assert "MKL_CBWR COMPATIBLE -> unset" in line and "threads 3 -> 1" in line
+    assert line.endswith("Training continues, but it will not give the same weights to the bit as an uninterrupted run")
 
 
 def test_a_signal_during_an_evaluation_ends_it_and_the_resumed_run_makes_up_for_it(tmp_path, monkeypatch):
@@ -284,6 +300,21 @@ def test_visualdl_gets_every_figure(tmp_path, monkeypatch):
     assert points["eval/toy/AP", 4] == 0.5 and points["closed"]
 
 
+def test_where_the_system_does_not_tell_the_memory_the_figure_is_left_out(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    caplog.set_level("INFO")
+    run_dir = train_toy(tmp_path, {"max_steps": 2}).run_dir
+    assert len(read_metrics(run_dir)) == 2
+    assert not any("memory_mib" in record for record in read_metrics(run_dir))
+    assert "step 2/2" in messages(caplog) and "MiB" not in messages(caplog)
+
+
+def test_training_is_imported_where_there_is_no_module_resource():
+    code = "import sys; sys.modules['resource'] = None; import ppdet_res2net.detection.task, ppdet_res2net.cli.train"
+    path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):
     run_dir = train_toy(tmp_path, {"max_steps": 2}).run_dir
     with open(run_dir / "metrics.jsonl", "a") as file:
@@ -316,10 +347,11 @@ def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys; from pathlib import Path; from tests.helpers.toy_task import train_toy\n"
-        "train_toy(Path(sys.argv[1]), {'resume': 'auto'}, epoch=3, snapshot_steps=1, toy={'step_s': 0.02})\n"
+        "settings = {'epoch': 3, 'snapshot_steps': 1, 'cpu_threads': 1}\n"
+        "train_toy(Path(sys.argv[1]), {'resume': 'auto'}, **settings, toy={'step_s': 0.02})\n"
     )
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": path}
     run_dir = tmp_path / "run" / "toy"
     process = subprocess.Popen([sys.executable, script, tmp_path / "run"], env=environment, stderr=subprocess.DEVNULL)
     metrics = run_dir / "metrics.jsonl"
@@ -331,6 +363,6 @@ def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):
     folder.open()  # completes a save that was cut off
     assert folder.find_newest() is not None
     folder.close()
-    killed = train_toy(tmp_path / "run", {"resume": "auto"}, epoch=3, snapshot_steps=1)
-    whole = train_toy(tmp_path / "whole", epoch=3)
+    killed = train_toy(tmp_path / "run", {"resume": "auto"}, epoch=3, snapshot_steps=1, cpu_threads=1)
+    whole = train_toy(tmp_path / "whole", epoch=3, cpu_threads=1)
     assert_equal_tensors(*(read_tensors(run.run_dir / "model_final.pdparams") for run in (killed, whole)))

@@ -1,0 +1,69 @@
+"""What the last bits of training depend on beside the data and the seed: the machine, and what computes on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+import ppdet_res2net
+from res2net_runtime.backends.cpu import cpu_features
+
+__all__ = ["describe_machine", "list_differences", "list_versions"]
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# Math libraries choose their kernels by these instruction sets; x86, then ARM.
+_VECTOR_INSTRUCTIONS = ("sse", "avx", "fma", "amx", "asimd", "sve")
+# Environment variables that make math libraries choose other kernels, or add up in another order.
+_MATH_VARIABLES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {"ppdet_res2net": ppdet_res2net.__version__, "paddle": paddle.__version__, "numpy": np.__version__}
+
+
+def describe_machine(device: str, threads: int) -> dict[str, str]:
+    """Describe what a run computes on: the GPU, or the CPU with its vector instructions and the number of threads.
+
+    Args:
+        device: ``cpu`` or ``gpu:<index>``.
+        threads: Threads that compute on a CPU.
+    """
+    if device.startswith("gpu"):
+        return {"GPU": paddle.device.cuda.get_device_name()}
+    features = cpu_features() or ()
+    return {
+        "CPU": _cpu_name(),
+        "instructions": " ".join(sorted(name for name in features if name.startswith(_VECTOR_INSTRUCTIONS))),
+        "threads": str(threads),
+        **{name: os.environ.get(name, "unset") for name in _MATH_VARIABLES},
+    }
+
+
+def list_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return in words what has changed, for instance ``threads 1 -> 2``; a name that only one side knows is left out."""
+    differences = []
+    for name in before.keys() & now.keys():
+        old, new = before[name], now[name]
+        if name == "instructions" and old != new:
+            lost, added = sorted(set(old.split()) - set(new.split())), sorted(set(new.split()) - set(old.split()))
+            changes = [*(f"-{part}" for part in lost), *(f"+{part}" for part in added)]
+            differences.append(f"instructions {' '.join(changes)}")
+        elif old != new:
+            differences.append(f"{name} {old} -> {new}")
+    return sorted(differences)
+
+
+def _cpu_name() -> str:
+    """Return the name of the CPU as Linux gives it, else the kind of machine."""
+    if _CPU_INFO.is_file():
+        for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,57 @@
+"""How many threads compute on a CPU.
+
+Paddle's math library (MKL) adds up in another order with another number of threads, so the last bits of a matrix product
+depend on it. Training therefore sets the number itself instead of taking whatever the process happens to have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddle.base import core
+
+from res2net_runtime.backends.cpu import available_cores
+
+__all__ = ["choose_threads", "set_threads"]
+
+_VARIABLE = "OMP_NUM_THREADS"
+_FIRST_ENVIRONMENT = Path("/proc/self/environ")
+
+
+def choose_threads(config: Mapping) -> int:
+    """Return the number of threads that a configuration asks for.
+
+    That is ``cpu_threads`` where it is set, else the environment variable ``OMP_NUM_THREADS`` where the user has set it,
+    else one thread per core that this process may use. Processes that Paddle's launcher has started on one machine share
+    its cores.
+    """
+    asked = config.get("cpu_threads") or _threads_of_environment()
+    if asked:
+        return asked
+    processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # Paddle's launcher sets it
+    return max(1, available_cores() // processes)
+
+
+def set_threads(count: int) -> None:
+    """Let Paddle compute with this many threads; holds for the whole process until somebody sets another number.
+
+    Paddle has no public function for this. Here it sets the numbers of MKL, which is one for the process, and of OpenMP,
+    of which each thread has its own (seen in Paddle 2.6.2 and 3.3.1).
+    """
+    core.set_num_threads(count)
+
+
+def _threads_of_environment() -> int | None:
+    """Return ``OMP_NUM_THREADS``, or None where the user has not set it to a number.
+
+    ``import paddle`` sets it to 1 if it is missing (seen in Paddle 2.6.2 and 3.3.1). Linux still knows the environment
+    that the process was started with, and tells the two cases apart; elsewhere a 1 counts as the user's.
+    """
+    text = os.environ.get(_VARIABLE, "")
+    if text == "1" and _FIRST_ENVIRONMENT.is_file():
+        names = [entry.partition(b"=")[0] for entry in _FIRST_ENVIRONMENT.read_bytes().split(b"\0")]
+        if _VARIABLE.encode() not in names:
+            return None
+    return int(text) if text.isdigit() and int(text) > 0 else None

@@ -61,6 +61,7 @@ EXTRAS_REQUIRE["dev"] = [
     *EXTRAS_REQUIRE["test"],
     "mypy>=1.15",
     "pre-commit>=4",
+    "pre-commit-hooks>=5",
     "ruff>=0.17,<0.18",  # the next minor version may format differently
     "types-PyYAML",
     "types-pycocotools",

@@ -1,13 +1,14 @@
-"""Files that are written whole or not at all, folders for results, checksums."""
+"""Files that are written whole or not at all, folders for results, checksums, images."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
-from res2net_runtime.files import make_output_folder, replacing, sync_to_disk
+from res2net_runtime.files import IMAGE_SUFFIXES, make_output_folder, replacing, sync_to_disk
 
-__all__ = ["file_sha256", "make_output_folder", "replacing", "sync_to_disk"]
+__all__ = ["file_sha256", "images_below", "make_output_folder", "replacing", "sync_to_disk"]
 
 _BLOCK_BYTES = 1 << 22
 
@@ -19,3 +20,16 @@ def file_sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def images_below(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the paths of the images in a folder, at any depth: hidden ones left out, links followed, sorted."""
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        found += [
+            os.path.join(parent, name)
+            for name in sorted(files)
+            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+    return found

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ppdet_res2net.files import file_sha256
+from ppdet_res2net.files import file_sha256, images_below
 
 
 def test_checksum_of_a_file(tmp_path):
@@ -38,3 +38,11 @@ def test_written_files_follow_the_umask(tmp_path):
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     files = ("config.yml", "annotations.json", "w.pdparams", "w.safetensors")
     assert modes == {**dict.fromkeys(files, 0o640), "demo": 0o750}
+
+
+def test_images_below_a_folder(tmp_path):
+    for name in ("b.png", "a/c.JPG", "a/notes.txt", ".hidden.png", ".cache/d.png", "a/e.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert images_below(tmp_path) == [str(tmp_path / name) for name in ("b.png", "a/c.JPG", "a/e.gif")]
+    assert images_below(tmp_path / "gone") == []

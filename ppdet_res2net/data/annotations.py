@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.structure import find_structure_problems, get_size, is_number
+from ppdet_res2net.data.structure import find_structure_problems, get_size, is_box
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
 
@@ -234,8 +234,7 @@ def compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
     if rle is not None:
         return float(mask_utils.area(rle))
     box = annotation.get("bbox")
-    is_box = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
-    return float(max(box[2], 0) * max(box[3], 0)) if is_box else 0.0
+    return float(max(box[2], 0) * max(box[3], 0)) if is_box(box) else 0.0
 
 
 def _to_polygon(part: object) -> np.ndarray | None:

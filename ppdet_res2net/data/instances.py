@@ -9,7 +9,7 @@ import numpy as np
 
 from ppdet_res2net.data.annotations import read_polygons, read_rle
 from ppdet_res2net.data.problems import ERROR, WARNING, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.structure import is_number
+from ppdet_res2net.data.structure import is_box
 
 __all__ = ["InstanceSelection", "examine_instances", "has_no_masks", "select_instances"]
 
@@ -191,8 +191,7 @@ def _clean_boxes(annotations: list[dict], sizes) -> tuple[np.ndarray, list[Findi
 
 def _read_box(annotation: dict) -> list[float]:
     box = annotation.get("bbox")
-    is_box = isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
-    return box if is_box else [np.nan] * 4
+    return box if is_box(box) else [np.nan] * 4
 
 
 def _clean_segmentation(segmentation: object, height: int, width: int) -> list[np.ndarray] | dict | None:

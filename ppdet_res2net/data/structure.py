@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Iterator
+from typing import TypeGuard
 
 from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Finding, Problem, list_first
 
-__all__ = ["find_structure_problems", "get_size", "is_number", "keep_first", "refers_to"]
+__all__ = ["find_structure_problems", "get_size", "is_box", "is_number", "keep_first", "refers_to"]
 
 REFUSED = "are refused"
 
@@ -117,6 +118,11 @@ def get_size(image: dict) -> tuple[int, int] | None:
 def is_number(value: object) -> bool:
     """Tell whether ``value`` is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_box(value: object) -> TypeGuard[list[float]]:
+    """Tell whether ``value`` is a list of four finite numbers, as ``bbox`` must be. They may still describe no area."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 def refers_to(number: object, ids: Container[int]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppdet_res2net.errors import BackendError, ExportError
 from res2net_runtime.backends import BACKENDS
+from res2net_runtime.boxes import box_iou
 from res2net_runtime.model_folder import load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.results import Detections
@@ -194,7 +195,7 @@ def compare_detections(
 
 def _match(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int, float]]:
     """Pairs of indices and their IoU."""
-    iou = _box_iou(a.boxes_xyxy, b.boxes_xyxy)
+    iou = box_iou(a.boxes_xyxy, b.boxes_xyxy)
     candidates = np.argwhere((iou >= min_iou) & (a.labels[:, None] == b.labels[None, :]))
     # Of several boxes over one object, the counterpart is the one with the most similar score.
     likeness = iou - np.nan_to_num(np.abs(a.scores[:, None] - b.scores[None, :]), nan=1.0)
@@ -205,11 +206,3 @@ def _match(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int,
             used_a.add(i)
             used_b.add(j)
     return pairs
-
-
-def _box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None, :] - shared, 1e-9)

@@ -20,7 +20,7 @@ from ppdet_res2net.config import Config
 from ppdet_res2net.data.annotations import read_annotations, read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.problems import list_first
-from ppdet_res2net.data.structure import is_number
+from ppdet_res2net.data.structure import is_box
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.detection.model import (
     Classes,
@@ -288,7 +288,7 @@ def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str)
         raise DatasetError(f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score.")
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
     usable = {
-        "box": lambda a: isinstance(a.get("bbox"), list) and len(a["bbox"]) == 4 and all(map(is_number, a["bbox"])),
+        "box": lambda a: is_box(a.get("bbox")),
         "mask": lambda a: _has_mask(a.get("segmentation"), *sizes[a["image_id"]]),
     }
     for what in ["box"] + (["mask"] if "segm" in iou_types else []):

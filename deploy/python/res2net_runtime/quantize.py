@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from res2net_runtime.backends.native_errors import import_engine, loading
+from res2net_runtime.boxes import box_iou
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import find_images, replacing
 from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
@@ -166,12 +167,7 @@ def _run_timed(predictor: Predictor, images: Sequence[np.ndarray]) -> tuple[list
 
 def _count_missing(wanted: Detections, found: Detections) -> int:
     """Return how many of the wanted detections have no counterpart of the same class among the found ones."""
-    if not len(wanted) or not len(found):
-        return len(wanted)
-    a, b = wanted.boxes_xyxy[:, None], found.boxes_xyxy[None]
-    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=2)
-    area_a, area_b = ((boxes[..., 2:] - boxes[..., :2]).prod(axis=2) for boxes in (a, b))
-    is_same = shared >= _SAME_OBJECT_IOU * (area_a + area_b - shared)
+    is_same = box_iou(wanted.boxes_xyxy, found.boxes_xyxy) >= _SAME_OBJECT_IOU
     is_same &= wanted.labels[:, None] == found.labels[None]
     return int((~is_same.any(axis=1)).sum())
 

@@ -10,6 +10,7 @@ import numpy as np
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import ClassNames, find_label_file, read_class_names
 from ppdet_res2net.errors import DatasetError, did_you_mean
+from ppdet_res2net.files import images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
 
 __all__ = ["ClassFolderDataSet", "ClassListDataSet"]
@@ -46,7 +47,7 @@ class ClassFolderDataSet(LabelledImages):
         label_of = {folder: label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
         for folder in folders:
-            found = _images_below(self.root / folder)
+            found = images_below(self.root / folder)
             if not found and not self.allow_empty:
                 raise DatasetError(
                     f"The class folder '{self.root / folder}' has no image ({', '.join(IMAGE_SUFFIXES)}). Add some, "
@@ -120,15 +121,3 @@ class ClassListDataSet(LabelledImages):
             classes = ClassNames(numbers, numbers)
         source = f"The list '{self.list_file}'"
         return Contents(source, names, np.array(labels, np.int64), classes.names)
-
-
-def _images_below(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        found += [
-            os.path.join(parent, name)
-            for name in sorted(files)
-            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)
-        ]
-    return found

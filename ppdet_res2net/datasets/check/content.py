@@ -10,6 +10,7 @@ import numpy as np
 from ppdet_res2net.data.annotations import compute_area, outline_box
 from ppdet_res2net.data.instances import DROPPED, InstanceSelection
 from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
+from res2net_runtime.boxes import box_iou
 
 __all__ = ["find_content_problems"]
 
@@ -138,7 +139,7 @@ def _check_shape(annotation: dict, box_xyxy, segmentation, size) -> Iterator[tup
         overhang_px = np.abs(outline - np.clip(outline, 0, limits)).max()
         if overhang_px > TOLERATED_OVERHANG_PX:
             yield MASK_OUTSIDE, f"by {overhang_px:.0f} pixels"
-        iou = _iou(box_xyxy, np.clip(outline, 0, limits))
+        iou = box_iou(box_xyxy[None], np.clip(outline, 0, limits)[None]).item()
         is_far_px = np.abs(outline - box_xyxy).max() > TOLERATED_OVERHANG_PX
         if iou < MIN_BOX_MASK_IOU and is_far_px:
             shown = [round(float(value), 1) for value in (*outline[:2], *(outline[2:] - outline[:2]))]
@@ -152,12 +153,6 @@ def _check_shape(annotation: dict, box_xyxy, segmentation, size) -> Iterator[tup
         low, high = sorted((max(area, 0.0), measured))
         if high > AREA_RATIO * low and high - low > AREA_DIFFERENCE_PX:
             yield AREA_DIFFERS, f"area {area:g}, measured {measured:g} pixels"
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    overlap = np.prod(np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None))
-    union = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - overlap
-    return float(overlap / union) if union > 0 else 0.0
 
 
 def _find_repeated(annotations: list[dict]) -> Iterator[Finding]:

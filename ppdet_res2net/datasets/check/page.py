@@ -12,7 +12,7 @@ import numpy as np
 
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
 from ppdet_res2net.data.problems import Finding, Problem
-from ppdet_res2net.data.structure import get_size, is_number
+from ppdet_res2net.data.structure import get_size, is_box
 from ppdet_res2net.datasets.check.run import DatasetReport
 from ppdet_res2net.datasets.check.text import locate
 from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, make_page, tiles
@@ -172,6 +172,4 @@ class _Section:
 def _raw_box(annotation: dict) -> list[float] | None:
     """Return the box as it is in the file, so that one outside its image is seen there."""
     box = annotation.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-        return None
-    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]] if is_box(box) else None

@@ -12,10 +12,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ppdet_res2net.data.annotations import compute_area, outline_box, write_annotations
 from ppdet_res2net.errors import DatasetError, did_you_mean
+from ppdet_res2net.files import images_below
+from res2net_runtime.files import IMAGE_SUFFIXES
 
 __all__ = ["DatasetBuilder", "find_image", "list_images", "measure_image", "read_names", "rectangle"]
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # EXIF orientations that exchange the sides of an image.
 ORIENTATION_TAG, TURNED = 0x0112, (5, 6, 7, 8)
 
@@ -135,10 +136,10 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         DatasetError: There are none, or no such folder.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
+    files = sorted(map(Path, images_below(folder)))
     if not files:
         raise DatasetError(
-            f"there are no images in '{folder}' (looked for {', '.join(IMAGE_ENDINGS)}). Check the path."
+            f"there are no images in '{folder}' (looked for {', '.join(IMAGE_SUFFIXES)}). Check the path."
         )
     return files
 
@@ -154,7 +155,7 @@ def find_image(folder: Path, wanted: str, source: str) -> Path:
         if candidate.is_file():
             return candidate
     for candidate in sorted(folder.glob("*")):
-        if candidate.stem == name.stem and candidate.suffix.lower() in IMAGE_ENDINGS:
+        if candidate.stem == name.stem and candidate.suffix.lower() in IMAGE_SUFFIXES:
             return candidate
     raise DatasetError(
         f"{source}: its image '{wanted}' is not in '{folder}'. Name the folder of the images with --images, or copy it there."

@@ -64,7 +64,6 @@ EXTRAS_REQUIRE["dev"] = [
     "pre-commit-hooks>=5",
     "ruff>=0.17,<0.18",  # the next minor version may format differently
     "types-PyYAML",
-    "types-pycocotools",
     "types-requests",
     "types-tqdm",
 ]

@@ -8,6 +8,7 @@
 # make format    lay out the code and sort the imports; changes files
 #
 # make test-paddle26   every command once on Paddle 2.6.2
+# make test-wheels     both wheels are complete, and the runtime works where nothing else is installed
 # make clean           remove what these made; PURGE=1 also removes the environments
 #
 # Each target first creates the environment .venv if it is missing. Nothing needs root.
@@ -23,7 +24,7 @@ PADDLEDET = paddledet==2.6.0
 # Quiet, but errors are shown.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo check format format-check lint types test test-paddle26 clean
+.PHONY: demo check format format-check lint types test test-paddle26 test-wheels clean
 .DELETE_ON_ERROR:
 # Targets share environments, so that 'make -j' must not run two at once.
 .NOTPARALLEL:
@@ -52,16 +53,20 @@ types: .venv/installed-dev
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
-# Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.9 to 3.12.
+# Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.10 to 3.12.
 test-paddle26: .venv-paddle26/installed
 	.venv-paddle26/bin/python tests/smoke.py $(ARGS)
 
+# Both wheels are complete, and the runtime works in an environment that has nothing else.
+test-wheels: .venv/installed-dev
+	.venv/bin/python -m tests.packaging.wheels
+
 .venv/installed: EXTRAS = $(PADDLE)
-.venv/installed-dev: EXTRAS = $(PADDLE),dev
+.venv/installed-dev: EXTRAS = $(PADDLE),onnx,openvino,test,dev
 .venv-paddle26/installed: EXTRAS = paddle26
 
 # The stamp comes last: an installation that was interrupted is taken up again. paddledet's own requirements cannot be
-# met (see setup.py), hence --no-deps.
+# met (see pyproject.toml), hence --no-deps.
 .venv/installed .venv/installed-dev .venv-paddle26/installed: setup.py pyproject.toml
 	@echo "Installing into $(@D) (some minutes, once) ..."
 	@$(PYTHON) -m venv $(@D)
@@ -70,6 +75,6 @@ test-paddle26: .venv-paddle26/installed
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache output output_inference demo
+	rm -rf build dist *.egg-info deploy/python/build deploy/python/*.egg-info .mypy_cache .pytest_cache .ruff_cache output output_inference demo
 	find . -path './.venv*' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	$(if $(PURGE),rm -rf .venv .venv-paddle26)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.1.0"
+from res2net_runtime import __version__
 
 _EXPORTS = {
     "Res2Net": "ppdet_res2net.modeling",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from res2net_runtime.preprocess import Preprocessor, collate, decode_image
     from res2net_runtime.results import Detections
 
+__version__ = "0.2.0"  # of both packages: pyproject.toml and deploy/python/pyproject.toml read it here
+
 # Public name -> its module; imported on first use, so that importing the package stays cheap.
 _MODULES = {
     "BackendError": "errors",
@@ -37,6 +39,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "__version__",
     "BackendError",
     "Detections",
     "ImageError",

@@ -23,7 +23,7 @@ LAYERS = (
     ("zoo", "export"),
     ("modeling",),
     ("compat",),
-    ("errors", "files", "_lazy"),
+    ("errors", "files"),
     ("res2net_runtime",),
 )
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
+from typing import TYPE_CHECKING
 
-_EXPORTS = {
-    "Classification": "classifier",
-    "Classifier": "classifier",
-    "ClassifierPrediction": "classifier",
-    "ClassifierPreprocessor": "preprocess",
-    "load_classifier_folder": "folder",
-    "open_rgb": "preprocess",
-    "probabilities": "classifier",
-}
+from res2net_runtime._lazy import lazy_names
 
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+if TYPE_CHECKING:
+    from res2net_runtime.classification.classifier import Classification as Classification
+    from res2net_runtime.classification.classifier import Classifier as Classifier
+    from res2net_runtime.classification.classifier import ClassifierPrediction as ClassifierPrediction
+    from res2net_runtime.classification.classifier import probabilities as probabilities
+    from res2net_runtime.classification.folder import load_classifier_folder as load_classifier_folder
+    from res2net_runtime.classification.preprocess import ClassifierPreprocessor as ClassifierPreprocessor
+    from res2net_runtime.classification.preprocess import open_rgb as open_rgb
+else:
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "classifier": ["Classification", "Classifier", "ClassifierPrediction", "probabilities"],
+            "folder": ["load_classifier_folder"],
+            "preprocess": ["ClassifierPreprocessor", "open_rgb"],
+        },
+    )

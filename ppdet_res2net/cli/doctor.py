@@ -9,29 +9,29 @@ import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from ppdet_res2net.cli._installation import (
+    OPENCVS,
+    PADDLES,
+    RUNTIME,
+    Probe,
+    installed_packages,
+    missing_requirements,
+    run_probe,
+    runtime_copies,
+)
 from ppdet_res2net.compat.ppdet_import import PADDLEDET_INSTALL
 
-__all__ = ["SetupProblem", "Probe", "find_problems", "main"]
+__all__ = ["SetupProblem", "find_problems", "find_runtime_problems", "find_system_problems", "main"]
 
-DISTRIBUTION = "ppdet-res2net"
 PADDLEDET_VERSION = PADDLEDET_INSTALL.rpartition("==")[2]
-PADDLES = ("paddlepaddle", "paddlepaddle-gpu")
-OPENCVS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
-# What matters besides; the rest of our requirements are only listed when they are missing.
-SHOWN = (*PADDLES, "paddledet", "numpy", *OPENCVS, "pycocotools", "scipy", "scikit-learn", "pandas", "setuptools")
-# The wheels that Paddle's makers have published since 2.6.2.
-PADDLE_PYTHONS = ((3, 9), (3, 13))
+# Paddle 3 has packages for these. Older Pythons had some too, but are not supported here.
+PYTHONS = ((3, 10), (3, 13))
+PADDLE_PAGE = "https://www.paddlepaddle.org.cn/documentation/docs/en/install/index_en.html"
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,6 @@ class SetupProblem:
     fatal: bool = True
 
 
-@dataclass
-class Probe:
-    """What importing and using the packages in a separate process gave.
-
-    Attributes:
-        cuda: Paddle is built for CUDA.
-        gpus: One line per GPU that Paddle sees.
-        errors: Step (``numpy``, ``cv2``, ``pycocotools``, ``paddle``, ``ppdet``) -> message.
-        crashed: The step that ended the process, if one did.
-        exit_code: Exit code of the process; negative for a signal.
-    """
-
-    cuda: bool = False
-    gpus: list[str] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
-    crashed: str | None = None
-    exit_code: int = 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppdet-res2net doctor",
@@ -82,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     packages = installed_packages()
     probe = run_probe()
-    problems = find_problems(packages, missing_requirements(), probe, sys.version_info[:2])
+    problems = [
+        *find_system_problems(sys.platform),
+        *find_problems(packages, missing_requirements(), probe, sys.version_info[:2]),
+        *find_runtime_problems(packages, runtime_copies()),
+    ]
     fit = not any(problem.fatal for problem in problems)
     if args.json:
         findings = {
@@ -97,64 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(_as_text(packages, probe, problems, fit))
     return 0 if fit else 1
-
-
-def installed_packages() -> dict[str, str]:
-    """Return the versions of the packages that matter, without importing them."""
-    versions = {}
-    for name in SHOWN:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def missing_requirements() -> list[str]:
-    """Return our declared requirements that are not installed; versions are pip's business."""
-    try:
-        requirements = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from a checkout through PYTHONPATH: nothing is declared
-        return []
-    missing = []
-    for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)[0]
-        # Extras are a choice, and OpenCV has four packages; 'import cv2' tells about it.
-        if "extra ==" in requirement or name in OPENCVS:
-            continue
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            missing.append(name)
-    return missing
-
-
-def run_probe() -> Probe:
-    """Import and use the packages in a new process."""
-    command = [sys.executable, "-m", "ppdet_res2net.cli._probe"]
-    done = subprocess.run(command, capture_output=True, text=True, env=_probe_env())
-    return _read_probe(done.stdout, done.returncode)
-
-
-def _probe_env() -> dict[str, str]:
-    """The environment of the probe: the same import path as ours, however this process came by it."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-def _read_probe(output: str, exit_code: int) -> Probe:
-    probe = Probe(exit_code=exit_code)
-    for line in output.splitlines():
-        answer = json.loads(line)
-        step = answer["step"]
-        if "error" in answer:
-            probe.errors[step] = f"{answer['kind']}: {answer['error']}"
-        elif "found" in answer:
-            for key, value in answer["found"].items():
-                setattr(probe, key, value)
-        probe.crashed = None if "error" in answer or "found" in answer else step
-    if exit_code and probe.crashed is None:
-        probe.crashed = "start"
-    return probe
 
 
 def find_problems(
@@ -175,6 +102,47 @@ def find_problems(
         if probe.crashed:
             problems.append(_crash_problem(probe))
     problems += _device_problems(packages, probe)
+    return problems
+
+
+def find_system_problems(system: str) -> list[SetupProblem]:
+    """Judge the operating system, named as in ``sys.platform``."""
+    if system != "win32":
+        return []
+    return [
+        SetupProblem(
+            "ppdet_res2net does not support Windows: it has never been run there.",
+            "install it on Linux, for instance in the Windows Subsystem for Linux.",
+        )
+    ]
+
+
+def find_runtime_problems(packages: Mapping[str, str], copies: Mapping[Path, str]) -> list[SetupProblem]:
+    """Judge where ``res2net_runtime`` comes from.
+
+    Args:
+        packages: Package -> version, as ``installed_packages`` gives them.
+        copies: Folder -> version, as ``runtime_copies`` gives them.
+    """
+    problems = []
+    if RUNTIME in packages:
+        problems.append(
+            SetupProblem(
+                f"{RUNTIME} {packages[RUNTIME]} is installed too, although ppdet_res2net brings the runtime; they may "
+                "overwrite each other's files.",
+                f"pip uninstall {RUNTIME}, then install ppdet_res2net again, from its checkout or its wheel.",
+                fatal=False,
+            )
+        )
+    if len(copies) > 1:
+        used, *others = (f"{folder} ({version})" for folder, version in copies.items())
+        problems.append(
+            SetupProblem(
+                f"res2net_runtime is there {len(copies)} times: {used} is used, {' and '.join(others)} not.",
+                "keep one: take the others from PYTHONPATH, or uninstall them.",
+                fatal=False,
+            )
+        )
     return problems
 
 
@@ -199,7 +167,8 @@ def _package_problems(
         problems.append(
             SetupProblem(
                 f"Paddle {packages[old[0]]} is older than NumPy 2; with NumPy {packages['numpy']} it is not tested.",
-                f"If it fails: pip install '{DISTRIBUTION}[paddle26]', or pip install --upgrade {old[0]}",
+                "if it fails: pip install -e '.[paddle26]' in the checkout of ppdet_res2net, or "
+                f"pip install --upgrade {old[0]}",
                 fatal=False,
             )
         )
@@ -231,11 +200,11 @@ def _package_problems(
 
 
 def _install_paddle(python: tuple[int, int]) -> str:
-    first, last = PADDLE_PYTHONS
+    first, last = PYTHONS
     if not first <= python <= last:
         have, low, high = (".".join(map(str, version)) for version in (python, first, last))
-        return f"Paddle has no packages for Python {have}: make an environment with Python {low} to {high}."
-    return "pip install paddlepaddle  (CPU), or pip install paddlepaddle-gpu"
+        return f"make an environment with Python {low} to {high}; for Python {have} there is no Paddle that works here."
+    return f"pip install paddlepaddle  (for CPUs; for GPUs see {PADDLE_PAGE})"
 
 
 def _import_problem(step: str, message: str) -> SetupProblem:
@@ -282,7 +251,7 @@ def _device_problems(packages: Mapping[str, str], probe: Probe) -> list[SetupPro
         return [
             SetupProblem(
                 "There is an NVIDIA driver, but this Paddle is for CPUs only.",
-                "pip uninstall paddlepaddle, then pip install paddlepaddle-gpu",
+                f"pip uninstall paddlepaddle, then install the package for your CUDA from {PADDLE_PAGE}",
                 fatal=False,
             )
         ]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import spec_from_file_location
+from pathlib import Path
 
 import pytest
 
-from ppdet_res2net.cli import _probe, doctor
-from ppdet_res2net.cli.doctor import Probe, SetupProblem, find_problems
+import res2net_runtime
+from ppdet_res2net.cli import _installation, _probe, doctor
+from ppdet_res2net.cli._installation import Probe
+from ppdet_res2net.cli.doctor import SetupProblem, find_problems, find_runtime_problems, find_system_problems
 
 GOOD = {
     "paddlepaddle": "3.3.1",
@@ -54,7 +58,7 @@ def test_what_is_fatal_in_the_packages(packages, what, remedy):
         (
             {**GOOD, "paddlepaddle": "2.6.2"},
             "Paddle 2.6.2 is older than NumPy 2; with NumPy 2.4.6 it is not tested.",
-            "If it fails: pip install 'ppdet-res2net[paddle26]'",
+            "if it fails: pip install -e '.[paddle26]' in the checkout of ppdet_res2net, or pip install --upgrade",
         ),
         (
             {**GOOD, "opencv-python": "4.11.0.86"},
@@ -80,7 +84,9 @@ def test_two_opencvs_of_one_version_are_fine():
 
 def test_python_without_paddle_packages():
     (problem,) = problems_of(without("paddlepaddle"), python=(3, 14))
-    assert problem.remedy == ("Paddle has no packages for Python 3.14: make an environment with Python 3.9 to 3.13.")
+    assert problem.remedy == (
+        "make an environment with Python 3.10 to 3.13; for Python 3.14 there is no Paddle that works here."
+    )
 
 
 def test_missing_requirements_are_listed_with_one_command():
@@ -123,13 +129,61 @@ def test_crashes_are_told(exit_code, what):
     assert problem.fatal and problem.what == what
 
 
+def test_windows_is_refused():
+    (problem,) = find_system_problems("win32")
+    assert problem.fatal and problem.what == "ppdet_res2net does not support Windows: it has never been run there."
+    assert problem.remedy == "install it on Linux, for instance in the Windows Subsystem for Linux."
+    assert find_system_problems("linux") == []
+
+
+def test_a_second_distribution_of_the_runtime_is_a_warning():
+    here = {Path("here"): "0.2.0"}
+    (problem,) = find_runtime_problems({**GOOD, "res2net-runtime": "0.1.0"}, here)
+    assert not problem.fatal
+    assert problem.what.startswith("res2net-runtime 0.1.0 is installed too, although ppdet_res2net brings the runtime;")
+    assert problem.remedy.startswith("pip uninstall res2net-runtime, then install ppdet_res2net again")
+    assert find_runtime_problems(GOOD, here) == []
+
+
+def test_a_second_copy_of_the_runtime_is_found_and_told(monkeypatch, tmp_path):
+    copies = _installation.runtime_copies()
+    assert list(copies.items())[0] == (Path(res2net_runtime.__file__).resolve().parent, res2net_runtime.__version__)
+
+    other = tmp_path / "res2net_runtime"
+    other.mkdir()
+    (other / "__init__.py").write_text('__version__ = "0.0.1"  # old\n')
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert _installation.runtime_copies() == {**copies, other.resolve(): "0.0.1"}
+
+    (problem,) = find_runtime_problems(GOOD, {Path("new"): "0.2.0", Path("old"): "0.0.1"})
+    assert not problem.fatal
+    assert problem.what == "res2net_runtime is there 2 times: new (0.2.0) is used, old (0.0.1) not."
+    assert problem.remedy == "keep one: take the others from PYTHONPATH, or uninstall them."
+
+
+def test_a_copy_that_an_editable_installation_finds_counts(monkeypatch, tmp_path):
+    (tmp_path / "__init__.py").write_text("# without a version\n")
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            is_runtime = name == "res2net_runtime"
+            return spec_from_file_location(name, tmp_path / "__init__.py") if is_runtime else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert _installation.runtime_copies()[tmp_path.resolve()] == "without a version"
+
+
 def test_a_gpu_that_is_not_used_is_a_warning(monkeypatch):
     (problem,) = problems_of(cuda=True)
     assert not problem.fatal and problem.what == "This Paddle is for GPUs, but it sees none."
     assert problems_of(cuda=True, gpus=["gpu:0 A"]) == []
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     (problem,) = problems_of()
-    assert not problem.fatal and "pip install paddlepaddle-gpu" in problem.remedy
+    assert not problem.fatal and problem.what == "There is an NVIDIA driver, but this Paddle is for CPUs only."
+    assert problem.remedy.startswith(
+        "pip uninstall paddlepaddle, then install the package for your CUDA from https://www."
+    )
 
 
 def test_probe_names_the_step_that_ended_the_process():
@@ -140,9 +194,9 @@ def test_probe_names_the_step_that_ended_the_process():
         {"step": "cv2", "error": "no", "kind": "ImportError"},
         {"step": "paddle"},
     ]
-    probe = doctor._read_probe("\n".join(map(json.dumps, lines)), -11)
+    probe = _installation._read_probe("\n".join(map(json.dumps, lines)), -11)
     assert probe == Probe(errors={"cv2": "ImportError: no"}, crashed="paddle", exit_code=-11)
-    assert doctor._read_probe("", 1).crashed == "start"
+    assert _installation._read_probe("", 1).crashed == "start"
 
 
 def test_probe_goes_on_after_a_failing_step(monkeypatch, capsys):
@@ -163,7 +217,9 @@ def test_probe_goes_on_after_a_failing_step(monkeypatch, capsys):
 def test_here_everything_works_and_the_report_says_so(capsys):
     assert doctor.main(["--json"]) == 0
     findings = json.loads(capsys.readouterr().out)
-    assert findings["ok"] and findings["packages"]["paddledet"] == "2.6.0"
+    packages = findings["packages"]
+    assert findings["ok"] and packages["paddledet"] == "2.6.0"
+    assert packages["ppdet_res2net"] == packages["res2net_runtime"] == res2net_runtime.__version__
     assert any(device.startswith("cpu") for device in findings["devices"])
 
 

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ppdet_res2net
 from ppdet_res2net.config.validate import Layer, check_config
@@ -99,13 +100,13 @@ def _without_base_batch(data: dict, layers: list[Layer]) -> dict:
     return data
 
 
-def _nested(keys: list[str], value: object) -> dict:
+def _nested(keys: list[str], value: Any) -> dict:
     for key in reversed(keys):
         value = {key: value}
     return value
 
 
-def _merge(old: object, new: object) -> object:
+def _merge(old: Any, new: Any) -> Any:
     """Return ``new`` merged over ``old``; neither is changed."""
     if not isinstance(new, dict):
         return new
@@ -125,7 +126,7 @@ def _parse_override(override: str) -> tuple[list[str], object]:
     return keys, parse_yaml(text, f"override '{override}'")
 
 
-def _assign(node: object, keys: list[str], depth: int, value: object, override: str) -> object:
+def _assign(node: Any, keys: list[str], depth: int, value: object, override: str) -> Any:
     """Return ``node`` with ``value`` at ``keys[depth:]``; containers on the way are copied, not changed."""
     if depth == len(keys):
         return _merge(node, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppdet_res2net.config.keys import EXPORT_KEYS, PLAIN_KEYS, READER_KEYS, PlainKey
 from ppdet_res2net.config.unsupported import find_unsupported
@@ -44,7 +44,7 @@ class Layer(NamedTuple):
     """
 
     label: str
-    data: object
+    data: dict
 
 
 class _Mistake(NamedTuple):
@@ -122,7 +122,7 @@ class _Checker:
     def problems(self, config: dict) -> Iterator[_Mistake]:
         self.is_classifier = config.get("architecture") == "Res2NetClassifier"
         for key, value in config.items():
-            place = (str(key),)
+            place: _Place = (str(key),)
             if key in PLAIN_KEYS:
                 yield from self._plain(place, PLAIN_KEYS[key], value)
             elif key in self.schemas:
@@ -142,9 +142,10 @@ class _Checker:
             problem = f"unknown key '{key}'.{did_you_mean(key, known)}"
         return f"{problem} Correct its name, or remove it."
 
-    def _plain(self, place: _Place, key: PlainKey, value: object) -> Iterator[_Mistake]:
+    def _plain(self, place: _Place, key: PlainKey, value: Any) -> Iterator[_Mistake]:
         # bool is a subclass of int in Python, but 'epoch: true' is a mistake.
-        if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
+        is_expected = isinstance(value, key.types) and (bool in key.types or not isinstance(value, bool))
+        if not is_expected:
             text = f"'{'.'.join(place)}' is {value!r}; expected {key.expected} ({key.meaning})."
             yield _Mistake(place, text)
         elif key.minimum is not None and value is not None and value < key.minimum:
@@ -165,7 +166,7 @@ class _Checker:
             hint = did_you_mean(name, known) or " Expected for instance FasterRCNN, MaskRCNN or Res2NetClassifier."
             yield _Mistake(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
 
-    def _module(self, place: _Place, schema: dict, value: object) -> Iterator[_Mistake]:
+    def _module(self, place: _Place, schema: Any, value: object) -> Iterator[_Mistake]:
         """Check the settings of a registered module: its arguments, or a part that takes its place."""
         if not isinstance(value, (dict, Tagged)):
             text = f"'{'.'.join(place)}' is {value!r}; expected a mapping of its arguments ({{}} for none)."
@@ -182,7 +183,7 @@ class _Checker:
         else:
             yield from self._arguments(place, schema, value)
 
-    def _arguments(self, place: _Place, schema: dict, arguments: dict) -> Iterator[_Mistake]:
+    def _arguments(self, place: _Place, schema: Any, arguments: dict) -> Iterator[_Mistake]:
         for name, value in arguments.items():
             here = (*place, str(name))
             if name not in schema.schema:

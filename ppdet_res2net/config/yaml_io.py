@@ -58,7 +58,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def serialize(self, node: yaml.Node) -> None:
-        node.flow_style = False  # one key a line at the top, however short the configuration
+        if isinstance(node, yaml.CollectionNode):
+            node.flow_style = False  # one key a line at the top, however short the configuration
         super().serialize(node)
 
 

@@ -101,9 +101,9 @@ def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tu
         return image, None
     if annotated_hw == image.shape[1::-1]:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        stored = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), flags), cv2.COLOR_BGR2RGB)
-        if stored.shape[:2] == annotated_hw:
-            return stored, STORED_TURNED
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if stored is not None and stored.shape[:2] == annotated_hw:
+            return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), STORED_TURNED
     raise DatasetError(
         f"the image is {image.shape[1]}x{image.shape[0]} pixels (width x height), but the annotation file says "
         f"{annotated_hw[1]}x{annotated_hw[0]}, so its boxes may be misplaced. {SIZE_DIFFERS.remedy}"

@@ -161,7 +161,7 @@ def examine_instances(
             findings.append(Finding(NO_MASK, annotation["id"], annotation["image_id"], detail))
             continue
         segmentations[index] = usable
-        if isinstance(usable, list) and len(usable) < len(segmentation):
+        if isinstance(usable, list) and isinstance(segmentation, list) and len(usable) < len(segmentation):
             detail = f"{len(segmentation) - len(usable)} of its {len(segmentation)} parts"
             findings.append(Finding(BAD_PART, annotation["id"], annotation["image_id"], detail))
     return InstanceSelection(annotations, boxes_xyxy, segmentations, findings)

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -294,7 +294,7 @@ def _check_alignment(sample: dict, record: dict) -> None:
 
 def _collate(samples: list[dict], task: BatchTask) -> dict:
     """Join samples to a batch: arrays are stacked, except what differs in length from image to image."""
-    batch = {}
+    batch: dict[str, Any] = {}
     for key in samples[0]:
         if key in INTERNAL_KEYS:
             continue

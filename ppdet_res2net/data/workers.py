@@ -31,7 +31,7 @@ __all__ = ["WorkerPool", "workers_are_supported"]
 
 # Batches that each worker has been told to make and that nobody has taken yet.
 PREFETCH_PER_WORKER = 2
-STACK_SIGNAL = getattr(signal, "SIGUSR1", None)
+STACK_SIGNAL: int = getattr(signal, "SIGUSR1", 0)  # Windows has none, and no workers either
 STACK_WRITING_TIME_S = 0.5
 SHUTDOWN_TIME_S = 2.0
 
@@ -160,6 +160,7 @@ class _Worker:
         child_connection.close()
 
     def read_stack(self) -> str:
+        assert self.process.pid is not None  # it was started
         os.kill(self.process.pid, STACK_SIGNAL)
         time.sleep(STACK_WRITING_TIME_S)
         self.stack_file.seek(0)

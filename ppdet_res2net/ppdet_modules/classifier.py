@@ -26,7 +26,11 @@ class Res2NetClassifier(modeling.Res2NetClassifier):
     __inject__ = ["backbone"]
     __shared__ = ["num_classes"]
 
-    def __init__(self, backbone: modeling.Res2Net | str = "Res2Net", num_classes: int = 1000) -> None:
+    def __init__(
+        self,
+        backbone: modeling.Res2Net = "Res2Net",  # type: ignore[assignment]  # ppdet replaces the name by the module
+        num_classes: int = 1000,
+    ) -> None:
         nn.Layer.__init__(self)
         last = len(STAGE_CHANNELS) - 1
         if last not in backbone.return_idx:

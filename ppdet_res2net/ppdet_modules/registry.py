@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ppdet_res2net.compat import prepare_ppdet
 from ppdet_res2net.errors import ConfigError, Res2NetError, did_you_mean
@@ -35,7 +36,7 @@ def register_modules() -> None:
         register(serializable(cls))
 
 
-def create_from_config(config: Mapping, name: str, **kwargs) -> object:
+def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     """Create the registered module ``name`` as ``config`` describes it.
 
     ppdet keeps one global configuration that every load adds to. It is emptied first, so that nothing of an earlier
@@ -66,7 +67,7 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> object:
         global_config.update(modules)  # an object given for a module (``!Name``) took the place of its settings
 
 
-def create_dataset(config: Mapping, key: str) -> object:
+def create_dataset(config: Mapping, key: str) -> Any:
     """Create the dataset that ``config`` describes under ``key``, e.g. ``TrainDataset``.
 
     Either spelling of YAML gives the same object: ``!COCODataSet {...}`` and ``{name: COCODataSet, ...}``.
@@ -90,7 +91,7 @@ def create_dataset(config: Mapping, key: str) -> object:
         return classes[part.name](**instantiate(copy.deepcopy(part.kwargs)))
 
 
-def instantiate(value: object) -> object:
+def instantiate(value: object) -> Any:
     """Replace every ``!Name {...}`` part in plain data by an object of that class.
 
     Raises:

@@ -34,7 +34,7 @@ def recompute_blocks(model: nn.Layer) -> None:
     silence_recompute_warning()
     for block in blocks:
         if any(not parameter.stop_gradient for parameter in block.parameters()):
-            block.forward = _saving_memory(block, block.forward)
+            block.forward = _saving_memory(block, block.forward)  # type: ignore[method-assign]
 
 
 def _saving_memory(block: nn.Layer, forward):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import paddle
 
@@ -57,7 +57,9 @@ class RunLog:
         self._run_dir, self._interval, self._device = run_dir, max(1, interval), device
         self._is_writer = is_writer
         self._total_steps = 0
-        self._metrics = self._file = self._vdl = None
+        self._metrics: TextIO | None = None
+        self._file: logging.FileHandler | None = None
+        self._vdl: Any = None
         self._early = MemoryHandler(_EARLY_MESSAGES, flushLevel=logging.CRITICAL, flushOnClose=False)
         package = logging.getLogger("ppdet_res2net")
         package.addHandler(self._early)

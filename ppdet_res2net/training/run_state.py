@@ -136,7 +136,9 @@ class RunState:
                 f"Cannot resume from '{checkpoint}': its run has seed {saved['seed']}, the configuration "
                 f"{self.step.seed}. Pass -o seed={saved['seed']}."
             )
-        before, now = (_classes(info) for info in (read_checkpoint_info(checkpoint), self.task.info()))
+        info = read_checkpoint_info(checkpoint)
+        assert info is not None  # load_training_state has checked the file
+        before, now = _classes(info), _classes(self.task.info())
         if before != now:
             lost, new = ([pair for pair in one if pair not in other] for one, other in ((before, now), (now, before)))
             difference = f"gone are {lost}, new are {new}" if lost or new else "they have another order"

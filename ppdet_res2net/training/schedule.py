@@ -63,12 +63,15 @@ def _scale_warmup(scheduler: object, factor: float, steps_per_epoch: int) -> obj
 def _check_warmup(settings: Mapping, config: Mapping, steps_per_epoch: int) -> None:
     """Warn of a warm-up that the schedule behind it never gets to take over from."""
     parts = [Tagged.from_value(scheduler) for scheduler in settings.get("schedulers", [])]
-    index = next((i for i, part in enumerate(parts) if part is not None and part.name in _WARMUPS), None)
-    if index is None or "steps" not in parts[index].kwargs or parts[index].kwargs.get("epochs") is not None:
+    warmups = [(index, part) for index, part in enumerate(parts) if part is not None and part.name in _WARMUPS]
+    if not warmups:
+        return
+    index, warmup = warmups[0]
+    if "steps" not in warmup.kwargs or warmup.kwargs.get("epochs") is not None:
         return
     ends = [config["epoch"]]
     ends += [part.kwargs["milestones"][0] for part in parts if part is not None and part.kwargs.get("milestones")]
-    steps, end = parts[index].kwargs["steps"], min(ends) * steps_per_epoch
+    steps, end = warmup.kwargs["steps"], min(ends) * steps_per_epoch
     if steps >= end:
         logger.warning(
             "the warm-up takes %d steps, but the learning rate should decay (or training end) after %d: it will not be "

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -144,7 +144,8 @@ class TrainStep:
 
     def _backward(self, batch: dict, count: int, is_last: bool) -> dict[str, paddle.Tensor]:
         inputs = {name: _to_tensors(value) for name, value in batch.items()}
-        autocast, no_sync = contextlib.nullcontext(), contextlib.nullcontext()
+        autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
+        no_sync = contextlib.nullcontext()
         if self.amp_dtype:
             autocast = paddle.amp.auto_cast(dtype=self.amp_dtype, level="O1", **self._operators)
         if not is_last and self.processes.world_size > 1:
@@ -176,7 +177,7 @@ def _clone_statistics(model: nn.Layer) -> dict[str, paddle.Tensor]:
     }
 
 
-def _amp_dtype(config: Mapping, device: str) -> str:
+def _amp_dtype(config: Mapping, device: str) -> Literal["float16", "bfloat16"]:
     if not device.startswith("gpu"):
         raise ConfigError(
             "Mixed precision was asked for, but training runs on a CPU, where Paddle has none: it would change nothing. "

@@ -183,7 +183,7 @@ class Trainer:
         logger.info(
             "-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting afresh"
         )
-        return newest and str(newest)
+        return str(newest) if newest else None
 
     def run(self) -> TrainResult:
         """Train to the end, or until a signal comes."""
@@ -200,7 +200,7 @@ class Trainer:
             is_complete = self._run_epochs(stop)
             if not is_complete:
                 path = self._save("interrupted")
-                name = stop.signal.name if stop else "a signal in another process"
+                name = stop.signal.name if stop.signal else "a signal in another process"
                 logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint_base(path))
         if self.processes.is_first:
             self._conclude(is_complete)
@@ -258,7 +258,7 @@ class Trainer:
 
     def _has_stopped_early(self) -> bool:
         patience = self.config.get("early_stop_patience")
-        return bool(patience) and self.position.evaluations_without_gain >= patience
+        return bool(patience and self.position.evaluations_without_gain >= patience)
 
     def _any_wants_to_stop(self, stop: StopRequest) -> bool:
         return bool(self.processes.sum(np.array([float(bool(stop))]))[0])

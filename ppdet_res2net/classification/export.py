@@ -90,7 +90,7 @@ def export_classifier(
             "outputs": [OUTPUT],
             "Preprocess": classifier.preprocessor.to_config(),
             "label_list": list(classifier.names_or_numbers),
-            "source_weights": Path(classifier.name).name,
+            "source_weights": Path(classifier.weights).name,
         },
     )
     if verify:

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.classification.labelled import LabelledImages
@@ -43,16 +44,18 @@ class Classifier:
     """What evaluation, prediction and export need.
 
     Attributes:
-        name: For messages and files.
+        name: Of the recipe, of the run or of the zoo's model; an export's folder is named after it.
+        weights: What was loaded: a file, a url or a zoo name.
         network: Maps (N, 3, size_px, size_px) to logits (N, classes); in evaluation mode.
         preprocessor: Prepares images.
         class_names: The name of each output; None for published weights, whose classes are ImageNet's.
 
     Raises:
-        ConfigError: There are more or fewer names than outputs.
+        ConfigError: The number of names is not the number of outputs.
     """
 
     name: str
+    weights: str
     network: Res2NetClassifier
     preprocessor: ClassifierPreprocessor
     class_names: tuple[str, ...] | None
@@ -82,8 +85,8 @@ def load_classifier(
         config: A classification recipe; without ``weights``, its ``weights`` count.
 
     Raises:
-        ConfigError: Neither says what the model is, or the model is unknown.
-        WeightsError: The weights cannot be had, or do not fit.
+        ConfigError: Nothing says which model it is, the model is unknown, or it is a detector.
+        WeightsError: The weights cannot be read, or do not fit.
     """
     if config is not None and model is not None:
         raise ConfigError("Both a configuration and a model are given; pass one of -c and --model.")
@@ -96,12 +99,18 @@ def load_classifier(
         loaded = _from_zoo(get_model_spec(model), weights, names)
     elif info is not None and "backbone" in info:
         network = Res2NetClassifier(len(names), **info["backbone"])
-        loaded = Classifier(str(weights), network, ClassifierPreprocessor.from_config(info["preprocess"]), names)
+        preprocessor = ClassifierPreprocessor.from_config(info["preprocess"])
+        loaded = Classifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
         logger.info("%s", load_weights(network, weights))
+    elif info is not None:
+        raise ConfigError(
+            f"'{weights}' are the weights of a {info.get('architecture', 'detector')}, which need their recipe: pass -c CFG, "
+            f"for instance the config.yml of the run that wrote them."
+        )
     else:
         raise ConfigError(
             "Nothing says which classifier to use. Pass --model NAME ('ppdet-res2net models' lists them), --weights FILE of "
-            "a run of train_classifier, or -c CONFIG."
+            "a classifier that was trained here, or -c CFG."
             + (f" '{weights}' has no .json beside it that describes its model." if weights else "")
         )
     loaded.network.eval()
@@ -112,15 +121,16 @@ def _from_zoo(spec: ModelSpec, weights: str | os.PathLike[str] | None, names: tu
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
-    logger.info("%s", load_weights(network, weights or spec.name))  # strict: also the last layer must fit
-    return Classifier(spec.name, network, preprocessor_of_spec(spec), names)
+    weights = str(weights or spec.name)
+    logger.info("%s", load_weights(network, weights))  # strict: also the last layer must fit
+    return Classifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
 
 
 def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | None) -> Classifier:
     if config.get("architecture") != ARCHITECTURE:
         raise ConfigError(
-            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Use the command without "
-            f"'classifier' for it, or choose a recipe of configs/res2net/imagenet."
+            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Choose a recipe of "
+            f"configs/res2net/imagenet."
         )
     if not weights:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
@@ -128,7 +138,7 @@ def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | N
         config["num_classes"] = len(names)
     network = create_from_config(config, ARCHITECTURE)
     logger.info("%s", load_weights(network, weights))
-    return Classifier(config.name, network, preprocessor_of_config(config), names)
+    return Classifier(config.name, str(weights), network, preprocessor_of_config(config), names)
 
 
 def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> ClassifierPreprocessor:

@@ -19,6 +19,7 @@ from ppdet_res2net.classification.model import Classifier
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.modeling.res2net import STAGE_STRIDES
+from res2net_runtime.classification import probabilities
 from res2net_runtime.errors import ImageError
 
 __all__ = ["ImageClasses", "classify_files"]
@@ -116,9 +117,7 @@ def _view_or_error(classifier: Classifier, path: Path) -> np.ndarray | ImageErro
 def _classify(classifier: Classifier, views: list[np.ndarray], top_k: int) -> Iterator[tuple[tuple, np.ndarray]]:
     images = np.stack([classifier.preprocessor.normalise(view) for view in views])
     logits, maps = class_activation_maps(classifier.network, images)
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    scores = exponentials / exponentials.sum(axis=1, keepdims=True)
-    for row, activation in zip(scores, maps):
+    for row, activation in zip(probabilities(logits), maps):
         labels = np.argsort(-row, kind="stable")[:top_k].tolist()
         names = tuple(classifier.names_or_numbers[i] for i in labels)
         yield (tuple(labels), names, tuple(row[labels].tolist())), activation

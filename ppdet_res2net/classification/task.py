@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -43,7 +44,7 @@ def train_classifier(config: Config, options: TrainOptions) -> TrainResult:
     if config.get("architecture") != ARCHITECTURE:
         raise ConfigError(
             f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Train it with "
-            f"'ppdet-res2net train', or choose a recipe of configs/res2net/imagenet."
+            f"ppdet_res2net.detection.task.train, or choose a recipe of configs/res2net/imagenet."
         )
     return run_training(config, ClassificationTask, options)
 
@@ -162,8 +163,10 @@ class ClassificationTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Evaluate, and look at the classes of an image."""
+        """Evaluate, look at the classes of an image, and export."""
+        config = Path(weights).parent / "config.yml"
         return [
-            f"ppdet-res2net eval-classifier -c {self._config.path} --weights {weights}",
-            f"ppdet-res2net infer-classifier --weights {weights} --infer_img IMAGE",
+            f"ppdet-res2net eval -c {config} --weights {weights}",
+            f"ppdet-res2net infer --weights {weights} --infer_img IMAGE",
+            f"ppdet-res2net export --weights {weights} --verify",
         ]

@@ -1,4 +1,4 @@
-"""What the commands share: the options for a configuration, logging, and errors without tracebacks."""
+"""What the commands share: the parser, the options for a recipe, logging, and errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -12,24 +12,69 @@ from pathlib import Path
 
 from ppdet_res2net.errors import ConfigError, Res2NetError
 
-__all__ = ["EXIT_INTERRUPTED", "add_config_arguments", "check_writable", "configure_console", "positive_int", "run"]
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "CommaList",
+    "CommandParser",
+    "check_writable",
+    "configure_console",
+    "positive_int",
+    "run",
+]
 
+PROG = "ppdet-res2net"
 DEBUG_VARIABLE = "RES2NET_DEBUG"
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``-c/--config`` and ``-o/--opt`` with PaddleDetection's meaning; ``-o`` may be given several times."""
-    parser.add_argument("-c", "--config", required=True, metavar="CFG", help="YAML file, or the name of a recipe")
-    parser.add_argument(
-        "-o",
-        "--opt",
-        nargs="*",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="overrides, e.g. TrainReader.batch_size=1 weights=model.pdparams",
-    )
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command. Options have to be written in full, with underscores.
+
+    Args:
+        command: Name of the command.
+        description: What it does.
+        **settings: Further arguments of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, command: str, description: str, **settings) -> None:
+        # Abbreviations would change their meaning whenever an option is added.
+        super().__init__(prog=f"{PROG} {command}", description=description, allow_abbrev=False, **settings)
+
+    def add_recipe_arguments(self, required: bool = True) -> None:
+        """Add ``-c/--config`` and ``-o/--opt`` with PaddleDetection's meaning; ``-o`` may be given several times."""
+        self.add_argument(
+            "-c", "--config", required=required, metavar="CFG", help="recipe: a YAML file, or the name of a shipped one"
+        )
+        self.add_argument(
+            "-o",
+            "--opt",
+            nargs="*",
+            action="extend",
+            default=[],
+            metavar="KEY=VALUE",
+            help="overrides of the recipe, e.g. TrainReader.batch_size=1 weights=model.pdparams",
+        )
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """Parse a command line; an unknown option ends the program with exit code 2, as any wrong usage."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            has_dashes = any("-" in word.lstrip("-") for word in unknown if word.startswith("--"))
+            hint = ". Options are spelled with underscores, as in PaddleDetection" if has_dashes else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed
+
+
+class CommaList(argparse.Action):
+    """An option whose value is names with commas between them; the parsed value is a list."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        names = [name.strip() for name in values.split(",")]
+        if not all(names):
+            raise argparse.ArgumentError(self, f"got {values!r}, expected names with commas between them")
+        if getattr(namespace, self.dest) is not self.default:
+            raise argparse.ArgumentError(self, "is given twice; give all names at once, with commas between them")
+        setattr(namespace, self.dest, names)
 
 
 def positive_int(text: str) -> int:
@@ -41,10 +86,10 @@ def positive_int(text: str) -> int:
 
 
 def check_writable(file: str) -> None:
-    """Create the folder of an output file and see whether the file can be written, before the work is done.
+    """Create the folder of an output file and check that the file can be written, before any work is done.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The file cannot be written.
     """
     path = Path(file)
     existed = path.exists()
@@ -58,19 +103,19 @@ def check_writable(file: str) -> None:
 
 
 def configure_console() -> None:
-    """Send our INFO lines and everybody's warnings to stderr; where the caller has set up logging, that stays."""
+    """Send this project's INFO lines and all warnings to stderr; logging that the caller has set up stays as it is."""
     logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
     for package in ("ppdet_res2net", "res2net_runtime"):
         logging.getLogger(package).setLevel(logging.INFO)
-    # Paddle 3 says at import that its extension builder would like ccache; nothing is built here.
+    # Paddle 3 warns at import that its extension builder finds no ccache; nothing is built here.
     warnings.filterwarnings("ignore", message="No ccache found")
 
 
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Run a command's ``main`` and return its exit code.
 
-    An error that the user can mend is one message on stderr and exit code 1; ``RES2NET_DEBUG=1`` shows the traceback.
-    Any other exception is a defect of this project and escapes.
+    An error that the user can fix is printed as one message on stderr, and the exit code is 1; ``RES2NET_DEBUG=1`` shows
+    the traceback. Any other exception is a defect of this project and escapes.
     """
     configure_console()
     try:
@@ -78,7 +123,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output (head, less) has closed it; keep Python from complaining again at exit.
+        # The program that reads the output (head, less) has closed it. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (Res2NetError, OSError) as error:

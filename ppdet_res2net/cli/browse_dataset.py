@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import add_config_arguments, positive_int
+from ppdet_res2net.cli._common import CommandParser, positive_int
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net browse-dataset",
-        description="Write a page with training pictures after augmentation, with their boxes, masks and classes.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "browse-dataset",
+        "Write a page with training pictures after augmentation, with their boxes, masks and classes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_config_arguments(parser)
+    parser.add_recipe_arguments()
     parser.add_argument("-n", "--num", type=positive_int, default=24, metavar="N", help="how many pictures")
     parser.add_argument("--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0")
     parser.add_argument("--html", default="browse.html", metavar="FILE", help="page to write")

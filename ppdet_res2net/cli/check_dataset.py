@@ -8,29 +8,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.errors import ConfigError
 
 SPLITS = {"train": "TrainDataset", "eval": "EvalDataset"}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net check-dataset",
-        description="Check annotation files in COCO's format and their images. Exit code 1 if there are errors.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "check-dataset",
+        "Check annotation files in COCO's format and their images: those that a recipe trains and evaluates on, or those "
+        "that --annotations names. Exit code 1 if there are errors.",
     )
-    parser.add_argument("-c", "--config", metavar="CFG", help="check what this recipe trains and evaluates on")
-    parser.add_argument(
-        "-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="overrides of it"
-    )
-    parser.add_argument("--only", choices=SPLITS, help="of the recipe, check only this split")
+    parser.add_recipe_arguments(required=False)
+    parser.add_argument("--only", choices=SPLITS, help="check only this split of the recipe")
     parser.add_argument("--annotations", nargs="+", metavar="FILE", help="annotation files, instead of a recipe")
     parser.add_argument(
         "--images",
         nargs="+",
         metavar="DIR",
-        help="their image folders: one each, or one for all; needed unless --skip-images",
+        help="their image folders: one each, or one for all; needed unless --skip_images",
     )
-    parser.add_argument("--skip-images", action="store_true", help="do not read the image files")
+    parser.add_argument("--skip_images", action="store_true", help="do not read the image files")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--html", metavar="FILE", help="also write a page with pictures")
     parser.add_argument("--fix", metavar="FILE", help="write a corrected annotation file")
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.fix and (len(sources) > 1 or args.skip_images):
         raise ConfigError(
             "--fix writes one file, and has to read the images: name one annotation file, or --only train or eval, "
-            "and leave out --skip-images."
+            "and leave out --skip_images."
         )
     reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())
     if args.json:
@@ -68,7 +67,11 @@ def _sources(args: argparse.Namespace) -> list:
     if bool(args.config) == bool(args.annotations):
         raise ConfigError("check-dataset needs either -c CFG, or --annotations FILE with --images DIR.")
     if args.config:
+        if args.images:
+            raise ConfigError("--images belongs to --annotations; a recipe names its own folders of images.")
         return _sources_of_recipe(args)
+    if args.opt or args.only:
+        raise ConfigError("-o and --only belong to a recipe; add -c CFG, or leave them out.")
     folders = args.images or (["."] if args.skip_images else [])
     if len(folders) == 1:
         folders = folders * len(args.annotations)
@@ -93,7 +96,10 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
             continue
         dataset = create_dataset(config, key)
         if not isinstance(dataset, COCODataSet):
-            raise ConfigError(f"{key} is {type(dataset).__name__}; only COCODataSet can be checked. Convert it first.")
+            raise ConfigError(
+                f"{key} is {type(dataset).__name__}; only COCODataSet can be checked here. Convert annotations of objects "
+                f"with 'ppdet-res2net convert-dataset'; check labelled images with 'ppdet-res2net eval --check'."
+            )
         folder = Path(dataset.dataset_dir, dataset.image_dir)
         with_masks = True if "gt_poly" in dataset.data_fields else None
         sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import add_config_arguments
+from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.config import dump_config, load_config
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net config",
-        description="Check a configuration and print it whole: _BASE_ files merged, overrides applied.",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "config", "Check a configuration and print it whole: _BASE_ files merged, overrides applied."
     )
-    add_config_arguments(parser)
+    parser.add_recipe_arguments()
     return parser
 
 

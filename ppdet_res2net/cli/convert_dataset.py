@@ -6,14 +6,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppdet_res2net.cli._common import CommandParser
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net convert-dataset",
-        description="Write annotations of another format as one file in COCO's format. Images stay where they are.",
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "convert-dataset",
+        "Write annotations of another format as one file in COCO's format. Images stay where they are.",
     )
-    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    voc = formats.add_parser("voc", help="Pascal VOC: XML files")
+    formats = parser.add_subparsers(
+        dest="format", required=True, metavar="FORMAT", parser_class=argparse.ArgumentParser
+    )
+    voc = formats.add_parser("voc", help="Pascal VOC: XML files", allow_abbrev=False)
     voc.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the XML files")
     voc.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     voc.add_argument(
@@ -21,12 +25,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     voc.add_argument("--masks", type=Path, metavar="DIR", help="folder SegmentationObject")
     voc.add_argument(
-        "--ignore-difficult", action="store_true", help="difficult objects are not trained on and not counted"
+        "--ignore_difficult", action="store_true", help="difficult objects are not trained on and not counted"
     )
-    labelme = formats.add_parser("labelme", help="labelme: JSON files")
+    labelme = formats.add_parser("labelme", help="labelme: JSON files", allow_abbrev=False)
     labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
     labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if it is another one")
-    yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or segments")
+    yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or segments", allow_abbrev=False)
     yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     yolo.add_argument(
         "--labels",

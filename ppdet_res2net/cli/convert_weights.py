@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
+from ppdet_res2net.cli._common import CommandParser
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net convert-weights",
-        description="Convert a published model's weights to this package's names; report what is left over.",
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "convert-weights", "Convert a published model's weights to this package's names, and report what is left over."
     )
     parser.add_argument("name", metavar="NAME", help="model, as 'ppdet-res2net models' lists it")
     parser.add_argument("source", metavar="SRC", help=".pdparams, .pth, .safetensors or MindSpore .ckpt; path or url")

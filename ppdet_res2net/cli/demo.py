@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,8 @@ MIN_AP50 = 0.5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0 if the trained detector is as good as it should be."""
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net demo",
-        description="Make a small dataset, train a Mask R-CNN on it, evaluate, export, verify the export and predict.",
+    parser = CommandParser(
+        "demo", "Make a small dataset, train a Mask R-CNN on it, evaluate, export, verify the export and predict."
     )
     parser.add_argument("--output_dir", default="demo", help="folder for everything; default: %(default)s")
     output_dir = Path(parser.parse_args(argv).output_dir).resolve()

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppdet-res2net doctor",
         description="Check the installation. Exit code 0 if training can work, 1 if it cannot.",
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
     return parser

@@ -1,41 +1,81 @@
-"""``ppdet-res2net eval``: box and mask AP of a detector."""
+"""``ppdet-res2net eval``: box and mask AP of a detector, top-1 and top-5 of a classifier."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import add_config_arguments, check_writable
+from ppdet_res2net.cli._common import check_writable, positive_int
+from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of
 from res2net_runtime.backends import BACKENDS, PRECISIONS
 
+if TYPE_CHECKING:
+    from ppdet_res2net.config import Config
+    from ppdet_res2net.data.classification.labelled import LabelledImages
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net eval",
-        description="Print COCO's box and mask AP of '-o weights=FILE', or of an export, on EvalDataset.",
+# What --check, which only decodes images, has no use for.
+_NEEDS_A_MODEL = ("weights", "model", "batch_size", "classwise", "confusion", "json")
+
+
+def _parser() -> TaskParser:
+    parser = TaskParser(
+        "eval",
+        "Print COCO's box and mask AP of a detector, or top-1 and top-5 of a classifier. A detector is evaluated on the "
+        "recipe's EvalDataset; the images of a classifier are prepared as its publisher does it, or as its recipe says.",
     )
-    add_config_arguments(parser)
-    parser.add_argument("--classwise", action="store_true", help="also print AP per class")
+    parser.add_argument("--classwise", action="store_true", help="also print the figures of each class")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
-    parser.add_argument("--output_eval", metavar="DIR", help="write the detections to DIR, in COCO's result format")
-    parser.add_argument("--exported", metavar="DIR", help="evaluate this export instead of '-o weights=FILE'")
-    parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine that runs the export (default: auto)")
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the engine (default: fp32)")
+    detectors = parser.detectors
+    detectors.add("--output_eval", metavar="DIR", help="write the detections to DIR, in COCO's result format")
+    detectors.add("--exported", metavar="DIR", help="evaluate this export instead of weights")
+    detectors.add("--backend", choices=["auto", *BACKENDS], help="engine that runs the export (default: auto)")
+    detectors.add("--precision", choices=PRECISIONS, help="precision of that engine (default: fp32)")
+    classifiers = parser.classifiers
+    classifiers.add(
+        "--data",
+        metavar="DIR",
+        help="dataset: ImageNet, a folder per class, Paddle's list files, or a CIFAR archive (default: the recipe's "
+        "EvalDataset)",
+    )
+    classifiers.add("--split", metavar="NAME", help="part of --data (default: val)")
+    classifiers.add(
+        "--batch_size", type=positive_int, metavar="N", help="images at a time (default: the EvalReader's, else 32)"
+    )
+    classifiers.add(
+        "--workers",
+        type=positive_int,
+        metavar="N",
+        help="processes that read images (default: the recipe's worker_num, else 1)",
+    )
+    classifiers.add("--confusion", metavar="FILE", help="write the confusion matrix to FILE, as CSV")
+    classifiers.add("--check", action="store_true", help="only decode every image, and name those that fail")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0."""
+    """Run the command; returns 0, or 1 if --check has found an image that cannot be read."""
     parser = _parser()
-    args = parser.parse_args(argv)
+    args, config = parser.parse_task(argv)
+    if config is not None and not is_classifier(config):
+        return _evaluate_detector(parser, args, config)
+    _check_dataset_arguments(parser, args)
+    if args.check:
+        return _check_images(args, config)
+    parser.require_model(args)
+    return _evaluate_classifier(args, config)
+
+
+def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Config) -> int:
     if not args.exported and (args.backend or args.precision):
         parser.error("--backend and --precision choose how an export runs; add --exported DIR")
-    from ppdet_res2net.config import load_config
+    if args.exported and args.weights:
+        parser.error("--exported and --weights name two models; leave one of them out")
     from ppdet_res2net.detection.evaluate import evaluate_exported, evaluate_from_config
 
-    config = load_config(args.config, args.opt)
     if args.json:
         check_writable(args.json)  # now, rather than after an evaluation of an hour
     options = {"classwise": args.classwise, "output_dir": args.output_eval}
@@ -47,5 +87,78 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(result.report)
     print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s")
     if args.json:
-        Path(args.json).write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
+        _write_json(args.json, result.summary)
     return 0
+
+
+def _check_dataset_arguments(parser: TaskParser, args: argparse.Namespace) -> None:
+    if not (args.data or args.config):
+        parser.error("the following arguments are required: --data (or -c)")
+    if not args.data and (args.split or args.label_file):
+        parser.error(
+            "--split and --label_file tell about --data; add --data DIR, or set them in the recipe's EvalDataset"
+        )
+    if args.check:
+        unused = [f"--{name}" for name in _NEEDS_A_MODEL if getattr(args, name)]
+        if unused:
+            parser.error(f"--check only decodes images; leave out {', '.join(unused)}")
+
+
+def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int:
+    from ppdet_res2net.classification.evaluate import evaluate_network
+    from ppdet_res2net.classification.model import match_labels
+
+    for file in filter(None, (args.confusion, args.json)):
+        check_writable(file)
+    dataset = _open_labelled_images(args, config)
+    classifier = load_classifier_of(args, config)
+    recipe = config or {}
+    output_of_label = match_labels(classifier.class_names, classifier.network.num_classes, dataset)
+    result = evaluate_network(
+        classifier.network,
+        dataset,
+        output_of_label,
+        classifier.class_names or dataset.class_names,
+        classifier.preprocessor,
+        batch_size=args.batch_size or recipe.get("EvalReader", {}).get("batch_size", 32),
+        num_workers=args.workers or recipe.get("worker_num", 1),
+    )
+    if args.classwise:
+        print(result.class_table())
+    print(f"{classifier.name}: {result.report}")
+    if args.confusion:
+        Path(args.confusion).write_text(result.confusion_csv(), encoding="utf-8")
+    if args.json:
+        summary = {"model": classifier.name, "weights": classifier.weights, **result.summary}
+        summary["preprocess"] = classifier.preprocessor.to_config()
+        if args.classwise:
+            summary["classes"] = result.per_class()
+        _write_json(args.json, summary)
+    return 0
+
+
+def _open_labelled_images(args: argparse.Namespace, config: Config | None) -> LabelledImages:
+    from ppdet_res2net.classification.task import create_labelled_images
+    from ppdet_res2net.data.classification.layout import open_dataset
+
+    if args.data:
+        return open_dataset(args.data, args.split or "val", args.label_file)
+    return create_labelled_images(config, "EvalDataset")
+
+
+def _check_images(args: argparse.Namespace, config: Config | None) -> int:
+    from tqdm import tqdm
+
+    from ppdet_res2net.datasets.check_images import find_bad_images
+
+    dataset = _open_labelled_images(args, config)
+    with tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as progress:
+        problems = list(find_bad_images(dataset, args.workers or 1, progress.update))
+    for problem in problems:
+        print(f"Error: {problem}", file=sys.stderr)
+    print(f"{len(dataset) - len(problems)} of {len(dataset)} images of {len(dataset.class_names)} classes can be read")
+    return 1 if problems else 0
+
+
+def _write_json(path: str, content: dict) -> None:
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

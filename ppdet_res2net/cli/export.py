@@ -1,30 +1,33 @@
-"""``ppdet-res2net export``: write a detector as a folder for deployment."""
+"""``ppdet-res2net export``: write a detector or a classifier as a folder for deployment."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from ppdet_res2net.cli._common import add_config_arguments
+from ppdet_res2net.cli._common import CommaList
+from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of, name_classes
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net export",
-        description="Write '-o weights=FILE' as a static graph with preprocessing and class names beside it.",
+def _parser() -> TaskParser:
+    parser = TaskParser(
+        "export",
+        "Write a trained or published model as a folder that deploy/python/infer.py runs: the network, its preprocessing and "
+        "its class names.",
     )
-    add_config_arguments(parser)
     parser.add_argument(
         "--output_dir",
         default="output_inference",
         metavar="DIR",
-        help="parent of the model's folder, which has the configuration's name (default: %(default)s)",
+        help="parent of the model's folder, which has the name of the recipe, of the run or of the zoo's model (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--format",
-        action="append",
-        metavar="FORMAT",
-        help="paddle, onnx or openvino; several with commas or by repeating the option (default: paddle)",
+        action=CommaList,
+        default=["paddle"],
+        metavar="NAMES",
+        help="paddle, onnx, openvino; several with commas (default: paddle)",
     )
     parser.add_argument(
         "--verify",
@@ -32,30 +35,33 @@ def _parser() -> argparse.ArgumentParser:
         help="compare every exported format with the eager model on images; fails beyond the tolerances",
     )
     parser.add_argument(
-        "--verify_images", nargs="+", metavar="PATH", help="files or folders for --verify, which this implies"
-    )
-    parser.add_argument(
         "--verify_precision",
-        default="fp32",
+        action=CommaList,
+        default=["fp32"],
         metavar="NAMES",
-        help="fp32, bf16 or both with a comma, as far as the engines offer them (default: %(default)s)",
+        help="fp32, bf16; several with commas. Each engine is compared in those that it offers (default: fp32)",
+    )
+    parser.detectors.add(
+        "--verify_images", nargs="+", metavar="PATH", help="image files or folders for --verify, which this implies"
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
-    args = _parser().parse_args(argv)
-    from ppdet_res2net.config import load_config
-    from ppdet_res2net.detection.export import export_model
+    parser = _parser()
+    args, config = parser.parse_task(argv)
+    parser.require_model(args)
+    common = {"formats": args.format, "verify_precisions": args.verify_precision}
+    if config is not None and not is_classifier(config):
+        from ppdet_res2net.detection.export import export_model
 
-    folder = export_model(
-        load_config(args.config, args.opt),
-        args.output_dir,
-        formats=[name.strip() for part in args.format or ["paddle"] for name in part.split(",")],
-        verify=args.verify or bool(args.verify_images),
-        verify_images=args.verify_images,
-        verify_precisions=args.verify_precision.split(","),
-    )
+        verify = args.verify or bool(args.verify_images)
+        folder = export_model(config, args.output_dir, verify=verify, verify_images=args.verify_images, **common)
+    else:
+        from ppdet_res2net.classification.export import export_classifier
+
+        classifier = name_classes(load_classifier_of(args, config), args.label_file)
+        folder = export_classifier(classifier, Path(args.output_dir, classifier.name), verify=args.verify, **common)
     print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
     return 0

@@ -1,54 +1,91 @@
-"""``ppdet-res2net infer``: detect objects in images with trained weights."""
+"""``ppdet-res2net infer``: detect objects in images, or classify them, with a model that has not been exported."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import add_config_arguments
+from ppdet_res2net.cli._common import check_writable, positive_int
+from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of, name_classes
+
+if TYPE_CHECKING:
+    from ppdet_res2net.config import Config
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net infer", description="Detect objects in images with '-o weights=FILE' and draw them."
+def _parser() -> TaskParser:
+    parser = TaskParser(
+        "infer", "Detect objects in images and draw them, or print the most probable classes of each image."
     )
-    add_config_arguments(parser)
-    images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--infer_img", metavar="FILE", help="one image")
-    images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
-    parser.add_argument(
-        "--output_dir", default="output", metavar="DIR", help="where pictures and results go (default: %(default)s)"
+    parser.add_images_arguments()
+    detectors = parser.detectors
+    detectors.add("--output_dir", default="output", metavar="DIR", help="where pictures and results go")
+    detectors.add(
+        "--draw_threshold", type=float, default=0.5, metavar="SCORE", help="draw detections from this score on"
     )
-    parser.add_argument(
-        "--draw_threshold",
-        type=float,
-        default=0.5,
-        metavar="SCORE",
-        help="draw detections from this score (default: %(default)s)",
+    detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
+    classifiers = parser.classifiers
+    classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="images at a time")
+    classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
+    classifiers.add("--json", metavar="FILE", help="write the results to FILE")
+    classifiers.add(
+        "--cam", metavar="DIR", help="draw what speaks for the first class over each image, as pictures in DIR"
     )
-    parser.add_argument("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 if an image failed (the others are done)."""
-    args = _parser().parse_args(argv)
-    from ppdet_res2net.config import load_config
-    from ppdet_res2net.detection.predict import predict_files
+    parser = _parser()
+    args, config = parser.parse_task(argv)
+    parser.require_model(args)
     from res2net_runtime.files import find_images
 
-    config = load_config(args.config, args.opt)
     paths = find_images(args.infer_dir) if args.infer_dir else [Path(args.infer_img)]
+    if config is not None and not is_classifier(config):
+        return _detect(args, config, paths)
+    return _classify(args, config, paths)
+
+
+def _detect(args: argparse.Namespace, config: Config, paths: list[Path]) -> int:
+    from ppdet_res2net.detection.predict import predict_files
+    from res2net_runtime.cli import print_detections, report
+
     summary = predict_files(
         config,
         paths,
         output_dir=args.output_dir,
         draw_threshold=args.draw_threshold,
-        save_results=args.save_results,
+        save_results=bool(args.save_results),
     )
-    for failure in summary.failed:
-        print(f"Error: {failure}", file=sys.stderr)
-    print(f"{summary.succeeded} of {len(paths)} images; pictures are in {summary.output_dir}")
-    return 1 if summary.failed else 0
+    if args.infer_img and summary.shown is not None:
+        print_detections(summary.shown)
+    report(summary, "images")
+    return 1 if summary.failures else 0
+
+
+def _classify(args: argparse.Namespace, config: Config | None, paths: list[Path]) -> int:
+    from ppdet_res2net.classification.predict import classify_files
+
+    if args.json:
+        check_writable(args.json)
+    classifier = name_classes(load_classifier_of(args, config), args.label_file)
+    # Photos say by EXIF which side is up, unlike ImageNet's, so they are turned even where the publisher does not.
+    upright = dataclasses.replace(classifier.preprocessor, upright=True)
+    classifier = dataclasses.replace(classifier, preprocessor=upright)
+    results = []
+    for result in classify_files(classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam):
+        results.append(result)
+        if result.error is not None:
+            print(f"Error: {result.error}", file=sys.stderr)
+            continue
+        classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
+        print(f"{result.path}: {classes}")
+    if args.json:
+        content = json.dumps([result.as_dict() for result in results], indent=2)
+        Path(args.json).write_text(content + "\n", encoding="utf-8")
+    return 1 if any(result.error is not None for result in results) else 0

@@ -8,23 +8,17 @@ import sys
 from collections.abc import Sequence
 
 import ppdet_res2net
-from ppdet_res2net.cli._common import run
+from ppdet_res2net.cli._common import PROG, run
 from ppdet_res2net.errors import did_you_mean
-
-PROG = "ppdet-res2net"
 
 # Command -> what it does. The module has the same name, with '_' for '-'.
 COMMANDS = {
     "demo": "train, evaluate, export and predict on a generated dataset",
-    "train": "train a detector",
+    "train": "train a detector or a classifier",
     "plot": "draw the curves of training runs",
-    "eval": "box and mask AP of a detector",
-    "infer": "detect objects in images with trained weights",
-    "export": "write a detector as a folder for deployment",
-    "train-classifier": "train an image classifier",
-    "eval-classifier": "top-1 and top-5 of a classifier",
-    "infer-classifier": "the most probable classes of images",
-    "export-classifier": "write a classifier as a folder for deployment",
+    "eval": "box and mask AP of a detector, top-1 and top-5 of a classifier",
+    "infer": "detect objects in images, or classify them",
+    "export": "write a detector or a classifier as a folder for deployment",
     "make-class-folders": "write small datasets for classification",
     "config": "check a configuration and print it whole",
     "models": "list the published models",
@@ -43,9 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
         usage=f"{PROG} [-h] [--version] COMMAND ...",
-        description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors.",
-        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' tells about one of them.",
+        description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors and classifiers.",
+        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' describes one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {ppdet_res2net.__version__}")
     parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
@@ -58,9 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     command = parser.parse_args(argv[:1]).command
     if command not in COMMANDS:
-        parser.error(f"there is no command '{command}'.{did_you_mean(command, COMMANDS)}")
+        parser.error(f"there is no command '{command}'.{_instead_of(command)}")
     module = f"ppdet_res2net.cli.{command.replace('-', '_')}"
     return run(lambda arguments: importlib.import_module(module).main(arguments), argv[1:])
+
+
+def _instead_of(command: str) -> str:
+    """Say what to type instead of an unknown command."""
+    verb = command.removesuffix("-classifier").removesuffix("_classifier")
+    if verb != command and verb in COMMANDS:
+        return f" '{PROG} {verb}' serves classifiers too: pass a recipe of a classifier with -c" + (
+            "." if verb == "train" else ", or --model or --weights."
+        )
+    return did_you_mean(command, COMMANDS)
 
 
 if __name__ == "__main__":

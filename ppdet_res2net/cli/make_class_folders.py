@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
+from ppdet_res2net.cli._common import CommandParser
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net make-class-folders",
-        description="Write images as a folder per class: scikit-learn's handwritten digits, or the objects of a COCO dataset.",
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "make-class-folders",
+        "Write images as a folder per class: scikit-learn's handwritten digits, or the objects of a COCO dataset.",
     )
     parser.add_argument("output_dir", metavar="DIR", help="the folder to write; must be new or empty")
     source = parser.add_mutually_exclusive_group(required=True)

@@ -6,14 +6,15 @@ import argparse
 import inspect
 from collections.abc import Sequence
 
+from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.datasets.demo import make_demo_data
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     defaults = {name: parameter.default for name, parameter in inspect.signature(make_demo_data).parameters.items()}
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net make-demo-data",
-        description="Write a small generated dataset in COCO's format: shapes with boxes and masks.",
+    parser = CommandParser(
+        "make-demo-data",
+        "Write a small generated dataset in COCO's format: shapes with boxes and masks.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="folder to create; the same dataset found there is reused")

@@ -6,17 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import positive_int
+from ppdet_res2net.cli._common import CommandParser, positive_int
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo import ModelSpec, get_model_spec, list_models
 from ppdet_res2net.zoo.model_spec import SOURCES
 from ppdet_res2net.zoo.table import as_json, as_markdown, as_text
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net models", description="List every published Res2Net and what is known about it."
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser("models", "List every published Res2Net and what is known about it.")
     parser.add_argument("--source", choices=SOURCES, help="only the models of one publisher")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="all fields, for programs")

@@ -1,22 +1,25 @@
-"""``ppdet-res2net train``: train a detector."""
+"""``ppdet-res2net train``: train a detector or a classifier."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import add_config_arguments, positive_int
+from ppdet_res2net.cli._common import CommandParser, positive_int
+from ppdet_res2net.cli._tasks import is_classifier
 
 
-def create_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options of training, whatever is trained."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
-    add_config_arguments(parser)
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "train",
+        "Train the detector or classifier that a recipe describes. Checkpoints, logs and the resolved configuration go to "
+        "one folder per run. The checkpoints of a classifier are valid pretrain_weights of detectors with the same backbone.",
+    )
+    parser.add_recipe_arguments()
     parser.add_argument(
         "-r",
         "--resume",
         metavar="CKPT",
-        help="checkpoint from which to go on; auto: the newest whole one of the run, if there is one",
+        help="checkpoint to continue; auto: the newest complete one of the run, if there is one",
     )
     parser.add_argument("--eval", action="store_true", help="evaluate at each snapshot and keep the best model")
     parser.add_argument("--amp", action="store_true", help="mixed precision (on a GPU)")
@@ -30,17 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That is what a shell reports for the signal: 130 for Ctrl-C (SIGINT), 143 for SIGTERM.
     """
-    description = "Train a detector. Checkpoints, logs and the resolved configuration go to one folder per run."
-    args = create_parser("ppdet-res2net train", description).parse_args(argv)
+    args = _parser().parse_args(argv)
     from ppdet_res2net.config import load_config
-    from ppdet_res2net.detection.task import train
+    from ppdet_res2net.training.trainer import TrainOptions, run_training
 
-    result = train(
-        load_config(args.config, args.opt),
-        resume=args.resume,
-        evaluate=args.eval,
-        amp=args.amp,
-        use_vdl=args.use_vdl,
-        max_steps=args.max_steps,
-    )
+    config = load_config(args.config, args.opt)
+    if is_classifier(config):
+        from ppdet_res2net.classification.task import ClassificationTask as Task
+    else:
+        from ppdet_res2net.detection.task import DetectionTask as Task
+    result = run_training(config, Task, TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps))
     return 0 if result.signal is None else 128 + result.signal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import sys
 import time
@@ -34,6 +33,7 @@ from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.processes import ALONE, Processes
 from res2net_runtime import Predictor
+from res2net_runtime.result_files import ResultFiles
 
 __all__ = [
     "STAT_NAMES",
@@ -147,7 +147,9 @@ def _evaluate_predictor(
     result = None
     if processes.is_first:
         if output_dir:
-            _write_detections(Path(output_dir), detections)
+            with ResultFiles(Path(output_dir), has_masks="segm" in iou_types) as files:
+                files.add(detections)
+            logger.info("detections are in %s", output_dir)
         figures, report = score_detections(ground_truth, detections, iou_types, classwise)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
     return processes.gather(result)[0]
@@ -315,15 +317,6 @@ def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
         "images": [image for image in ground_truth["images"] if image["id"] in wanted],
         "annotations": [a for a in ground_truth.get("annotations", []) if a["image_id"] in wanted],
     }
-
-
-def _write_detections(folder: Path, detections: Sequence[dict]) -> None:
-    boxes = [{k: v for k, v in d.items() if k != "segmentation"} for d in detections]
-    masks = [{k: v for k, v in d.items() if k != "bbox"} for d in detections if "segmentation" in d]
-    (folder / "bbox.json").write_text(json.dumps(boxes), encoding="utf-8")
-    if masks:
-        (folder / "mask.json").write_text(json.dumps(masks), encoding="utf-8")
-    logger.info("detections are in %s", folder)
 
 
 def _pairs(names: Sequence[str], ids: Sequence[int]) -> str:

@@ -63,8 +63,8 @@ def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
 def _refuse_classifier(config: Mapping) -> None:
     if config.get("architecture") == "Res2NetClassifier":
         raise ConfigError(
-            "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers: train-classifier, "
-            "eval-classifier, infer-classifier or export-classifier."
+            "architecture is Res2NetClassifier, but this works with detectors only. Choose a recipe of a detector; the "
+            "commands train, eval, infer and export serve classifiers too."
         )
 
 

@@ -251,7 +251,7 @@ def test_nothing_says_which_model(tmp_path, run, data):
         load_classifier("timm/res2net50d", config=make_config(data, tmp_path))
     with pytest.raises(ConfigError, match="is published as a detector; choose a model whose task is 'classifier'"):
         load_classifier("ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco")
-    with pytest.raises(ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier"):
+    with pytest.raises(ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier. Choose"):
         load_classifier(config=load_config("demo_mask_rcnn"))
     with pytest.raises(
         ConfigError, match="'demo_mask_rcnn' describes a MaskRCNN, not a Res2NetClassifier. Train it with"

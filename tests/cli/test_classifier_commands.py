@@ -1,4 +1,4 @@
-"""The commands for classifiers, export and the runtime, from the outside."""
+"""The commands with a classifier, its export and the runtime, from the outside."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ CLASSES = ["dark", "light"]
 def root(tmp_path_factory) -> Path:
     """Weights as a run leaves them, and a dataset of two classes."""
     folder = tmp_path_factory.mktemp("cli")
+    (folder / "my_run").mkdir()
     paddle.seed(0)
     network = Res2NetClassifier(2, depth=[1, 1, 1, 1], width=4, scales=2, variant="d", dialect="official", groups=2)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    save_weights_file(folder / "model.pdparams", weights, trunk_metadata(network))
+    save_weights_file(folder / "my_run/model.pdparams", weights, trunk_metadata(network))
     info = {
         "class_names": CLASSES,
         "category_ids": [0, 1],
         "backbone": describe_classifier(network, "bn"),
         "preprocess": ClassifierPreprocessor(size_px=64).to_config(),
     }
-    (folder / "model.json").write_text(json.dumps(info))
+    (folder / "my_run/model.json").write_text(json.dumps(info))
     for shade, name in ((30, "dark"), (220, "light")):
         for number in range(2):
             path = folder / "data/val" / name / f"{name}{number}.png"
@@ -51,9 +52,9 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(root) -> Path:
-    arguments = ["--weights", str(root / "model"), "--output_dir", str(root / "exported"), "--format", "paddle"]
-    assert main(["export-classifier", *arguments, "--verify"]) == 0
-    return root / "exported"
+    arguments = ["--weights", str(root / "my_run/model"), "--output_dir", str(root / "exported"), "--format", "paddle"]
+    assert main(["export", *arguments, "--verify"]) == 0
+    return root / "exported/my_run"
 
 
 def run(command: str, *arguments: object) -> int:
@@ -62,8 +63,8 @@ def run(command: str, *arguments: object) -> int:
 
 def test_eval(root, tmp_path, capsys):
     code = run(
-        "eval-classifier",
-        *("--weights", root / "model", "--data", root / "data", "--classwise"),
+        "eval",
+        *("--weights", root / "my_run/model", "--data", root / "data", "--classwise"),
         *("--confusion", tmp_path / "out/confusion.csv", "--json", tmp_path / "out/figures.json"),
     )
     assert code == 0
@@ -80,7 +81,7 @@ def test_eval_follows_names_not_positions(root, tmp_path):
     """The classes of a part of the data, and in another order, are those of the same names."""
     (tmp_path / "val/light").mkdir(parents=True)
     Image.new("RGB", (40, 30), (220,) * 3).save(tmp_path / "val/light/0.png")
-    common = ["eval-classifier", "--weights", root / "model", "--classwise"]
+    common = ["eval", "--weights", root / "my_run/model", "--classwise"]
     assert run(*common, "--data", tmp_path, "--json", tmp_path / "one.json") == 0
     assert run(*common, "--data", root / "data", "--json", tmp_path / "all.json") == 0
     alone, of_all = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "all.json"))
@@ -110,33 +111,44 @@ def test_bad_data(root, tmp_path, capsys, prepare, message):
         (tmp_path / "val" / name).mkdir(parents=True)
         Image.new("RGB", (40, 30)).save(tmp_path / "val" / name / "0.png")
     prepare(tmp_path)
-    assert run("eval-classifier", "--weights", root / "model", "--data", tmp_path) == 1
+    assert run("eval", "--weights", root / "my_run/model", "--data", tmp_path) == 1
     assert message.format(tmp_path) in capsys.readouterr().err
 
 
 def test_wrong_number_of_classes(root, tmp_path, capsys):
     (tmp_path / "val_list.txt").write_text("a.png 0\nb.png 2\n")
-    assert run("eval-classifier", "--weights", root / "model", "--data", tmp_path) == 1
+    assert run("eval", "--weights", root / "my_run/model", "--data", tmp_path) == 1
     expected = f"Error: The list '{tmp_path}/val_list.txt' has 3 classes (0, 1, 2), but the model has 2 (dark, light)."
     assert expected in capsys.readouterr().err
 
 
 def test_check(root, tmp_path, capsys):
-    assert run("eval-classifier", "--check", "--data", root / "data") == 0
+    assert run("eval", "--check", "--data", root / "data") == 0
     assert "4 of 4 images of 2 classes can be read" in capsys.readouterr().out
     (tmp_path / "dark").mkdir()
     (tmp_path / "dark/0.png").write_bytes(b"x")
-    assert run("eval-classifier", "--check", "--data", tmp_path) == 1
+    assert run("eval", "--check", "--data", tmp_path) == 1
     output = capsys.readouterr()
     assert "0 of 1 images" in output.out and f"Error: Cannot decode image '{tmp_path}/dark/0.png'" in output.err
 
 
 def test_usage(capsys):
+    classify = ["infer", "--weights", "x", "--infer_img", "y"]
     for arguments, message in (
-        (["eval-classifier", "--weights", "x"], "the following arguments are required: --data (or -c)"),
+        (["eval", "--weights", "x"], "the following arguments are required: --data (or -c)"),
         (["make-class-folders", "x", "--coco", "y"], "--coco needs --image_dir"),
-        (["eval-classifier", "--data", "x", "--check", "--workers", "0"], "--workers: got 0, expected at least 1"),
-        (["infer-classifier", "--infer_img", "x", "--batch_size", "-1"], "--batch_size: got -1, expected at least 1"),
+        (["eval", "--data", "x", "--check", "--workers", "0"], "--workers: got 0, expected at least 1"),
+        ([*classify, "--batch_size", "-1"], "--batch_size: got -1, expected at least 1"),
+        (["infer", "--infer_img", "x"], "one of the arguments -c/--config --model --weights is required"),
+        (["eval", "--data", "x"], "one of the arguments -c/--config --model --weights is required"),
+        (["export", "--format", "onnx"], "one of the arguments -c/--config --model --weights is required"),
+        ([*classify, "-o", "epoch=1"], "-o overrides the settings of a recipe; add -c CFG"),
+        (
+            [*classify, "-c", "digits", "--model", "x"],
+            "-c and --model both say which model it is; leave one of them out",
+        ),
+        (["eval", "-c", "digits", "--split", "val"], "--split and --label_file tell about --data; add --data DIR"),
+        (["eval", "-c", "digits", "--check", "--json", "x"], "--check only decodes images; leave out --json"),
         (["models", "--plot", "x.png"], "--plot needs --measure or --sweep"),
     ):
         with pytest.raises(SystemExit):
@@ -150,8 +162,8 @@ def test_infer(root, tmp_path, capsys):
     Image.new("RGB", (40, 30), (30,) * 3).save(folder / "a.png")
     (folder / "b.png").write_bytes(b"x")
     code = run(
-        "infer-classifier",
-        *("--weights", root / "model", "--infer_dir", folder, "--top_k", 1),
+        "infer",
+        *("--weights", root / "my_run/model", "--infer_dir", folder, "--top_k", 1),
         *("--json", tmp_path / "classes.json", "--cam", tmp_path / "cam"),
     )
     output = capsys.readouterr()
@@ -173,10 +185,10 @@ def test_the_exported_folder(exported):
 
 
 def test_export_is_verified(exported, root):
-    agreements = verify_classifier(exported, load_classifier(weights=root / "model"))
+    agreements = verify_classifier(exported, load_classifier(weights=root / "my_run/model"))
     assert {engine for engine, _ in agreements} == {"paddle", "onednn"}
     assert all(agreement.difference < 1e-5 and agreement.same_top1 == 4 for agreement in agreements.values())
-    other = load_classifier(weights=root / "model")
+    other = load_classifier(weights=root / "my_run/model")
     other.network.fc.bias.set_value(other.network.fc.bias + paddle.to_tensor([1.0, 0.0]))
     with pytest.raises(ExportError, match="does not give the eager network's results with paddle in fp32"):
         verify_classifier(exported, dataclasses.replace(other, name="other"))
@@ -185,41 +197,41 @@ def test_export_is_verified(exported, root):
 def test_the_onnx_file_gives_the_same(root, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    arguments = ["--weights", str(root / "model"), "--output_dir", str(tmp_path), "--format", "onnx", "--verify"]
-    assert main(["export-classifier", *arguments]) == 0
-    assert not (tmp_path / "model.pdiparams").exists()
+    arguments = ["--weights", str(root / "my_run/model"), "--output_dir", str(tmp_path), "--format", "onnx", "--verify"]
+    assert main(["export", *arguments]) == 0
+    assert (tmp_path / "my_run/model.onnx").is_file() and not (tmp_path / "my_run/model.pdiparams").exists()
 
 
 def test_wrong_names_at_export(root, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     arguments = [
         "--weights",
-        str(root / "model"),
+        str(root / "my_run/model"),
         "--output_dir",
         str(tmp_path),
         "--label_file",
         str(tmp_path / "names.txt"),
     ]
-    assert main(["export-classifier", *arguments]) == 1
+    assert main(["export", *arguments]) == 1
     assert "There are 3 class names, but the model has 2 outputs. Correct --label_file" in capsys.readouterr().err
     arguments[2:4] = ["--infer_img", str(root / "data/val/dark/dark0.png")]
-    assert main(["infer-classifier", *arguments]) == 1
+    assert main(["infer", *arguments]) == 1
     assert "There are 3 class names, but the model has 2 outputs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--json", "--confusion"])
 def test_files_that_cannot_be_written_are_refused_first(root, tmp_path, capsys, option):
     (tmp_path / "file").touch()
-    arguments = ["--weights", root / "model", "--data", root / "data", option, tmp_path / "file/figures"]
-    assert run("eval-classifier", *arguments) == 1
+    arguments = ["--weights", root / "my_run/model", "--data", root / "data", option, tmp_path / "file/figures"]
+    assert run("eval", *arguments) == 1
     output = capsys.readouterr()
     assert f"'{tmp_path}/file/figures' cannot be written" in output.err and "top-1" not in output.out
 
 
 def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, capsys):
-    unnamed = dataclasses.replace(load_classifier(weights=root / "model"), class_names=None)
+    unnamed = dataclasses.replace(load_classifier(weights=root / "my_run/model"), class_names=None)
     monkeypatch.setattr("ppdet_res2net.classification.model.load_classifier", lambda *_: unnamed)
-    arguments = ["infer-classifier", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
+    arguments = ["infer", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
     assert main(arguments) == 0
     assert (
         "classes are called by their numbers: published weights bring no names. Pass --label_file FILE" in caplog.text
@@ -231,19 +243,115 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
     assert "by their numbers" not in caplog.text and " white " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [["train"], ["eval", "-o", "weights=x"]])
-def test_commands_for_detectors_refuse_classifiers(root, tmp_path, capsys, command):
-    data = ["-o", f"TrainDataset.dataset_dir={root}/data", "TrainDataset.image_dir=val", f"save_dir={tmp_path}"]
-    assert main([command[0], "-c", "digits", *command[1:], *data]) == 1
-    assert (
-        "architecture is Res2NetClassifier, which is no detector. Use the command for classifiers"
-        in capsys.readouterr().err
+def test_commands_for_detectors_refuse_classifiers(capsys):
+    assert main(["browse-dataset", "-c", "digits"]) == 1
+    expected = (
+        "Error: architecture is Res2NetClassifier, but this works with detectors only. Choose a recipe of a detector"
     )
+    assert expected in capsys.readouterr().err
+
+
+INFER, EVAL, EXPORT = ("infer", "--infer_img", "x"), ("eval", "--data", "x"), ("export",)
+FOR_DETECTORS = [
+    (INFER, "--output_dir", "x"),
+    (INFER, "--draw_threshold", "0"),
+    (INFER, "--save_results"),
+    (EVAL, "--output_eval", "x"),
+    (EVAL, "--exported", "x"),
+    (EVAL, "--backend", "auto"),
+    (EVAL, "--precision", "fp32"),
+    (EXPORT, "--verify_images", "x"),
+]
+FOR_CLASSIFIERS = [
+    (INFER, "--batch_size", "1"),
+    (INFER, "--top_k", "5"),
+    (INFER, "--json", "x"),
+    (INFER, "--cam", "x"),
+    (INFER, "--model", "x"),
+    (INFER, "--label_file", "x"),
+    (("eval",), "--data", "x"),
+    (("eval",), "--split", "val"),
+    (("eval",), "--batch_size", "32"),
+    (("eval",), "--workers", "1"),
+    (("eval",), "--confusion", "x"),
+    (("eval",), "--check"),
+    (("eval",), "--model", "x"),
+    (("eval",), "--label_file", "x"),
+    (EXPORT, "--model", "x"),
+    (EXPORT, "--label_file", "x"),
+]
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), [(c, f, v) for c, f, *v in FOR_DETECTORS])
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (["-c", "digits"], "but 'digits' describes a Res2NetClassifier"),
+        (["--weights", "x"], "which need a recipe: add -c CFG"),
+    ],
+)
+def test_options_of_detectors_are_refused_for_classifiers(capsys, command, flag, value, model, reason):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, *model, flag, *value])
+    assert stopped.value.code == 2
+    assert f"error: {flag} is only for detectors, {reason}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), [(c, f, v) for c, f, *v in FOR_CLASSIFIERS])
+def test_options_of_classifiers_are_refused_for_detectors(capsys, command, flag, value):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "-c", "demo_mask_rcnn", flag, *value])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    if flag == "--model":
+        assert "error: -c and --model both say which model it is; leave one of them out" in error
+    else:
+        assert f"error: {flag} is only for classifiers, but 'demo_mask_rcnn' describes a MaskRCNN" in error
+
+
+def test_weights_of_a_detector_need_their_recipe(tmp_path, capsys):
+    info = {"architecture": "MaskRCNN", "class_names": CLASSES, "category_ids": [1, 2]}
+    (tmp_path / "model_final.json").write_text(json.dumps(info))
+    assert run("infer", "--weights", tmp_path / "model_final", "--infer_img", "x") == 1
+    expected = f"Error: '{tmp_path}/model_final' are the weights of a MaskRCNN, which need their recipe: pass -c CFG"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_recipe_is_trained_evaluated_and_exported(root, tmp_path, capsys):
+    overrides = [
+        *(f"{name}Dataset.dataset_dir={root}/data" for name in ("Train", "Eval")),
+        *("TrainDataset.image_dir=val", "TrainReader.batch_size=2", "TrainReader.sample_transforms=[{Decode: {}}, "
+          "{Resize: {size: 32}}, {Normalize: {}}]"),
+        *("Res2Net.width=4", "Res2Net.scales=2", "use_gpu=false", "worker_num=0", f"save_dir={tmp_path}/runs"),
+    ]  # fmt: skip
+    assert main(["train", "-c", "digits", "--max_steps", "2", "-o", *overrides]) == 0
+    trained = tmp_path / "runs/digits"
+    assert json.loads((trained / "model_final.json").read_text())["task"] == "classification"
+    log = (trained / "train.log").read_text()
+    for command in ("eval -c", "infer --weights", "export --weights"):
+        assert f"ppdet-res2net {command} {trained}" in log
+    capsys.readouterr()
+    assert run("eval", "-c", trained / "config.yml", "--weights", trained / "model_final") == 0
+    assert capsys.readouterr().out.startswith("digits: top-1 ")
+    assert (
+        run(
+            "export",
+            "-c",
+            trained / "config.yml",
+            "--output_dir",
+            tmp_path / "exported",
+            "--weights",
+            trained / "model_final",
+        )
+        == 0
+    )
+    written = yaml.safe_load((tmp_path / "exported/digits/infer_cfg.yml").read_text())
+    assert written["source_weights"] == "model_final"
 
 
 def test_runtime_equals_eager(exported, root):
     image = np.random.RandomState(0).randint(0, 255, (90, 70, 3)).astype(np.uint8)
-    eager = load_classifier(weights=root / "model")
+    eager = load_classifier(weights=root / "my_run/model")
     with paddle.no_grad():
         logits = eager.network(paddle.to_tensor(eager.preprocessor(image)[None])).numpy()[0].astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum()
@@ -266,6 +374,8 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
     assert [result["file_name"] for result in results] == ["dark0.png", "dark1.png"]
     assert infer([*arguments, "--video_file", "x.mp4"]) == 1
     assert "is a classifier, which takes --image_file or --image_dir" in capsys.readouterr().err
+    assert infer([*arguments, "--image_dir", str(root / "data/val/dark"), "--threshold", "0.5"]) == 1
+    assert "is a classifier; --threshold is for detectors. Leave it out." in capsys.readouterr().err
 
 
 def test_detectors_and_classifiers_are_not_mixed_up(exported, tmp_path):

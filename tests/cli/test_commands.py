@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from ppdet_res2net.classification.task import ClassificationTask
 from ppdet_res2net.cli import _common
 from ppdet_res2net.cli import main as cli
+from ppdet_res2net.config import Config
+from ppdet_res2net.detection.task import DetectionTask
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.training.trainer import TrainOptions
+from res2net_runtime.jobs import Output, Summary
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {
@@ -61,6 +67,44 @@ def test_unknown_command_gets_a_suggestion(capsys):
     assert "there is no command 'trian'. Did you mean 'train'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["train", "eval", "infer", "export"])
+@pytest.mark.parametrize("between", "-_")
+def test_the_earlier_names_for_classifiers_say_what_to_type(verb, between, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([f"{verb}{between}classifier"])
+    assert stopped.value.code == 2
+    expected = (
+        f"there is no command '{verb}{between}classifier'. 'ppdet-res2net {verb}' serves classifiers too: pass a recipe"
+    )
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check-dataset", "--annotations", "x", "--skip-images"],
+        ["convert-dataset", "voc", "--annotations", "x", "--images", "x", "--out", "x", "--ignore-difficult"],
+        ["infer", "--weights", "x", "--infer-img", "x", "--infer_img", "x"],
+    ],
+)
+def test_options_with_dashes_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "Options are spelled with underscores, as in PaddleDetection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_options_are_not_abbreviated_and_have_no_dashes(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+    assert not [flag for flag in flags if "-" in flag.lstrip("-")]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--hel"])
+    assert stopped.value.code == 2
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
@@ -103,10 +147,8 @@ def test_a_closed_pipe_is_quiet():
 
 
 def test_overrides_may_be_given_several_times():
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    _common.add_config_arguments(parser)
+    parser = _common.CommandParser("x", "y")
+    parser.add_recipe_arguments()
     assert parser.parse_args(["-c", "x"]).opt == []
     assert parser.parse_args(["-c", "x", "-o", "a=1", "b=2", "--opt", "c=3"]).opt == ["a=1", "b=2", "c=3"]
 
@@ -137,14 +179,23 @@ def engine(monkeypatch):
             setattr(stand_in, function, call)
         monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
 
-    monkeypatch.setattr("ppdet_res2net.config.load_config", lambda path, overrides: (path, tuple(overrides)))
-    calls["result"] = types.SimpleNamespace(
-        interrupted=False, signal=None, failed=[], succeeded=1, output_dir="out", report="table"
-    )
+    calls["recipe"] = Config({"architecture": "MaskRCNN"}, Path("x.yml"))
+
+    def load_config(path, overrides):
+        calls["load_config"] = (path, overrides)
+        return calls["recipe"]
+
+    def run_training(*args):
+        calls["run_training"] = args
+        return calls["result"]
+
+    monkeypatch.setattr("ppdet_res2net.config.load_config", load_config)
+    monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", run_training)
+    calls["result"] = types.SimpleNamespace(signal=None, report="table")
     calls["result"].summary = {"bbox": {"AP": 0.5}, "images": 2, "seconds": 1.5}
-    fake("task", calls["result"], "train")
+    calls["summary"] = Summary(Output(Path("out"), 0.3, True), "an engine", done=1, drawn=4)
     fake("evaluate", calls["result"], "evaluate_from_config", "evaluate_exported")
-    fake("predict", calls["result"], "predict_files")
+    fake("predict", calls["summary"], "predict_files")
     fake("export", Path("out/x"), "export_model")
     return calls
 
@@ -152,8 +203,15 @@ def engine(monkeypatch):
 def test_train_passes_its_flags_on(engine):
     flags = ["-o", "epoch=1", "-r", "ckpt", "--eval", "--amp", "--use_vdl", "--max_steps", "5"]
     assert cli.main(["train", "-c", "x", *flags]) == 0
-    expected = {"resume": "ckpt", "evaluate": True, "amp": True, "use_vdl": True, "max_steps": 5}
-    assert engine["train"] == ((("x", ("epoch=1",)),), expected)
+    expected = TrainOptions(resume="ckpt", evaluate=True, amp=True, use_vdl=True, max_steps=5)
+    assert engine["load_config"] == ("x", ["epoch=1"])
+    assert engine["run_training"] == (engine["recipe"], DetectionTask, expected)
+
+
+def test_the_architecture_decides_what_is_trained(engine):
+    engine["recipe"]["architecture"] = "Res2NetClassifier"
+    assert cli.main(["train", "-c", "x"]) == 0
+    assert engine["run_training"] == (engine["recipe"], ClassificationTask, TrainOptions())
 
 
 def test_an_interrupted_training_is_130(engine):
@@ -170,7 +228,7 @@ def test_max_steps_must_be_positive(capsys):
 def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
     file = tmp_path / "new" / "figures.json"
     assert cli.main(["eval", "-c", "x", "--classwise", "--json", str(file), "--output_eval", "d"]) == 0
-    assert engine["evaluate_from_config"] == ((("x", ()),), {"classwise": True, "output_dir": "d"})
+    assert engine["evaluate_from_config"] == ((engine["recipe"],), {"classwise": True, "output_dir": "d"})
     assert capsys.readouterr().out == "table\n2 images in 1.5 s\n"
     assert json.loads(file.read_text()) == engine["result"].summary
 
@@ -179,7 +237,22 @@ def test_eval_passes_an_export_and_its_engine_on(engine):
     flags = ["--backend", "openvino", "--precision", "int8"]
     assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
     options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None}
-    assert engine["evaluate_exported"] == (("d", ("x", ())), options)
+    assert engine["evaluate_exported"] == (("d", engine["recipe"]), options)
+
+
+def test_eval_refuses_an_engine_without_an_export_and_two_models(engine, capsys):
+    for flags, message in (
+        (["--backend", "openvino"], "--backend and --precision choose how an export runs; add --exported DIR"),
+        (["--exported", "d", "--weights", "w"], "--exported and --weights name two models; leave one of them out"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(["eval", "-c", "x", *flags])
+        assert message in capsys.readouterr().err
+
+
+def test_weights_are_those_of_the_recipe(engine):
+    assert cli.main(["eval", "-c", "x", "--weights", "some/where"]) == 0
+    assert engine["evaluate_from_config"][0][0]["weights"] == "some/where"
 
 
 def test_eval_names_a_json_file_that_cannot_be_written(engine, tmp_path, capsys):
@@ -195,11 +268,13 @@ def test_infer_finds_the_images_of_a_folder(engine, tmp_path, capsys):
     (config, paths), options = engine["predict_files"]
     assert paths == [tmp_path / "a.jpg", tmp_path / "b.png"]
     assert options == {"output_dir": "output", "draw_threshold": 0.3, "save_results": False}
-    assert capsys.readouterr().out == "1 of 2 images; pictures are in out\n"
+    printed = capsys.readouterr().out
+    assert printed == "1 of 1 images, 4 detections from score 0.3, an engine.\nPictures and results are in 'out'.\n"
 
 
 def test_infer_fails_if_an_image_failed(engine, capsys):
-    engine["result"].failed = ["bad.jpg is not an image"]
+    engine["summary"].failures.append("bad.jpg is not an image")
+    engine["summary"].done = 0
     assert cli.main(["infer", "-c", "x", "--infer_img", "bad.jpg"]) == 1
     assert capsys.readouterr().err == "Error: bad.jpg is not an image\n"
 
@@ -223,18 +298,25 @@ def test_export_verifies_on_the_images_given(engine, tmp_path, capsys):
         "verify_images": [str(tmp_path), "b.png"],
         "verify_precisions": ["fp32"],
     }
-    assert engine["export_model"] == ((("x", ()), "output_inference"), expected)
+    assert engine["export_model"] == ((engine["recipe"], "output_inference"), expected)
     assert "--model_dir out/x" in capsys.readouterr().out
     assert cli.main(["export", "-c", "x"]) == 0
     assert engine["export_model"][1] == {**expected, "verify": False, "verify_images": None}
 
 
-def test_export_formats_are_given_with_commas_or_one_by_one(engine, capsys):
-    for arguments in (["--format", "onnx,paddle"], ["--format", "onnx", "--format", "paddle"]):
-        assert cli.main(["export", "-c", "x", *arguments, "--verify_precision", "fp32,bf16"]) == 0
-        options = engine["export_model"][1]
-        assert options["formats"] == ["onnx", "paddle"]
-        assert options["verify_precisions"] == ["fp32", "bf16"]
+def test_export_formats_are_given_with_commas(engine, capsys):
+    assert cli.main(["export", "-c", "x", "--format", "onnx, paddle", "--verify_precision", "fp32,bf16"]) == 0
+    options = engine["export_model"][1]
+    assert options["formats"] == ["onnx", "paddle"]
+    assert options["verify_precisions"] == ["fp32", "bf16"]
+    for arguments, message in (
+        (["--format", "onnx", "paddle"], "unrecognized arguments: paddle"),
+        (["--format", "onnx,"], "--format: got 'onnx,', expected names with commas between them"),
+        (["--format", "onnx", "--format", "paddle"], "argument --format: is given twice; give all names at once"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(["export", "-c", "x", *arguments])
+        assert message in capsys.readouterr().err
 
 
 def test_config_command_through_the_entry_point(capsys):

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ppdet_res2net.detection.export import export_model
 from ppdet_res2net.detection.predict import predict_files
-from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.errors import ConfigError, ImageError
+from res2net_runtime.cli import main as deployed_infer
 from tests.helpers.training_runs import image_files, make_config
 
 
@@ -22,7 +24,7 @@ def config(detecting, demo_data, tmp_path):
 def test_pictures_and_results_are_written(config, demo_data, tmp_path):
     files = image_files(demo_data)[:2]
     summary = predict_files(config, files, output_dir=str(tmp_path / "out"), draw_threshold=0.2, save_results=True)
-    assert (summary.succeeded, summary.failed, summary.output_dir) == (2, [], tmp_path / "out")
+    assert (summary.done, summary.failures, summary.output.directory) == (2, [], tmp_path / "out")
     for file in files:
         picture, original = cv2.imread(str(tmp_path / "out" / file.name)), cv2.imread(str(file))
         assert picture.shape == original.shape
@@ -34,8 +36,7 @@ def test_pictures_and_results_are_written(config, demo_data, tmp_path):
     assert set(boxes[0]) == {"image_id", "category_id", "bbox", "score", "file_name"}
     assert set(masks[0]) == {"image_id", "category_id", "segmentation", "score", "file_name"}
     assert {(entry["image_id"], entry["file_name"]) for entry in boxes} == {
-        (0, files[0].name),
-        (1, files[1].name),
+        (int(file.stem), file.name) for file in files
     }
 
 
@@ -61,9 +62,9 @@ def test_the_others_are_done_when_an_image_cannot_be_read(config, demo_data, tmp
     (folder / "0_broken.jpg").write_bytes(b"no picture")
     files = [*sorted(folder.iterdir()), folder / "missing.jpg"]
     summary = predict_files(config, files, output_dir=str(tmp_path / "out"), save_results=True)
-    assert summary.succeeded == 2
-    assert len(summary.failed) == 2
-    assert "0_broken.jpg" in summary.failed[0] and "missing.jpg" in summary.failed[1]
+    assert summary.done == 2
+    assert len(summary.failures) == 2
+    assert "0_broken.jpg" in summary.failures[0] and "missing.jpg" in summary.failures[1]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *(file.name for file in image_files(demo_data)[:2]), "bbox.json", "mask.json"
     }  # fmt: skip
@@ -82,15 +83,46 @@ def test_there_has_to_be_an_image(config, tmp_path):
         predict_files(config, [], output_dir=str(tmp_path))
 
 
-def test_an_ending_that_no_picture_can_have_is_named(config, demo_data, tmp_path):
+def test_an_image_with_another_ending_becomes_a_png(config, demo_data, tmp_path):
     file = shutil.copy(image_files(demo_data)[0], tmp_path / "photo.unknown")
-    with pytest.raises(ConfigError, match="photo.unknown' cannot be written.*ending is one of an image format"):
-        predict_files(config, [file], output_dir=str(tmp_path / "out"))
+    assert predict_files(config, [file], output_dir=str(tmp_path / "out")).done == 1
+    assert (tmp_path / "out/photo.png").is_file()
+
+
+def test_the_others_are_done_when_a_picture_cannot_be_written(config, demo_data, tmp_path):
+    files = image_files(demo_data)[:2]
+    (tmp_path / "out" / files[0].name).mkdir(parents=True)  # in the way of the first picture
+    summary = predict_files(config, files, output_dir=str(tmp_path / "out"), save_results=True)
+    assert summary.done == 1 and (tmp_path / "out" / files[1].name).is_file()
+    (failure,) = summary.failures
+    assert failure.startswith(f"The picture '{tmp_path}/out/{files[0].name}' cannot be written: Is a directory.")
+    found = {entry["file_name"] for entry in json.loads((tmp_path / "out/bbox.json").read_text())}
+    assert found == {files[1].name}
+
+
+def test_results_are_those_of_the_deployed_model(config, detecting, demo_data, tmp_path):
+    """The same image ids, file names, keys and order; the numbers differ by what another engine rounds otherwise."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for file in image_files(demo_data)[:3]:
+        shutil.copy(file, folder)
+    predict_files(config, sorted(folder.iterdir()), output_dir=str(tmp_path / "eager"), save_results=True)
+    exported = export_model(config, str(tmp_path / "exported"))
+    arguments = ["--model_dir", exported, "--image_dir", folder, "--output_dir", tmp_path / "deployed"]
+    assert deployed_infer([*map(str, arguments), "--save_results", "--run_mode", "paddle"]) == 0
+    for name in ("bbox.json", "mask.json"):
+        eager, deployed = (json.loads((tmp_path / of / name).read_text()) for of in ("eager", "deployed"))
+        assert len(eager) == len(deployed) > 0
+        for one, other in zip(eager, deployed):
+            assert list(one) == list(other)
+            for key in ("file_name", "image_id", "category_id"):
+                assert one[key] == other[key]
+            assert one["score"] == pytest.approx(other["score"], abs=1e-4)
 
 
 def test_pictures_never_overwrite_each_other(config, demo_data, tmp_path):
     file = image_files(demo_data)[0]
-    with pytest.raises(ConfigError, match="Several images have the same name"):
+    with pytest.raises(ImageError, match=f"Several images are called '{file.name}', so their pictures would overwrite"):
         predict_files(config, [file, tmp_path / "other" / file.name], output_dir=str(tmp_path / "out"))
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from res2net_runtime.errors import ImageError
 from res2net_runtime.jobs import unique_names
 from res2net_runtime.result_files import ResultFiles
 from tests.helpers.runtime_toys import BRIGHT, DARK, picture, toy_model_dir
@@ -195,6 +196,22 @@ def test_output_that_cannot_be_written(infer, model_dir, image_dir, tmp_path, ca
     assert "holds the images themselves; pass another folder" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="/proc is a folder in which nobody can write, on Linux")
+def test_a_folder_that_cannot_be_written_fails_early(infer, model_dir, image_dir, capsys):
+    assert run(infer, model_dir, "/proc", "--image_dir", str(image_dir)) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Error: Nothing can be written into the folder '/proc': ") and captured.out == ""
+
+
+def test_the_others_are_done_when_a_picture_cannot_be_written(infer, model_dir, image_dir, tmp_path, capsys):
+    (tmp_path / "out" / "7.png").mkdir(parents=True)  # in the way of the picture
+    assert run(infer, model_dir, tmp_path / "out", "--image_dir", str(image_dir), "--save_results") == 1
+    captured = capsys.readouterr()
+    assert f"Error: The picture '{tmp_path}/out/7.png' cannot be written: Is a directory." in captured.err
+    assert "2 of 3 images" in captured.out
+    assert [entry["file_name"] for entry in json.loads((tmp_path / "out" / "bbox.json").read_text())] == ["12.jpg"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -217,6 +234,11 @@ def test_wrong_arguments(infer, capsys, arguments, message):
 def test_names_of_pictures_do_not_collide():
     names = unique_names([Path("a.bmp"), Path("a.png"), Path("A.PNG"), Path("b.gif")])
     assert list(names.values()) == ["a.bmp.png", "a.png.png", "A.PNG.png", "b.png"]
+
+
+def test_images_of_one_name_are_refused():
+    with pytest.raises(ImageError, match="Several images are called 'x.jpg', so their pictures would overwrite"):
+        unique_names([Path("a/x.jpg"), Path("b/x.jpg")])
 
 
 def test_runs_from_a_checkout_without_the_training_packages(model_dir, image_dir, tmp_path):

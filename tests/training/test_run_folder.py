@@ -331,14 +331,14 @@ def test_plot_draws_runs_and_refuses_what_is_none(tmp_path, capsys):
     from ppdet_res2net.cli.main import main
 
     runs = [train_toy(tmp_path / name, {"max_steps": 3}).run_dir for name in "ab"]
-    assert main(["plot", *map(str, runs), "-o", str(tmp_path / "both.png")]) == 0
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "both.png")]) == 0
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["plot", *map(str, runs), "-o", str(tmp_path / "both.svg")]) == 0
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "both.svg")]) == 0
     picture = (tmp_path / "both.svg").read_text()
     assert "a/toy loss" in picture and "b/toy lr" in picture
     assert main(["plot", str(tmp_path / "nothing")]) == 1
     assert "is not the folder of a run" in capsys.readouterr().err
-    assert main(["plot", str(runs[0]), "-o", str(tmp_path / "no" / "curves.png")]) == 1
+    assert main(["plot", str(runs[0]), "--out", str(tmp_path / "no" / "curves.png")]) == 1
     assert "The curves cannot be written to" in capsys.readouterr().err
 
 

@@ -31,6 +31,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Detect objects in images, or classify them, with an exported model.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--model_dir", required=True, help="folder that export_model.py wrote")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -101,11 +102,10 @@ def run(args: argparse.Namespace) -> int:
             summary = run_camera(predictor, args.camera_id, output)
         else:
             summary = run_images(predictor, paths, output)
-        engine = predictor.description
     if args.image_file and summary.shown is not None:
         print_detections(summary.shown)
     what = "frames" if args.video_file or args.camera_id is not None else "images"
-    report(summary, what, output, engine)
+    report(summary, what)
     return 1 if summary.failures else 0
 
 
@@ -122,15 +122,21 @@ def print_detections(detections: Detections) -> None:
         print(f"{name} {score:.3f}: left {x1:.1f}, top {y1:.1f}, right {x2:.1f}, bottom {y2:.1f}")
 
 
-def report(summary: Summary, what: str, output: Output, engine: str) -> None:
-    """Print what was done, and each failure."""
+def report(summary: Summary, what: str) -> None:
+    """Print what was done, and each failure.
+
+    Args:
+        summary: What was done.
+        what: ``images`` or ``frames``.
+    """
+    output = summary.output
     for failure in summary.failures:
         print(f"Error: {failure}", file=sys.stderr)
     if not summary.done:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
     found = f"{summary.drawn} detections from score {output.threshold:g}"
-    print(f"{summary.done} of {total} {what}, {found}, {engine}.")
+    print(f"{summary.done} of {total} {what}, {found}, {summary.engine}.")
     print(f"Pictures{' and results' if output.save_results else ''} are in '{output.directory}'.")
     if summary.failures and what == "images":
         print(f"{len(summary.failures)} of {total} images failed; see above.", file=sys.stderr)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def make_output_folder(
     option: str = "--output_dir",
     error_class: type[Res2NetError] = Res2NetError,
 ) -> Path:
-    """Create a folder for results. The folder of the images is refused: pictures would replace them.
+    """Create a folder for results, and check that files can be written into it, before any work is done.
+
+    The folder of the images is refused: pictures would replace them.
 
     Args:
         folder: The folder; its parents are created too.
@@ -46,7 +49,7 @@ def make_output_folder(
         error_class: What is raised.
 
     Raises:
-        Res2NetError: Of ``error_class``: the folder holds one of the images, or cannot be created.
+        Res2NetError: Of ``error_class``: the folder holds one of the images, cannot be created, or cannot be written into.
     """
     path = Path(folder)
     if path.resolve() in {image.resolve().parent for image in images}:
@@ -55,6 +58,12 @@ def make_output_folder(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise error_class(f"The folder '{path}' cannot be made: {error}. Pass another {option}.") from error
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise error_class(
+            f"Nothing can be written into the folder '{path}': {error}. Pass another {option}."
+        ) from error
     return path
 
 

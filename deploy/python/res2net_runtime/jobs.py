@@ -1,4 +1,4 @@
-"""What the command line does: run a predictor over images, a video or a camera, and save what it finds."""
+"""Run a predictor over images, a video or a camera, and save what it finds; what the command lines do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Output:
     """Where results go.
 
     Attributes:
-        directory: An existing folder.
+        directory: An existing folder; see ``make_output_folder``.
         threshold: Score from which detections are drawn.
         save_results: Whether ``bbox.json`` and ``mask.json`` are written.
     """
@@ -49,12 +49,16 @@ class Summary:
     """What has been done.
 
     Attributes:
+        output: Where the results are.
+        engine: The engine that ran.
         done: Images that worked.
         drawn: Detections that were drawn.
         failures: What went wrong, one message each.
         shown: The drawn detections of the last image.
     """
 
+    output: Output
+    engine: str
     done: int = 0
     drawn: int = 0
     failures: list[str] = field(default_factory=list)
@@ -64,13 +68,14 @@ class Summary:
 def run_images(predictor: Predictor, paths: list[Path], output: Output) -> Summary:
     """Detect in image files, and save a picture of each with the detections drawn.
 
-    Pictures are drawn and masks are pasted on other threads while the network runs. An image that fails is
-    noted, and the others go on.
+    Pictures are drawn and masks are pasted on other threads while the network runs. An image that cannot be read, or
+    whose picture cannot be written, becomes one of the summary's failures, and the others go on.
 
     Raises:
-        OSError: A picture or the results cannot be written.
+        ImageError: Two images have the same name.
+        OSError: The results cannot be written.
     """
-    summary = Summary()
+    summary = Summary(output, predictor.description)
     names, image_ids = unique_names(paths), make_image_ids(paths)
 
     def finish(item: tuple[Path, Prediction]) -> tuple[Detections, list[dict[str, Any]]] | Res2NetError:
@@ -99,10 +104,10 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
     """Detect in every frame of a video file, and write a video of the same speed with the detections drawn.
 
     Raises:
-        ImageError: The video cannot be opened, or the new one not be written.
+        ImageError: The video cannot be opened, or the new one cannot be written.
         BackendError: The network fails.
     """
-    summary = Summary()
+    summary = Summary(output, predictor.description)
     sent: deque[Frame] = deque()  # frames on their way through the predictor, which keeps their order
 
     def remember(frames: Iterable[Frame]) -> Iterator[np.ndarray]:
@@ -137,10 +142,10 @@ def run_camera(predictor: Predictor, camera_id: int, output: Output) -> Summary:
     The video that is written lasts as long as the recording: each picture stays until the next one is ready.
 
     Raises:
-        ImageError: The camera cannot be opened, or the video not be written.
+        ImageError: The camera cannot be opened, or the video cannot be written.
         BackendError: The network fails.
     """
-    summary = Summary()
+    summary = Summary(output, predictor.description)
     name = f"camera_{camera_id}.mp4"
     with Camera(camera_id) as camera, _result_files(predictor, output) as files:
         with VideoWriter(output.directory / name, camera.fps) as writer, _progress(None, "frame") as progress:
@@ -168,7 +173,17 @@ def make_image_ids(paths: list[Path]) -> dict[Path, int]:
 
 
 def unique_names(paths: list[Path]) -> dict[Path, str]:
-    """Return the name of each picture that is written: JPEG and PNG keep theirs, others become PNG."""
+    """Return the name of each picture that is written: JPEG and PNG keep theirs, others become PNG.
+
+    Raises:
+        ImageError: Two images of different folders have the same name.
+    """
+    repeated = [name for name, count in Counter(path.name for path in paths).items() if count > 1]
+    if repeated:
+        raise ImageError(
+            f"Several images are called '{repeated[0]}', so their pictures would overwrite each other. Pass the images of "
+            "one folder at a time."
+        )
     names = {
         path: path.name if path.suffix.lower() in (".jpg", ".jpeg", ".png") else f"{path.stem}.png" for path in paths
     }
@@ -180,8 +195,8 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
     """Write an RGB picture; the encoder follows the suffix.
 
     Raises:
-        ImageError: It cannot be encoded, for instance because it is too large for the format.
-        OSError: The file cannot be written.
+        ImageError: The picture cannot be encoded, for instance because it is too large for the format, or the file cannot
+            be written.
     """
     try:
         is_encoded, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))
@@ -193,7 +208,12 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
             f"The picture of {width}x{height} pixels cannot be saved as '{path}'. JPEG holds at most 65500 "
             "pixels a side: save the image as PNG, or make it smaller."
         )
-    path.write_bytes(encoded.tobytes())
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise ImageError(
+            f"The picture '{path}' cannot be written: {error.strerror}. Make room for it, or choose another --output_dir."
+        ) from error
 
 
 def _shown_and_entries(
@@ -222,11 +242,12 @@ def _result_files(predictor: Predictor, output: Output) -> ResultFiles:
 
 
 def _progress(total: int | None, unit: str) -> tqdm:
-    return tqdm(total=total, unit=unit, disable=total == 1)
+    # None: shown on a terminal only.
+    return tqdm(total=total, unit=unit, disable=True if total == 1 else None)
 
 
 def _map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` in order; while the next item is awaited, other threads work on the last ones."""
+    """Yield ``function(item)`` in order; other threads work on the last items while the next one is awaited."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="res2net-draw") as pool:
         for item in items:

@@ -8,19 +8,18 @@ from typing import Any, TextIO
 
 __all__ = ["ResultFiles"]
 
-# Key that one file has and the other has not -> file.
+# The key that only this file has -> the file.
 _FILES = {"bbox": "bbox.json", "segmentation": "mask.json"}
 
 
 class ResultFiles:
     """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
 
-    The files are begun with the first image, and are complete JSON once the context is left, however that
-    happens.
+    The files are opened with the first image. Once the context is left, also by an exception, they are complete JSON.
 
     Args:
-        directory: Where they are written.
-        has_masks: Whether there is a ``mask.json``.
+        directory: An existing folder for the files.
+        has_masks: Whether to write ``mask.json``.
     """
 
     def __init__(self, directory: Path, has_masks: bool) -> None:
@@ -38,11 +37,14 @@ class ResultFiles:
             file.close()
 
     def add(self, entries: list[dict[str, Any]], **more: Any) -> None:
-        """Append the detections of one image.
+        """Append detections.
 
         Args:
             entries: What ``Detections.to_coco`` gives.
-            **more: Put before the keys of each entry.
+            **more: Keys that each entry gets besides, before its own.
+
+        Raises:
+            OSError: The files cannot be written.
         """
         if not self._files:
             self._files = {kind: self._begin(_FILES[kind]) for kind in self._kinds}

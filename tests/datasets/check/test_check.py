@@ -126,8 +126,8 @@ def test_the_command(data, capsys, tmp_path):
     assert main([*data.arguments("--json")[:-1], "--json"]) == 1
     parsed = json.loads(capsys.readouterr().out)
     assert parsed["errors"] == 1 and parsed["datasets"][0]["statistics"]["images"] == 4
-    assert main(data.arguments("--skip-images")) == 1
-    assert main(["check-dataset", "--annotations", str(data.file), "--skip-images"]) == 1
+    assert main(data.arguments("--skip_images")) == 1
+    assert main(["check-dataset", "--annotations", str(data.file), "--skip_images"]) == 1
 
 
 def test_a_file_without_any_sound_entry_is_reported(data, tmp_path):
@@ -143,7 +143,7 @@ def test_a_file_without_any_sound_entry_is_reported(data, tmp_path):
 def test_wrong_usage(data, capsys):
     for arguments, words in (
         (["check-dataset"], "needs either -c CFG, or --annotations FILE with --images DIR"),
-        ([*data.arguments(), "--fix", "x.json", "--skip-images"], "leave out --skip-images"),
+        ([*data.arguments(), "--fix", "x.json", "--skip_images"], "leave out --skip_images"),
         (
             ["check-dataset", "--annotations", "a", "b", "c", "--images", "d", "e"],
             "3 files and --images 2 folders",

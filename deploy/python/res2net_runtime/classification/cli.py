@@ -10,7 +10,7 @@ from pathlib import Path
 
 from res2net_runtime.classification.classifier import Classifier
 from res2net_runtime.errors import ModelFolderError
-from res2net_runtime.files import find_images
+from res2net_runtime.files import find_images, make_output_folder
 
 __all__ = ["run_classifier"]
 
@@ -22,12 +22,15 @@ def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> in
 
     Args:
         args: The command line of the runtime.
-        backend: Engine.
-        precision: Precision.
+        backend: Engine, as for :class:`Classifier`.
+        precision: Precision of that engine.
     """
     if not (args.image_file or args.image_dir):
         raise ModelFolderError(f"'{args.model_dir}' is a classifier, which takes --image_file or --image_dir.")
+    if args.threshold is not None:
+        raise ModelFolderError(f"'{args.model_dir}' is a classifier; --threshold is for detectors. Leave it out.")
     paths = find_images(args.image_dir) if args.image_dir else [Path(args.image_file)]
+    output_dir = make_output_folder(args.output_dir) if args.save_results else None
     results, failures, started = [], 0, time.perf_counter()
     with Classifier(
         args.model_dir,
@@ -48,9 +51,7 @@ def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> in
             rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
             results.append({"file_name": Path(prediction.source).name, "classes": rows})
         engine = classifier.description
-    if args.save_results:
-        path = Path(args.output_dir) / "classes.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if output_dir is not None:
+        (output_dir / "classes.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{len(results)} of {len(paths)} images in {time.perf_counter() - started:.2f} s with {engine}")
     return 1 if failures else 0

@@ -1,0 +1,152 @@
+"""What the commands that serve detectors and classifiers share: the recipe's architecture decides which it is."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ppdet_res2net.cli._common import CommandParser
+
+if TYPE_CHECKING:
+    from ppdet_res2net.classification.model import Classifier
+    from ppdet_res2net.config import Config
+
+__all__ = ["TaskParser", "is_classifier", "load_classifier_of", "name_classes"]
+
+logger = logging.getLogger(__name__)
+
+
+def is_classifier(config: Config) -> bool:
+    """Whether a recipe describes a classifier."""
+    from ppdet_res2net.classification.model import ARCHITECTURE
+
+    return config.get("architecture") == ARCHITECTURE
+
+
+class TaskOptions:
+    """The options of a command that only one task has; a group of their own in ``--help``.
+
+    Args:
+        parser: The command's parser.
+        tasks: ``detectors`` or ``classifiers``.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, tasks: str) -> None:
+        self.tasks = tasks
+        self._group = parser.add_argument_group(f"only for {tasks}")
+        self._defaults: dict[argparse.Action, Any] = {}
+
+    def add(self, *flags: str, help: str, default: Any = None, **settings: Any) -> None:
+        """Add an option, as ``add_argument`` does; the default is appended to its help."""
+        if default is not None:
+            help = f"{help} (default: {default})"
+        # None until the defaults are filled in: so it shows which options were given.
+        self._defaults[self._group.add_argument(*flags, help=help, default=None, **settings)] = default
+
+    def find_given(self, args: argparse.Namespace) -> list[str]:
+        """Return those of the options that the command line has."""
+        return [action.option_strings[0] for action in self._defaults if getattr(args, action.dest) is not None]
+
+    def fill_defaults(self, args: argparse.Namespace) -> None:
+        """Set the options that were not given to their defaults."""
+        for action, default in self._defaults.items():
+            if getattr(args, action.dest) is None:
+                setattr(args, action.dest, default)
+
+
+class TaskParser(CommandParser):
+    """The parser of a command that serves detectors and classifiers.
+
+    The recipe's ``architecture`` decides which of the two it is. Without a recipe it is a classifier, which ``--model`` or
+    ``--weights`` names.
+
+    Attributes:
+        detectors: Options that only detectors have.
+        classifiers: Options that only classifiers have.
+    """
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(command, description)
+        self.add_recipe_arguments(required=False)
+        self.add_argument(
+            "--weights",
+            metavar="W",
+            help="file, url or zoo name; instead of -o weights=W. The weights of a classifier that was trained here need "
+            "neither -c nor --model",
+        )
+        self.detectors, self.classifiers = TaskOptions(self, "detectors"), TaskOptions(self, "classifiers")
+        self.classifiers.add(
+            "--model", metavar="NAME", help="classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them"
+        )
+        self.classifiers.add(
+            "--label_file", metavar="FILE", help="names of the classes, one per line, in the order of the labels"
+        )
+
+    def add_images_arguments(self) -> None:
+        """Add ``--infer_img`` and ``--infer_dir``, one of which is required."""
+        images = self.add_mutually_exclusive_group(required=True)
+        images.add_argument("--infer_img", metavar="FILE", help="one image")
+        images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
+
+    def parse_task(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config | None]:
+        """Parse a command line and load its recipe; options of the other task end the program with exit code 2.
+
+        Returns:
+            The arguments, and the recipe with ``--weights`` as its ``weights``; None for a classifier without a recipe.
+        """
+        args = self.parse_args(argv)
+        if args.config is None:
+            if args.opt:
+                self.error("-o overrides the settings of a recipe; add -c CFG")
+            self._refuse(self.detectors, args, "which need a recipe: add -c CFG")
+            self.classifiers.fill_defaults(args)
+            return args, None
+        from ppdet_res2net.config import load_config
+
+        config = load_config(args.config, args.opt)
+        if args.model is not None:
+            self.error("-c and --model both say which model it is; leave one of them out")
+        if args.weights is not None:
+            config["weights"] = args.weights
+        others = self.detectors if is_classifier(config) else self.classifiers
+        self._refuse(others, args, f"but '{config.name}' describes a {config.get('architecture')}")
+        for options in (self.detectors, self.classifiers):
+            options.fill_defaults(args)
+        return args, config
+
+    def require_model(self, args: argparse.Namespace) -> None:
+        """End the program with exit code 2 where nothing says which model it is."""
+        if not (args.config or args.model or args.weights):
+            self.error("one of the arguments -c/--config --model --weights is required")
+
+    def _refuse(self, options: TaskOptions, args: argparse.Namespace, reason: str) -> None:
+        given = options.find_given(args)
+        if given:
+            verb = "is" if len(given) == 1 else "are"
+            self.error(f"{', '.join(given)} {verb} only for {options.tasks}, {reason}")
+
+
+def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Classifier:
+    """Load the classifier that a command line names, on the recipe's device, else on a GPU if there is one."""
+    from ppdet_res2net.classification.model import load_classifier
+    from ppdet_res2net.training.device import select_device
+
+    select_device(config or {})
+    return load_classifier(args.model, args.weights, config)
+
+
+def name_classes(classifier: Classifier, label_file: str | None) -> Classifier:
+    """Return the classifier with the class names of a file; without one, warn where its classes have no names."""
+    from ppdet_res2net.data.classification.names import read_class_names
+
+    if label_file:
+        return dataclasses.replace(classifier, class_names=read_class_names(label_file).names)
+    if classifier.class_names is None:
+        logger.warning(
+            "classes are called by their numbers: published weights bring no names. Pass --label_file FILE; for ImageNet's "
+            "1000, LOC_synset_mapping.txt (Kaggle's download) or imagenet1k_label_list.txt (PaddleClas)"
+        )
+    return classifier

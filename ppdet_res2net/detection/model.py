@@ -15,13 +15,13 @@ from ppdet_res2net.config import Config
 from ppdet_res2net.data.annotations import read_categories
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.detection.inference import RCNNInference
-from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.errors import ConfigError, WeightsError
 from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_config
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
-from ppdet_res2net.zoo.catalog import find_published, is_model_name
-from ppdet_res2net.zoo.formats import resolve_weights_path
-from ppdet_res2net.zoo.load import load_weights
+from ppdet_res2net.zoo.coco_categories import COCO_CATEGORIES
+from ppdet_res2net.zoo.load import Weights, load_weights, read_weights
+from ppdet_res2net.zoo.report import describe_contents
 from res2net_runtime.model_folder import ModelInfo
 from res2net_runtime.predictor import Predictor
 
@@ -71,58 +71,71 @@ def _refuse_classifier(config: Mapping) -> None:
 def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
     """Create the detector of a configuration with the weights that ``weights`` names, in evaluation mode.
 
+    ``num_classes`` of the configuration is set to the number of classes found.
+
     Raises:
-        ConfigError: It describes a classifier, there is no ``weights``, or the classes are unknown or of another number.
-        WeightsError: The weights cannot be had, or do not fit.
+        ConfigError: The configuration describes a classifier or names no ``weights``; or the class names are unknown.
+        DatasetError: An annotation file that should give the class names cannot be read.
+        WeightsError: The weights cannot be found or read, or do not fit.
     """
     _refuse_classifier(config)
     weights = config.get("weights")
     if not weights:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
-    classes = _find_classes(config, weights)
-    if len(classes.names) != config["num_classes"]:
+    loaded = read_weights(weights)
+    classes = _find_classes(config, weights, loaded)
+    if len(classes.names) != config.get("num_classes"):
         logger.warning(
-            "num_classes is set to %d, the number of classes of %s; the configuration says %d",
+            "num_classes is set to %d, the number of classes of %s; the configuration says %s",
             len(classes.names),
             weights,
-            config["num_classes"],
+            config.get("num_classes"),
         )
         config["num_classes"] = len(classes.names)
     detector = create_from_config(config, config["architecture"])
-    logger.info("%s", load_weights(detector, weights))
+    logger.info("%s", load_weights(detector, loaded))
     detector.eval()
     return detector, classes
 
 
-def _find_classes(config: Config, weights: str) -> Classes:
-    """The classes that travel with the weights; else those of the configured data; else COCO's, for published weights."""
-    info = read_checkpoint_info(weights)
+def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
+    """Return the classes of a detector.
+
+    Those that travel with the weights count first, then those of the configured data, then, for published weights, COCO's.
+    """
+    info = read_checkpoint_info(location)
     if info is not None:
         return Classes(tuple(info["class_names"]), tuple(info["category_ids"]))
-    tried = []
+    missing = []
     for key in ("TestDataset", "EvalDataset", "TrainDataset"):
         part = Tagged.from_value(config.get(key))
         if part is None or not part.kwargs.get("anno_path"):
             continue
         path = os.path.join(part.kwargs.get("dataset_dir") or "", part.kwargs["anno_path"])
-        try:
-            names, ids = read_categories(path)
-        except (OSError, ValueError) as error:
-            tried.append(f"{key}: {error}")
+        if not os.path.exists(path):
+            missing.append(f"{key}: '{path}'")
             continue
+        names, ids = read_categories(path)
+        if weights.num_classes not in (None, len(names)):
+            raise ConfigError(
+                f"{weights.source} detects {weights.num_classes} classes, but {key} names {len(names)}: '{path}'. Pass "
+                f"-o {key}.anno_path=FILE with the categories that the weights were trained on, or other weights."
+            )
         return Classes(tuple(names), tuple(ids))
-    if is_model_name(str(weights)) or find_published(str(weights)) is not None:
-        from ppdet.data.source.category import coco17_category
-
-        label_of, name_of = coco17_category()
-        ids = sorted(label_of, key=label_of.get)
-        return Classes(tuple(name_of[i] for i in ids), tuple(ids))
-    if "://" not in str(weights):
-        resolve_weights_path(weights)  # where there are no weights at all, say that
+    if weights.spec is not None and weights.spec.task == "detector":
+        logger.info("The classes are COCO's 80, on which %s was trained", weights.spec.name)
+        return Classes(tuple(COCO_CATEGORIES.values()), tuple(COCO_CATEGORIES))
+    if not weights.is_detector:
+        shapes = {name: array.shape for name, array in weights.tensors.items()}
+        raise WeightsError(
+            f"weights: {weights.source} holds no detector; it seems to be {describe_contents(shapes)}. Evaluation, "
+            f"prediction and export need the weights of a whole detector; train one first."
+        )
     raise ConfigError(
-        f"The class names of '{weights}' are unknown: there is no .json of that name beside the weights, and no annotation "
-        f"file could be read ({'; '.join(tried) or 'none is configured'}). Keep the .json that training wrote beside the "
-        f"weights, or pass -o TestDataset.anno_path=FILE."
+        f"The names of the {weights.num_classes} classes of '{location}' are unknown: there is no .json of that name beside "
+        f"the weights, and no annotation file (tried {'; '.join(missing) or 'none, as none is configured'}). Keep the .json "
+        f"that training wrote beside the weights, or pass -o TestDataset.anno_path=FILE. A published detector needs neither "
+        f"if its file has the name under which it was published, or if you pass its zoo name ('ppdet-res2net models')."
     )
 
 

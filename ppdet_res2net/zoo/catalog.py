@@ -11,6 +11,7 @@ from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
 from ppdet_res2net.zoo.records import RECORDS
 
 __all__ = [
+    "find_model",
     "find_published",
     "get_model_spec",
     "is_model_name",
@@ -52,6 +53,11 @@ def get_model_spec(name: str) -> ModelSpec:
         hint = f" Did you mean '{same_end[0]}'?" if same_end else did_you_mean(name, _specs())
         raise ConfigError(f"unknown model {name!r}.{hint} 'ppdet-res2net models' lists all {len(_specs())}.")
     return spec
+
+
+def find_model(name: str) -> ModelSpec | None:
+    """Return the record of the published model of exactly this name; None if there is none."""
+    return _specs().get(name)
 
 
 def is_model_name(text: str) -> bool:

@@ -18,7 +18,7 @@ from paddle import nn
 from ppdet_res2net import modeling
 from ppdet_res2net.errors import ConfigError, WeightsError
 from ppdet_res2net.modeling.dialect import DIALECTS, Dialect
-from ppdet_res2net.zoo.catalog import find_published, get_model_spec, is_model_name
+from ppdet_res2net.zoo.catalog import find_model, find_published, get_model_spec, is_model_name
 from ppdet_res2net.zoo.formats import (
     WeightsFile,
     load_weights_file,
@@ -63,17 +63,25 @@ class Weights:
         tensors: Arrays by our names: ``backbone.*``, ``fc.*`` and a detector's parts.
         dialects: The dialects that the weights can be of; one where names, metadata or file name tell it.
         reason: Why ``dialects`` is known, as the rest of a sentence; "" where it is not.
+        spec: The published model that they are, by zoo name, url, file name or metadata; None for other weights.
     """
 
     source: str
     tensors: dict[str, np.ndarray]
     dialects: tuple[str, ...]
     reason: str
+    spec: ModelSpec | None = None
 
     @property
     def is_detector(self) -> bool:
         """Whether there is more than a trunk or a classifier."""
         return any(name.startswith("rpn_head.") for name in self.tensors)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes that a detector finds, background not counted; None where there is no box head."""
+        bias = self.tensors.get("bbox_head.bbox_score.bias")
+        return None if bias is None else len(bias) - 1
 
 
 def read_weights(weights: str | os.PathLike[str]) -> Weights:
@@ -136,7 +144,8 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
             reason = (
                 f"their names are those of {layout.who}" if layout.name != "ppdet" else "their shortcuts are pooled"
             )
-    return Weights(source, tensors, dialects, reason)
+    # A converted file says which model it was made of.
+    return Weights(source, tensors, dialects, reason, spec or find_model(file.metadata.get("model", "")))
 
 
 def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
@@ -163,18 +172,18 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
     return report
 
 
-def load_weights(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
+def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> LoadReport:
     """Load a whole detector for evaluation, prediction or export; everything must fit.
 
     Args:
         model: A ppdet R-CNN.
-        weights: A zoo name, a url, or a path; ``.pdparams`` may be left off.
+        weights: A zoo name, a url, or a path (``.pdparams`` may be left off); or what :func:`read_weights` returned.
 
     Raises:
         ConfigError: The zoo has no model of that name.
         WeightsError: The weights cannot be had or read, or do not fit; the model is unchanged then.
     """
-    loaded = read_weights(weights)
+    loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
     return load_into(model, loaded.tensors, source=loaded.source)
 

@@ -261,7 +261,7 @@ def test_class_names_travel_with_the_weights_and_are_needed(trained, demo_data, 
     shutil.copy(trained / "model_final.pdparams", tmp_path / "alone.pdparams")
     config = make_config(tmp_path / "no_data", tmp_path, f"weights={tmp_path}/alone")
     with pytest.raises(
-        ConfigError, match="class names of '.*alone' are unknown.*Keep the .json.*TestDataset.anno_path"
+        ConfigError, match="names of the 3 classes of .*alone' are unknown.*Keep the .json.*TestDataset.anno_path"
     ):
         evaluate_from_config(config)
     assert "bbox_head.bbox_score.bias" in read_tensors(tmp_path / "alone.pdparams")

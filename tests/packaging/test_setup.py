@@ -1,0 +1,33 @@
+"""What pip is told: the runtime asks for what the main package asks for, and Windows is refused."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def project_of(file: str) -> dict:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    return tomllib.loads((ROOT / file).read_text("utf-8"))["project"]
+
+
+def test_the_runtime_needs_a_part_of_what_the_main_package_needs():
+    main, runtime = project_of("pyproject.toml"), project_of("deploy/python/pyproject.toml")
+    assert set(runtime["dependencies"]) < set(main["dependencies"])
+    extras = {one for extra in main["optional-dependencies"].values() for one in extra}
+    assert {one for extra in runtime["optional-dependencies"].values() for one in extra} < extras
+    assert set(runtime["optional-dependencies"]) == {"openvino", "onnxruntime", "paddle"}
+    assert runtime["requires-python"] == main["requires-python"] == ">=3.10"
+
+
+def test_setup_refuses_windows(monkeypatch):
+    monkeypatch.setattr(setuptools, "setup", lambda **settings: pytest.fail("it was set up"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="^ppdet_res2net does not support Windows: it has never been run there"):
+        runpy.run_path(str(ROOT / "setup.py"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from paddle.static import InputSpec
 
 import ppdet_res2net
 from ppdet_res2net.classification.model import ARCHITECTURE, Classifier
-from ppdet_res2net.errors import BackendError, ExportError
-from ppdet_res2net.export.folder import check_formats, write_folder
+from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
+from ppdet_res2net.export.verification import verify_engines
 from ppdet_res2net.modeling import Res2NetClassifier
 from res2net_runtime import classification
-from res2net_runtime.backends import BACKENDS
 from res2net_runtime.classification.folder import OUTPUT, TASK
 
 if TYPE_CHECKING:
@@ -27,11 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LogitAgreement", "export_classifier", "verify_classifier"]
 
-logger = logging.getLogger(__name__)
-
-# Share of the largest logit, by precision: what other kernels make of one network.
+# Largest difference of a logit as a share of the largest logit, by precision: rounding by other kernels.
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
-_ENGINES = {"paddle": ("paddle", "onednn"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 _VERIFIED_IMAGES = 4
 
 
@@ -43,14 +38,24 @@ class LogitAgreement:
         difference: Largest difference of a logit, as a share of the largest logit.
         same_top1: Images with the same most probable class.
         images: Images compared.
+        tolerance: Limit of ``difference``.
     """
 
     difference: float
     same_top1: int
     images: int
+    tolerance: float
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether both give the same logits up to rounding."""
+        return self.difference <= self.tolerance  # false where it is nan
 
     def __str__(self) -> str:
-        return f"{self.images} images, logits within {self.difference:.2g} of the largest, {self.same_top1} with the same top-1"
+        return (
+            f"{self.images} images, logits within {self.difference:.2g} of the largest (limit {self.tolerance:g}), "
+            f"{self.same_top1} with the same top-1"
+        )
 
 
 def export_classifier(
@@ -66,9 +71,9 @@ def export_classifier(
     Args:
         classifier: The classifier.
         folder: The folder to write.
-        formats: Some of ``paddle``, ``onnx``, ``openvino``.
+        formats: Some of :data:`~res2net_runtime.engines.EXPORTED_FORMATS`.
         verify: Run the eager and every exported network on images, and compare.
-        verify_precisions: ``fp32``, ``bf16``.
+        verify_precisions: Some of :data:`TOLERANCES`; each exported network runs in those that its engine offers.
 
     Returns:
         The folder.
@@ -77,13 +82,13 @@ def export_classifier(
         ExportError: A format is unknown, its package is missing, or an exported network gives other results.
     """
     check_formats(formats)
+    check_names("precision", verify_precisions, TOLERANCES)
     folder, network = Path(folder), classifier.network
     size = classifier.preprocessor.size_px
     write_folder(
         folder,
         formats,
-        lambda: _save_paddle_graph(network, folder, size),
-        lambda: _make_onnx(network, size),
+        NetworkWriter(lambda: _save_paddle_graph(network, folder, size), lambda: _make_onnx(network, size)),
         {
             "task": TASK,
             "arch": ARCHITECTURE,
@@ -132,30 +137,21 @@ def verify_classifier(
     images = np.stack([classifier.preprocessor.normalise(image) for image in noise])
     with paddle.no_grad():
         expected = classifier.network(paddle.to_tensor(images)).numpy()
-    agreements = {}
-    for name in classification.load_classifier_folder(folder).formats:
-        for engine in _ENGINES[name]:
-            for precision in precisions:
-                if precision in BACKENDS[engine].precisions:
-                    agreements[engine, precision] = _verify_engine(folder, images, expected, engine, precision)
-    return agreements
 
-
-def _verify_engine(
-    folder: Path, images: np.ndarray, expected: np.ndarray, engine: str, precision: str
-) -> LogitAgreement:
-    try:
+    def compare(engine: str, precision: str) -> tuple[LogitAgreement, str]:
         with classification.Classifier(folder, backend=engine, precision=precision) as exported:
             actual, description = exported.logits(images), exported.description
-    except BackendError as error:
-        raise ExportError(f"The exported classifier in '{folder}' cannot be run: {error}") from error
-    difference = float(np.abs(actual - expected).max() / np.abs(expected).max())
-    same = int((actual.argmax(axis=1) == expected.argmax(axis=1)).sum())
-    agreement = LogitAgreement(difference, same, len(images))
-    if not difference <= TOLERANCES[precision]:  # also where it is nan
-        raise ExportError(
-            f"The exported classifier in '{folder}' does not give the eager network's results with {engine} in {precision}: "
-            f"{agreement}; the limit is {TOLERANCES[precision]:g}. Do not use it; report your Paddle version."
-        )
-    logger.info("verified with %s: %s", description, agreement)
-    return agreement
+        return compare_logits(expected, actual, TOLERANCES[precision]), description
+
+    formats = classification.load_classifier_folder(folder).formats
+    return verify_engines(folder, formats, precisions, compare)
+
+
+def compare_logits(expected: np.ndarray, actual: np.ndarray, tolerance: float) -> LogitAgreement:
+    """Compare the logits of two networks, float (N, classes), on the same images."""
+    return LogitAgreement(
+        difference=float(np.abs(actual - expected).max() / np.abs(expected).max()),
+        same_top1=int((actual.argmax(axis=1) == expected.argmax(axis=1)).sum()),
+        images=len(expected),
+        tolerance=tolerance,
+    )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ppdet_res2net.errors import BackendError, ExportError
-from res2net_runtime.backends import BACKENDS
+from ppdet_res2net.errors import ExportError
+from ppdet_res2net.export.verification import verify_engines
 from res2net_runtime.boxes import box_iou
 from res2net_runtime.model_folder import load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.results import Detections
 
 __all__ = ["TOLERANCES", "Agreement", "Tolerance", "compare_detections", "verify_export"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,6 @@ TOLERANCES = {
     "fp32": Tolerance(0.99, 0.005, 0.02, 0.01),
     "bf16": Tolerance(0.95, 0.1, 0.6, 0.15, matched_from_iou=0.95, max_mean_mask_difference=0.2),
 }
-
-# The engines that --verify runs for each format; where there are several, each of them.
-_ENGINES = {"paddle": ("paddle", "onednn"), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True)
@@ -125,45 +119,18 @@ def verify_export(
             does not run.
     """
     expected = [eager(image) for image in images]
-    agreements = {}
-    for name in load_model_folder(folder).formats:
-        for engine in _ENGINES[name]:
-            for precision in precisions:
-                if precision not in BACKENDS[engine].precisions:
-                    continue
-                agreements[engine, precision] = _verify_engine(folder, expected, images, engine, precision)
-    if not agreements:
-        raise ExportError(f"No engine runs the formats of '{folder}' in {', '.join(precisions)}. Add fp32.")
-    return agreements
-
-
-def _verify_engine(
-    folder: Path, expected: Sequence[Detections], images: Sequence, engine: str, precision: str
-) -> Agreement:
-    try:
-        with Predictor(folder, backend=engine, precision=precision) as exported:
-            logger.info("verifying with %s", exported.description)
-            actual = [exported(image) for image in images]
-    except BackendError as error:
-        raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
-    agreement = compare_detections(expected, actual, TOLERANCES[precision])
-    if not agreement.within_tolerance:
-        advice = (
-            "Do not use it; report your Paddle version and configuration."
-            if precision == "fp32"
-            else "Rounding changes too much of this model: run it in fp32."
-        )
+    if not any(len(detections) for detections in expected):
         raise ExportError(
-            f"The exported model in '{folder}' does not give the eager model's results with {engine} in {precision}: "
-            f"{agreement}. {advice}"
-        )
-    if agreement.detections == 0:
-        raise ExportError(
-            f"The exported model in '{folder}' could not be verified: no detections in {agreement.images} images. Pass "
+            f"The exported model in '{folder}' could not be verified: no detections in {len(images)} images. Pass "
             f"--verify_images with images that show the objects."
         )
-    logger.info("verified: %s", agreement)
-    return agreement
+
+    def compare(engine: str, precision: str) -> tuple[Agreement, str]:
+        with Predictor(folder, backend=engine, precision=precision) as exported:
+            actual, description = [exported(image) for image in images], exported.description
+        return compare_detections(expected, actual, TOLERANCES[precision]), description
+
+    return verify_engines(folder, load_model_folder(folder).formats, precisions, compare)
 
 
 def compare_detections(

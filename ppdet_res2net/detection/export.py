@@ -16,7 +16,7 @@ from ppdet_res2net.detection.agreement import TOLERANCES, verify_export
 from ppdet_res2net.detection.inference import RCNNInference
 from ppdet_res2net.detection.model import EagerBackend, create_trained_detector, make_model_info
 from ppdet_res2net.detection.paddle_graph import save_paddle_graph
-from ppdet_res2net.export.folder import check_formats, check_names, write_folder
+from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
 from ppdet_res2net.training.device import select_device
 from res2net_runtime.files import find_images
 from res2net_runtime.predictor import Predictor
@@ -41,7 +41,7 @@ def export_model(
     Args:
         config: The configuration, with ``weights``.
         output_dir: Parent of the folder.
-        formats: Some of :data:`~ppdet_res2net.export.folder.FORMATS`. ``onnx`` is also what OpenVINO's files are made from.
+        formats: Some of :data:`~res2net_runtime.engines.EXPORTED_FORMATS`.
         verify: Run the eager and every exported model on images and compare.
         verify_images: Image files or folders for that; default: generated pictures.
         verify_precisions: Some of :data:`TOLERANCES`; each exported model runs in those that its engine offers.
@@ -66,8 +66,7 @@ def export_model(
     write_folder(
         folder,
         formats,
-        lambda: save_paddle_graph(network, folder),
-        lambda: _make_onnx(network),
+        NetworkWriter(lambda: save_paddle_graph(network, folder), lambda: _make_onnx(network)),
         {
             "task": "detection",
             "arch": info.arch,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import paddle
@@ -13,29 +15,33 @@ import yaml
 
 import ppdet_res2net
 from ppdet_res2net.errors import ExportError, did_you_mean
+from res2net_runtime.engines import EXPORTED_FORMATS, FORMATS
 from res2net_runtime.model_folder import CONFIG_NAME, SCHEMA_NAME, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FORMATS", "check_formats", "check_names", "write_folder"]
+__all__ = ["NetworkWriter", "check_formats", "check_names", "write_folder"]
 
 logger = logging.getLogger(__name__)
 
-# Format -> packages that writing it takes; they are optional, and installed by the extra of the format's name.
-FORMATS = {"paddle": (), "onnx": ("onnx",), "openvino": ("onnx", "openvino")}
 
-# Everything that any export may have written: a graph of another Paddle or format must not stay beside the new one.
-_GRAPH_FILES = (
-    "model.json",
-    "model.pdmodel",
-    "model.pdiparams",
-    "model.pdiparams.info",
-    "model.onnx",
-    "model_int8.onnx",  # of res2net_runtime.quantize
-    "model.xml",
-    "model.bin",
-)
+class NetworkWriter:
+    """Writes one network in whatever form a format is made from.
+
+    Args:
+        save_paddle: Writes Paddle's graph and weights into the folder, and returns the graph's path.
+        make_onnx: Makes the ONNX model; called once at most.
+    """
+
+    def __init__(self, save_paddle: Callable[[], Path], make_onnx: Callable[[], onnx.ModelProto]) -> None:
+        self.save_paddle = save_paddle
+        self._make_onnx = make_onnx
+
+    @functools.cached_property
+    def onnx_bytes(self) -> bytes:
+        """The ONNX model, serialised."""
+        return self._make_onnx().SerializeToString()
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -44,7 +50,7 @@ def check_formats(formats: Sequence[str]) -> None:
     Raises:
         ExportError: The message says which packages to install.
     """
-    check_names("format", formats, FORMATS)
+    check_names("format", formats, EXPORTED_FORMATS)
     for name in formats:
         _require_packages(name)
 
@@ -52,17 +58,15 @@ def check_formats(formats: Sequence[str]) -> None:
 def write_folder(
     folder: Path,
     formats: Sequence[str],
-    save_paddle: Callable[[], Path],
-    make_onnx: Callable[[], onnx.ModelProto],
+    network: NetworkWriter,
     description: Mapping[str, Any],
 ) -> None:
     """Write a network in some formats, and ``infer_cfg.yml``; what an earlier export has left is removed.
 
     Args:
         folder: The folder.
-        formats: Some of :data:`FORMATS`.
-        save_paddle: Writes Paddle's graph into the folder, and returns its path.
-        make_onnx: Makes the ONNX model.
+        formats: Some of :data:`~res2net_runtime.engines.EXPORTED_FORMATS`.
+        network: The network.
         description: What ``infer_cfg.yml`` says beside schema, formats and versions.
 
     Raises:
@@ -70,12 +74,13 @@ def write_folder(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (*_GRAPH_FILES, CONFIG_NAME):
+        # A graph of another Paddle or format must not stay beside the new one.
+        for name in (CONFIG_NAME, *(name for one in FORMATS.values() for name in one.files)):
             (folder / name).unlink(missing_ok=True)
         settings = {
             "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
             **description,
-            "formats": _save_networks(folder, formats, save_paddle, make_onnx),
+            "formats": {name: _writer(name).write(folder, network) for name in EXPORTED_FORMATS if name in formats},
             "versions": _versions(formats),
         }
         (folder / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -100,7 +105,7 @@ def check_names(what: str, names: Sequence[str], known: Collection[str]) -> None
 
 
 def _require_packages(name: str) -> None:
-    for package in FORMATS[name]:
+    for package in _writer(name).PACKAGES:
         try:
             importlib.import_module(package)
         except ImportError as error:
@@ -110,36 +115,12 @@ def _require_packages(name: str) -> None:
             ) from error
 
 
-def _save_networks(
-    folder: Path,
-    formats: Sequence[str],
-    save_paddle: Callable[[], Path],
-    make_onnx: Callable[[], onnx.ModelProto],
-) -> dict[str, dict[str, str]]:
-    """Write the network in every format; returns what ``infer_cfg.yml`` says of each."""
-    files = {}
-    if "paddle" in formats:
-        files["paddle"] = {"model_file": save_paddle().name, "params_file": "model.pdiparams"}
-    if "onnx" in formats or "openvino" in formats:
-        onnx_path = folder / "model.onnx"
-        onnx_path.write_bytes(make_onnx().SerializeToString())
-        if "openvino" in formats:
-            _save_openvino(onnx_path, folder / "model.xml")
-            files["openvino"] = {"model_file": "model.xml", "params_file": "model.bin"}
-        if "onnx" in formats:
-            files["onnx"] = {"model_file": "model.onnx"}
-        else:
-            onnx_path.unlink()
-    return {name: files[name] for name in FORMATS if name in files}
-
-
-def _save_openvino(onnx_path: Path, path: Path) -> None:
-    import openvino
-
-    openvino.save_model(openvino.convert_model(str(onnx_path)), str(path), compress_to_fp16=False)
+def _writer(name: str) -> ModuleType:
+    """Return the module that writes a format."""
+    return importlib.import_module(f"ppdet_res2net.export.formats.{name}")
 
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
-    packages = dict.fromkeys(package for name in formats for package in FORMATS[name])
+    packages = dict.fromkeys(package for name in formats for package in _writer(name).PACKAGES)
     modules: list[Callable] = [ppdet_res2net, paddle, *map(importlib.import_module, packages)]
     return {module.__name__: module.__version__ for module in modules}

@@ -190,7 +190,7 @@ def test_export_is_verified(exported, root):
     assert all(agreement.difference < 1e-5 and agreement.same_top1 == 4 for agreement in agreements.values())
     other = load_classifier(weights=root / "my_run/model")
     other.network.fc.bias.set_value(other.network.fc.bias + paddle.to_tensor([1.0, 0.0]))
-    with pytest.raises(ExportError, match="does not give the eager network's results with paddle in fp32"):
+    with pytest.raises(ExportError, match="does not give the eager model's results with onednn in fp32"):
         verify_classifier(exported, dataclasses.replace(other, name="other"))
 
 

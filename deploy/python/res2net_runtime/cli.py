@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from res2net_runtime.backends import BACKENDS, PRECISIONS
+from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.files import find_images, make_output_folder
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
@@ -15,16 +15,6 @@ from res2net_runtime.model_folder import read_model_config
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
-
-# PaddleDetection's names for a backend with a precision.
-RUN_MODES = {
-    "auto": ("auto", "fp32"),
-    "paddle": ("paddle", "fp32"),
-    "mkldnn": ("onednn", "fp32"),
-    "mkldnn_bf16": ("onednn", "bf16"),
-    "trt_fp32": ("tensorrt", "fp32"),
-    "trt_fp16": ("tensorrt", "fp16"),
-}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

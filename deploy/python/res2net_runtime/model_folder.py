@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
+from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError
 from res2net_runtime.preprocess import Preprocessor
 
 __all__ = [
     "CONFIG_NAME",
-    "FORMATS",
     "SCHEMA_NAME",
     "SCHEMA_VERSION",
     "TASKS",
@@ -32,14 +32,6 @@ CONFIG_NAME = "infer_cfg.yml"
 SCHEMA_NAME = "res2net_runtime"
 SCHEMA_VERSION = 2
 TASKS = ("detection", "classification")
-
-# Formats of the network, and the keys under which infer_cfg.yml names the files of each.
-FORMATS = {
-    "paddle": ("model_file", "params_file"),
-    "onnx": ("model_file",),
-    "openvino": ("model_file", "params_file"),
-    "onnx_int8": ("model_file",),  # what res2net_runtime.quantize adds
-}
 
 _BOX_OUTPUTS = ("boxes", "scores", "labels", "num")
 _KNOWN_OUTPUTS = (*_BOX_OUTPUTS, "masks")
@@ -92,7 +84,8 @@ class ModelFolder(ModelInfo):
 
     Attributes:
         path: The folder.
-        formats: The formats in which it holds the network: ``paddle``, ``onnx``, ``openvino``.
+        formats: The files of the network in each format that it holds, by keys of
+            :data:`~res2net_runtime.engines.FORMATS`.
         versions: What the model was exported with.
     """
 
@@ -175,11 +168,11 @@ def find_files(formats: Mapping[str, Any], config_path: Path) -> dict[str, Model
     """
     found = {}
     for name, files in formats.items():
-        keys = FORMATS.get(name, ())
+        keys = FORMATS[name].keys if name in FORMATS else ()
         if not keys or not isinstance(files, Mapping) or not set(keys) <= set(files):
             raise ModelFolderError(
                 f"'{config_path}' has the format {name!r} with {files!r}, expected "
-                + "; ".join(f"{known} with {' and '.join(keys)}" for known, keys in FORMATS.items())
+                + "; ".join(f"{known} with {' and '.join(one.keys)}" for known, one in FORMATS.items())
                 + ". Export the model again, or update res2net_runtime."
             )
         paths = [config_path.parent / str(files[key]) for key in keys]

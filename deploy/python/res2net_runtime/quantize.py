@@ -20,6 +20,7 @@ import yaml
 
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
+from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import find_images, replacing
 from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
@@ -29,7 +30,8 @@ from res2net_runtime.results import Detections
 
 __all__ = ["QuantizationReport", "compare_precisions", "quantize_model"]
 
-MODEL_NAME = "model_int8.onnx"
+_FORMAT = "onnx_int8"
+(MODEL_NAME,) = FORMATS[_FORMAT].files
 
 # Where the time goes. The arithmetic on boxes in between has no precision to spare.
 _QUANTIZED_OPERATORS = ["Conv", "Gemm", "MatMul"]
@@ -92,7 +94,7 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
 
 def _register_format(config_path: Path) -> None:
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
-    config["formats"]["onnx_int8"] = {"model_file": MODEL_NAME}
+    config["formats"][_FORMAT] = {"model_file": MODEL_NAME}
     with replacing(config_path) as unfinished:
         unfinished.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

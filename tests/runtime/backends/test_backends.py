@@ -17,8 +17,12 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, paddle, onednn, tensorrt, onnxruntime"),
-        ({"precision": "fp16"}, "has no precision 'fp16'. Choose one of: paddle: fp32; onednn: fp32, bf16"),
+        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, openvino, onnxruntime, onednn, paddle, tensorrt"),
+        (
+            {"precision": "fp16"},
+            "has no precision 'fp16'. Choose one of: openvino: fp32, bf16, int8; onnxruntime: fp32, int8",
+        ),
+        ({"precision": "fp64"}, "Unknown precision 'fp64'. Choose fp32, bf16, fp16, int8."),
         (
             {"backend": "paddle", "precision": "bf16"},
             "Backend 'paddle' on device 'cpu' has no precision 'bf16'",

@@ -5,23 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from res2net_runtime.errors import BackendError
 
-__all__ = ["Backend", "EngineOptions", "check_names"]
+if TYPE_CHECKING:
+    from res2net_runtime.model_folder import ModelFiles
+
+__all__ = ["Backend", "EngineOptions", "NetworkFolder", "check_names"]
+
+
+class NetworkFolder(Protocol):
+    """What an engine needs to know of an exported folder, be it a detector's or a classifier's."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    @property
+    def formats(self) -> Mapping[str, ModelFiles]:
+        """The files of the network in each format that the folder holds."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in order."""
+
+    @property
+    def least_side_px(self) -> int:
+        """Least height and width of the network's input."""
 
 
 class Backend(Protocol):
-    """A loaded network. Not thread-safe: :class:`~res2net_runtime.Predictor` holds the lock.
+    """A loaded network. It need not be thread-safe: :class:`~res2net_runtime.Predictor` runs it for one caller at a time."""
 
-    Attributes:
-        description: The engine, its version, precision and device, for logs.
-    """
-
-    description: str
+    @property
+    def description(self) -> str:
+        """The engine, its version, precision and device, for logs."""
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs, by the names in ``infer_cfg.yml``, for a batch as ``collate`` makes it.

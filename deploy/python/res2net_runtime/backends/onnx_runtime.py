@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from res2net_runtime.backends.base import EngineOptions, check_names
+from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_names
 from res2net_runtime.backends.native_errors import import_engine, loading, running
-from res2net_runtime.model_folder import ModelFolder
 
 __all__ = ["OnnxRuntimeBackend"]
 
@@ -26,7 +25,7 @@ class OnnxRuntimeBackend:
         BackendError: ONNX Runtime is missing, or refuses the model.
     """
 
-    def __init__(self, folder: ModelFolder, options: EngineOptions) -> None:
+    def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         onnxruntime = import_engine("onnxruntime")
         model_path = folder.formats[options.format].model_path
         self.description = f"ONNX Runtime {onnxruntime.__version__} ({options.precision}, {options.device})"

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from res2net_runtime.backends.base import EngineOptions, check_names
+from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_names
 from res2net_runtime.backends.cpu import warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
-from res2net_runtime.model_folder import ModelFolder
 
 if TYPE_CHECKING:
     import openvino
@@ -33,7 +32,7 @@ class OpenVINOBackend:
         BackendError: OpenVINO is missing, or refuses the model, or the CPU lacks the precision.
     """
 
-    def __init__(self, folder: ModelFolder, options: EngineOptions) -> None:
+    def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         openvino = import_engine("openvino")
         model_path = folder.formats[options.format].model_path
         version = openvino.__version__.partition("-")[0]  # without the build's number

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from res2net_runtime.backends import paddle_quirks
-from res2net_runtime.backends.base import EngineOptions
+from res2net_runtime.backends.base import EngineOptions, NetworkFolder
 from res2net_runtime.backends.cpu import has_bfloat16, warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import loading, running
 from res2net_runtime.errors import BackendError
-from res2net_runtime.model_folder import ModelFiles, ModelFolder
+from res2net_runtime.model_folder import ModelFiles
 
 __all__ = ["PaddleBackend"]
 
@@ -35,7 +35,7 @@ class PaddleBackend:
         BackendError: Paddle is missing, or refuses the device or the model.
     """
 
-    def __init__(self, folder: ModelFolder, options: EngineOptions) -> None:
+    def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         paddle = paddle_quirks.import_paddle()
         files = folder.formats[options.format]
         paddle_quirks.check_model_format(paddle, files.model_path)

@@ -1,0 +1,69 @@
+"""The proof that an exported folder gives the eager model's results, engine by engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ppdet_res2net.errors import BackendError, ExportError
+from res2net_runtime.engines import runs_to_verify
+
+__all__ = ["Agreement", "verify_engines"]
+
+logger = logging.getLogger(__name__)
+
+
+class Agreement(Protocol):
+    """How far two models agree, with a text that gives the figures and their limits."""
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether both give the same results up to rounding."""
+
+
+A = TypeVar("A", bound=Agreement)
+
+
+def verify_engines(
+    folder: Path,
+    formats: Collection[str],
+    precisions: Sequence[str],
+    compare: Callable[[str, str], tuple[A, str]],
+) -> dict[tuple[str, str], A]:
+    """Compare an exported folder with the eager model, in every format, engine and precision.
+
+    Args:
+        folder: The folder.
+        formats: The formats that it holds.
+        precisions: The precisions to compare; those that an engine does not offer are left out.
+        compare: Runs the folder with an engine in a precision; returns the agreement and the engine's description.
+
+    Returns:
+        The agreement of each engine and precision.
+
+    Raises:
+        ExportError: They differ by more than the tolerance, the export does not run, or no engine offers the precisions.
+    """
+    agreements: dict[tuple[str, str], A] = {}
+    for engine, precision in runs_to_verify(formats, precisions):
+        try:
+            agreement, description = compare(engine, precision)
+        except BackendError as error:
+            raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
+        if not agreement.within_tolerance:
+            advice = (
+                "Do not use it; report your Paddle version and configuration."
+                if precision == "fp32"
+                else "Rounding changes too much of this model: run it in fp32."
+            )
+            raise ExportError(
+                f"The exported model in '{folder}' does not give the eager model's results with {engine} in {precision}: "
+                f"{agreement}. {advice}"
+            )
+        logger.info("verified with %s: %s", description, agreement)
+        agreements[engine, precision] = agreement
+    if not agreements:
+        raise ExportError(f"No engine runs the formats of '{folder}' in {', '.join(precisions)}. Add fp32.")
+    return agreements

@@ -111,7 +111,7 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "use_mlu": PlainKey(_SWITCH, "run on a Cambricon MLU"),
     # reports
     "print_flops": PlainKey(_SWITCH, "print the number of operations of the model"),
-    "print_params": PlainKey(_SWITCH, "print the number of parameters of the model"),
+    "print_params": PlainKey(_SWITCH, "log the number of the model's parameters when training starts"),
     "use_vdl": PlainKey(_SWITCH, "write curves for VisualDL"),
     "vdl_log_dir": PlainKey(_TEXT, "folder for the curves"),
     # export

@@ -124,6 +124,10 @@ class Trainer:
         self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
         if options.evaluate:
             self.task.check_evaluation()
+        if config.get("print_params", False):
+            sizes = [(math.prod(p.shape), not p.stop_gradient) for p in self.task.model.parameters()]
+            whole, trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
+            logger.info("the model has %.3f million parameters, of which %.3f are trained", whole / 1e6, trained / 1e6)
 
         if config.get("recompute_backbone", False):
             recompute_blocks(self.task.model)

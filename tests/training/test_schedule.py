@@ -64,7 +64,7 @@ def test_a_warmup_that_outlasts_training_is_pointed_out(caplog):
     "override, text",
     [
         ("amp_level=O2", "amp_level is 'O2', but only 'O1' is supported. Remove it, or pass -o amp_level=O1"),
-        ("use_xpu=true", "use_xpu is True, but it runs on CPUs and NVIDIA GPUs only. .*-o use_xpu=false"),
+        ("use_xpu=true", "use_xpu is True, but this package runs on CPUs and NVIDIA GPUs only. .*-o use_xpu=false"),
         ("use_npu=true", "use_npu is True"),
         ("use_mlu=true", "use_mlu is True"),
         ("save_prediction_only=true", "an evaluation always computes AP; output_eval writes the detections too"),

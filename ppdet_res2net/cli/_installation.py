@@ -1,4 +1,4 @@
-"""What ``doctor`` judges: the packages that are installed, the copies of the runtime, and whether they can be used."""
+"""The facts that ``doctor`` judges: installed packages, copies of the runtime, and whether the packages work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPENCVS = (
     "opencv-contrib-python-headless",
 )
 ENGINES = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino")
-# The other requirements are only named when they are missing.
+# What the report lists. Other requirements are named only if they are missing.
 SHOWN = (
     *PADDLES,
     *ENGINES,
@@ -53,10 +53,10 @@ SHOWN = (
 
 @dataclass
 class Probe:
-    """What importing and using the packages in a separate process gave.
+    """The result of importing and using the packages in a separate process.
 
     Attributes:
-        cuda: Paddle is built for CUDA.
+        cuda: Whether Paddle is built for CUDA.
         gpus: One line per GPU that Paddle sees.
         errors: Step (``numpy``, ``cv2``, ``pycocotools``, ``paddle``, ``ppdet``) -> message.
         crashed: The step that ended the process, if one did.
@@ -82,15 +82,15 @@ def installed_packages() -> dict[str, str]:
 
 
 def missing_requirements() -> list[str]:
-    """Return our declared requirements that are not installed; versions are pip's business."""
+    """Return the declared requirements that are not installed. Their versions are left to pip."""
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from a checkout through PYTHONPATH: nothing is declared
+    except metadata.PackageNotFoundError:  # on PYTHONPATH, not installed: nothing is declared
         return []
     missing = []
     for requirement in requirements:
         name = re.match(r"[\w.-]+", requirement)[0]
-        # Extras are a choice, and OpenCV has four packages; 'import cv2' tells about it.
+        # Extras are optional. OpenCV has four packages; the probe imports cv2 instead.
         if "extra ==" in requirement or name in OPENCVS:
             continue
         try:
@@ -128,7 +128,7 @@ def run_probe() -> Probe:
 
 
 def _probe_env() -> dict[str, str]:
-    """The environment of the probe: the same import path as ours, however this process came by it."""
+    """Return the probe's environment: it imports from the same places as this process, however those were set."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 

@@ -1,6 +1,6 @@
-"""What ``doctor`` runs in a process of its own, because importing a broken Paddle can end the process.
+"""The checks that ``doctor`` runs in a separate process, because importing a broken Paddle can end the process.
 
-Prints one JSON line when a step starts and one when it has ended, so that the reader knows which step crashed.
+Each step prints one JSON line when it starts and one when it ends, so that the reader knows which step crashed.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ STEPS: dict[str, Callable[[], dict]] = {
 
 
 def main() -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever the packages print must not mix with the answers
+    answers, sys.stdout = sys.stdout, sys.stderr  # what the packages print goes to stderr, apart from the answers
     for name, step in STEPS.items():
         print(json.dumps({"step": name}), file=answers, flush=True)
         try:
             answer = {"step": name, "found": step()}
-        except Exception as error:  # reported, not swallowed: any exception is this step's result
+        except Exception as error:  # the step's result, which doctor reports
             answer = {"step": name, "error": str(error), "kind": type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)
 

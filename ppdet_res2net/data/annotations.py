@@ -119,15 +119,13 @@ def read_rle(segmentation: dict, height: int, width: int) -> dict | None:
     counts = segmentation.get("counts")
     if segmentation.get("size") != [height, width] or not isinstance(counts, (list, str, bytes)):
         return None
-    is_compressed = not isinstance(counts, list)
     if isinstance(counts, str):
         counts = counts.encode()
-    runs = _decompress_runs(counts) if is_compressed else counts
+    runs = _decompress_runs(counts) if isinstance(counts, bytes) else counts
     if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != height * width:
         return None
-    if is_compressed:
-        return {"size": [height, width], "counts": counts}
-    return mask_utils.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    rle = {"size": [height, width], "counts": counts}
+    return rle if isinstance(counts, bytes) else mask_utils.frPyObjects(rle, height, width)
 
 
 def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("images", "categories")) -> dict:

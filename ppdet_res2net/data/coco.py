@@ -51,7 +51,7 @@ class COCODataSet:
         repeat: How often an epoch goes through the images.
 
     Attributes:
-        roidbs: None until ``parse_dataset``, then one record (dict) per image: ``im_file`` (path), ``im_id``
+        roidbs: One record (dict) per image, read when it is first asked for: ``im_file`` (path), ``im_id``
             (int (1,)), ``h``, ``w`` (float, pixels) and the chosen ones of ``gt_bbox`` (float32 (N, 4), x0 y0
             x1 y1), ``gt_class`` and ``is_crowd`` (int32 (N, 1)), ``gt_poly`` (per object a list of polygons,
             or a dict with compressed RLE).
@@ -90,7 +90,7 @@ class COCODataSet:
         self.empty_ratio = empty_ratio
         self.repeat = repeat
         self.transform: Callable | None = None
-        self.roidbs: list[dict] | None = None
+        self._records: list[dict] | None = None
 
     @property
     def annotation_path(self) -> str:
@@ -157,8 +157,19 @@ class COCODataSet:
         Raises:
             DatasetError: Something is missing or wrong, or no image is left to use.
         """
-        if self.roidbs is not None:
-            return
+        self._parse()
+
+    def _parse(self) -> list[dict]:
+        if self._records is None:
+            self._records = self._read_records()
+        return self._records
+
+    @property
+    def roidbs(self) -> list[dict]:
+        """The records of the images; see the class."""
+        return self._parse()
+
+    def _read_records(self) -> list[dict]:
         self.check_or_download_dataset()
         dataset = read_annotations(self.annotation_path)
         self._categories = (
@@ -177,7 +188,7 @@ class COCODataSet:
                 "images without objects by allow_empty: true."
             )
         self._check_files(records)
-        self.roidbs = records
+        return records
 
     @property
     def _limit(self) -> int | None:
@@ -198,7 +209,8 @@ class COCODataSet:
             members.setdefault(annotation["image_id"], []).append(index)
 
         used = [image for image in images if self.allow_empty or image["id"] in members][: self._limit]
-        records, empty_records = [], []
+        records: list[dict] = []
+        empty_records: list[dict] = []
         for image in used:
             record = self._image_record(image)
             indices = members.get(image["id"], [])
@@ -252,7 +264,6 @@ class COCODataSet:
             )
 
     def __len__(self) -> int:
-        self.parse_dataset()
         return len(self.roidbs) * self.repeat
 
     def __getitem__(self, index: int) -> dict:

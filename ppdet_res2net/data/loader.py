@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppdet_res2net.data.coco import COCODataSet, copy_record
+from ppdet_res2net.data.coco import copy_record
 from ppdet_res2net.data.fused import fuse_transforms
+from ppdet_res2net.data.records import RecordDataset
 from ppdet_res2net.data.transforms import build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
 from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
@@ -75,7 +76,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        dataset: COCODataSet,
+        dataset: RecordDataset,
         sample_transforms: Sequence[Mapping],
         batch_transforms: Sequence[Mapping],
         batch_size: int,
@@ -125,7 +126,7 @@ class TrainLoader:
     @classmethod
     def from_reader(
         cls,
-        dataset: COCODataSet,
+        dataset: RecordDataset,
         reader: Mapping,
         *,
         num_workers: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "list_first"]
 
@@ -46,8 +47,8 @@ class Finding:
     """
 
     problem: Problem
-    subject_id: object = None
-    image_id: object = None
+    subject_id: Any = None  # both are what the file says, which may be no number
+    image_id: Any = None
     detail: str = ""
 
     @property

@@ -111,11 +111,13 @@ def find_structure_problems(dataset: dict) -> Iterator[Finding]:
 
 def get_size(image: dict) -> tuple[int, int] | None:
     """Return (height, width) of an image entry, or None if they are missing or not positive numbers."""
-    sides = image.get("height"), image.get("width")
-    return tuple(map(int, sides)) if all(is_number(side) and side >= 1 for side in sides) else None
+    height, width = image.get("height"), image.get("width")
+    if is_number(height) and is_number(width) and height >= 1 and width >= 1:
+        return int(height), int(width)
+    return None
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether ``value`` is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -139,12 +141,12 @@ def keep_first(entries: list[dict]) -> list[dict]:
     return list(by_id.values())
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_ids(entries: list[dict], what: str) -> Iterator[Finding]:
-    seen = Counter()
+    seen: Counter[int] = Counter()
     for position, entry in enumerate(entries):
         number = entry.get("id")
         image_id = number if what == "image" else entry.get("image_id")

@@ -157,7 +157,7 @@ def draw_picture(
 def _view(size: tuple[int, int], marked_boxes: list) -> tuple[int, int, int, int]:
     """Return x0, y0, x1, y1 of what is shown: the picture, and around it what marked boxes need of it."""
     height, width = size
-    corners = [[0, 0, width, height]]
+    corners = [np.array([0, 0, width, height], float)]
     for box in marked_boxes:
         if box is not None and np.isfinite(box).all():
             margin = max(height, width) / 40
@@ -165,11 +165,9 @@ def _view(size: tuple[int, int], marked_boxes: list) -> tuple[int, int, int, int
             is_outside = (grown[:2] < -margin).any() or (grown[2:] > np.array([width, height]) + margin).any()
             if is_outside:
                 corners.append(np.clip(grown, [-width, -height] * 2, [2 * width, 2 * height] * 2))
-    corners = np.array(corners, float)
-    return (
-        *np.floor(corners[:, :2].min(axis=0)).astype(int),
-        *np.ceil(corners[:, 2:].max(axis=0)).astype(int),
-    )
+    x0, y0 = np.floor(np.min(corners, axis=0)[:2]).astype(int)
+    x1, y1 = np.ceil(np.max(corners, axis=0)[2:]).astype(int)
+    return x0, y0, x1, y1
 
 
 def _draw_shape(shape: Shape, unit: float, middle: float) -> str:

@@ -163,7 +163,7 @@ def test_repeats_are_augmented_differently(folder):
 def test_batches_without_objects(folder):
     dataset = dataset_in(folder)
     dataset.parse_dataset()
-    dataset.roidbs = [record for record in dataset.roidbs if not len(record["gt_bbox"])] * 2
+    dataset.roidbs[:] = [record for record in dataset.roidbs if not len(record["gt_bbox"])] * 2
     (batch,) = loader_for(dataset, num_workers=1).epoch(0)
     assert [boxes.shape for boxes in batch["gt_bbox"]] == [(0, 4), (0, 4)]
     assert batch["gt_poly"] == [[], []]

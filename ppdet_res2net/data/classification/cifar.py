@@ -96,7 +96,8 @@ class CIFARDataSet(LabelledImages):
     def _open_archive(self) -> tuple[str, Callable[[str], object]]:
         try:
             with tarfile.open(self.path) as archive:
-                members = {m.name.lstrip("./"): archive.extractfile(m).read() for m in archive if m.isfile()}
+                files = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
+                members = {name.lstrip("./"): file.read() for name, file in files if file is not None}
         except (tarfile.TarError, OSError, EOFError) as error:
             raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Get it again.") from error
         folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)

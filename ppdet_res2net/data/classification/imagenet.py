@@ -42,7 +42,7 @@ class ImageNetDataSet(LabelledImages):
 
     def _read(self) -> Contents:
         folder = self.dir / self.split
-        name = self.label_file and str(self.label_file.resolve())
+        name = str(self.label_file.resolve()) if self.label_file else None
         if folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir()):
             contents = ClassFolderDataSet(str(self.dir), self.split, name).contents
         elif (self.dir / f"{self.split}_list.txt").is_file():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppdet_res2net.data.records import Records
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["Contents", "LabelledImages"]
@@ -47,18 +48,20 @@ class LabelledImages(ABC):
         Raises:
             DatasetError: It is missing, empty or wrong.
         """
-        if self._contents is not None:
-            return
-        contents = self._read()
-        if not len(contents.labels):
-            raise DatasetError(f"{contents.source} holds no image. Check the path, and the split if there is one.")
-        self._contents = contents
+        self._parse()
+
+    def _parse(self) -> Contents:
+        if self._contents is None:
+            contents = self._read()
+            if not len(contents.labels):
+                raise DatasetError(f"{contents.source} holds no image. Check the path, and the split if there is one.")
+            self._contents = contents
+        return self._contents
 
     @property
     def contents(self) -> Contents:
         """What was read."""
-        self.parse_dataset()
-        return self._contents
+        return self._parse()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -71,7 +74,7 @@ class LabelledImages(ABC):
         return self.contents.labels
 
     @property
-    def roidbs(self) -> Sequence[dict]:
+    def roidbs(self) -> Records:
         """One dict per image, under the name that ppdet's datasets have.
 
         ``im_id`` (int64 (1,), its position), ``im_file``, ``label`` (int64 ()), and ``image`` (uint8 (H, W, 3) RGB) where
@@ -83,7 +86,7 @@ class LabelledImages(ABC):
         return len(self.contents.labels)
 
 
-class _Records(Sequence):
+class _Records:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 

@@ -28,6 +28,7 @@ def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: s
     """
     folder = Path(path)
     label_file = os.path.abspath(label_file) if label_file else None
+    dataset: LabelledImages
     if is_cifar(folder):
         dataset = CIFARDataSet(str(folder), split)
     elif not folder.is_dir():

@@ -55,8 +55,8 @@ class MixImages:
 
 
 def _mixup(images: np.ndarray, others: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    share = np.float32(share)
-    return share * images + (1 - share) * others, share
+    kept = np.float32(share)  # or the images would become float64
+    return kept * images + (1 - kept) * others, float(kept)
 
 
 def _cutmix(images: np.ndarray, others: np.ndarray, share: float) -> tuple[np.ndarray, float]:

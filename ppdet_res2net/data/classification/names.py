@@ -64,14 +64,14 @@ def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise DatasetError(f"'{path}' names no class. Write one name per line, in the order of the labels.")
-    synsets = [_SYNSET.fullmatch(line) for line in lines]
-    if all(synsets):
+    synsets = [match for line in lines if (match := _SYNSET.fullmatch(line))]
+    if len(synsets) == len(lines):
         pairs = sorted((match[1], match[2] or match[1]) for match in synsets)
         folders = tuple(folder for folder, _ in pairs)
         _refuse_repeated(folders, path)
         return ClassNames(folders, tuple(name for _, name in pairs))
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(numbered):
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) == len(lines):
         by_label = {int(match[1]): match[2].strip() for match in numbered}
         missing = sorted(set(range(len(lines))) - set(by_label))
         if missing:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from ppdet_res2net.data.classification.mixing import MixImages
 from ppdet_res2net.data.classification.rand_augment import RandAugment
@@ -19,6 +20,8 @@ from ppdet_res2net.errors import ConfigError, did_you_mean
 from res2net_runtime.classification import ClassifierPreprocessor, open_rgb
 
 __all__ = ["BATCH_TRANSFORMS", "SAMPLE_TRANSFORMS", "build_transforms"]
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "hamming"]
 
 
 def _take_source(sample: dict) -> str | np.ndarray:
@@ -38,7 +41,7 @@ class Decode:
 class _OfPillow:
     """A transform that maps a Pillow image to another."""
 
-    def __init__(self, function: Callable[[Image.Image], Image.Image]) -> None:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
     def __call__(self, sample: dict) -> dict:
@@ -61,7 +64,7 @@ class RandomResizedCrop(_OfPillow):
         size: int,
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
-        interpolation: str = "bilinear",
+        interpolation: Interpolation = "bilinear",
     ) -> None:
         from paddle.vision import transforms
 
@@ -90,7 +93,7 @@ class Resize(_OfPillow):
         interpolation: ``bilinear``, ``bicubic`` or another of Paddle's.
     """
 
-    def __init__(self, size: int, interpolation: str = "bilinear") -> None:
+    def __init__(self, size: int, interpolation: Interpolation = "bilinear") -> None:
         from paddle.vision import transforms
 
         super().__init__(transforms.Resize((size, size), interpolation))
@@ -169,9 +172,10 @@ class RandomErasing:
             return sample
         image = sample["image"]
         channels, height, width = image.shape
+        (smallest, largest), (flattest, steepest) = self.scale, np.log(self.ratio)
         for _ in range(10):
-            area = np.random.uniform(*self.scale) * height * width
-            aspect = math.exp(np.random.uniform(*np.log(self.ratio)))
+            area = np.random.uniform(smallest, largest) * height * width
+            aspect = math.exp(np.random.uniform(flattest, steepest))
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < h < height and 0 < w < width:
                 top, left = np.random.randint(height - h + 1), np.random.randint(width - w + 1)

@@ -149,7 +149,7 @@ def _check_shape(annotation: dict, box_xyxy, segmentation, size) -> Iterator[tup
             )
     area = annotation.get("area")
     if isinstance(area, (int, float)):
-        measured = compute_area(annotation, tuple(map(int, size)))
+        measured = compute_area(annotation, (int(size[0]), int(size[1])))
         low, high = sorted((max(area, 0.0), measured))
         if high > AREA_RATIO * low and high - low > AREA_DIFFERENCE_PX:
             yield AREA_DIFFERS, f"area {area:g}, measured {measured:g} pixels"

@@ -97,12 +97,13 @@ class _Fixer:
         for category in self.content["categories"]:
             names[category.get("id")].add(category.get("name"))
         copies = [number for number in self._ids(REPEATED_ID["category"]) if len(names[number]) == 1]
-        seen = set()
-        self.content["categories"] = [
-            one
-            for one in self.content["categories"]
-            if one.get("id") not in copies or not (one["id"] in seen or seen.add(one["id"]))
-        ]
+        seen: set[int] = set()
+        kept = []
+        for one in self.content["categories"]:
+            if one.get("id") not in copies or one["id"] not in seen:
+                kept.append(one)
+                seen.add(one.get("id"))
+        self.content["categories"] = kept
         self._say("removed repetitions of categories", copies)
 
     def _mend_images(self) -> None:
@@ -150,7 +151,7 @@ class _Fixer:
             return None
 
     def _mend_annotations(self) -> None:
-        sizes = {image["id"]: get_size(image) for image in self.content["images"]}
+        sizes = {image["id"]: size for image in self.content["images"] if (size := get_size(image)) is not None}
         unusable = self._ids(UNKNOWN_CATEGORY, REPEATED)
         no_mask, wrong_box = self._ids(NO_MASK), self._ids(NO_BOX, NO_BOX_SIZE, OUTSIDE)
         cut, bad_part, wrong_area = self._ids(CUT), self._ids(BAD_PART), self._ids(AREA_DIFFERS)
@@ -203,8 +204,7 @@ class _Fixer:
 
 
 def _box_of_mask(segmentation: object, height: int, width: int) -> list[float] | None:
-    is_rle = isinstance(segmentation, dict)
-    usable = read_rle(segmentation, height, width) if is_rle else read_polygons(segmentation)
+    usable = read_rle(segmentation, height, width) if isinstance(segmentation, dict) else read_polygons(segmentation)
     if not usable:
         return None
     outline = outline_box(usable)

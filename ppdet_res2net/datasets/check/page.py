@@ -154,7 +154,9 @@ class _Section:
                     hint=f"{name}{', crowd' if annotation['iscrowd'] else ''}, annotation id {annotation['id']}",
                 )
             )
-        return draw_picture(self._read(image_id), get_size(entry), shapes, caption)
+        size = get_size(entry)
+        assert size is not None  # the report leaves out images of unknown size
+        return draw_picture(self._read(image_id), size, shapes, caption)
 
     def _read(self, image_id: int) -> np.ndarray | None:
         """Return the pixels, as they are if they are of another size, or None if they cannot be read."""

@@ -126,9 +126,9 @@ def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
             problem = SAME_FILE if other_split == split else IN_BOTH_SPLITS
             detail = f"'{picture.path.name}' is the same file as '{other.path}'"
             found[split].append(Finding(problem, picture.image_id, picture.image_id, detail))
-    kept = [index for index in kept if pictures[index][1].signature is not None]
-    for one, other in _find_alike([pictures[index][1].signature for index in kept]):
-        (split, first), (other_split, later) = pictures[kept[one]], pictures[kept[other]]
+    signed = [(index, signature) for index in kept if (signature := pictures[index][1].signature) is not None]
+    for one, other_one in _find_alike([signature for _, signature in signed]):
+        (split, first), (other_split, later) = pictures[signed[one][0]], pictures[signed[other_one][0]]
         problem = ALMOST_SAME if split == other_split else IN_BOTH_SPLITS
         detail = f"'{later.path.name}' looks like '{first.path}'"
         found[other_split].append(Finding(problem, later.image_id, later.image_id, detail))

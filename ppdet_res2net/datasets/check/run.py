@@ -182,7 +182,7 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
     elif with_masks and has_no_masks(annotations):
         findings.append(Finding(NO_MASKS, detail=f"none of {len(annotations)} annotations has a segmentation"))
         with_masks = False
-    sizes = {image_id: get_size(image) for image_id, image in images.items()}
+    sizes = {image_id: size for image_id, image in images.items() if (size := get_size(image)) is not None}
     instances = examine_instances(annotations, sizes, with_masks)
     findings += instances.findings
     findings += find_content_problems(images, categories, instances)

@@ -77,7 +77,9 @@ class DatasetBuilder:
                 f"{did_you_mean(name, self._names)} Add it to the names, or leave the names out to take those that occur."
             )
         if box_xyxy is None:
-            box_xyxy = outline_box(segmentation)
+            if segmentation is None:
+                raise ValueError("add_object needs a box or a segmentation.")
+            box_xyxy = outline_box(segmentation).tolist()
         x0, y0, x1, y1 = (round(float(value), 3) for value in box_xyxy)
         annotation = {
             "id": len(self._objects) + 1,

@@ -41,8 +41,9 @@ def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] 
     for path in files:
         content = _parse(path)
         image_path = _find_image(path, content, image_dir)
-        size = content.get("imageHeight"), content.get("imageWidth")
-        height, width = size if all(isinstance(side, int) and side > 0 for side in size) else measure_image(image_path)
+        height, width = content.get("imageHeight"), content.get("imageWidth")
+        if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+            height, width = measure_image(image_path)
         image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
         for name, shapes in _group(content["shapes"], path).items():
             _add_object(builder, image, name[0], shapes, path)

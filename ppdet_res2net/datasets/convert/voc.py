@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,8 +49,9 @@ def convert_voc(
     for path in _list_files(annotation_dir, list_file):
         root = _parse(path)
         image_path = find_image(image_dir, _text(root, "filename", path, path.stem + ".jpg"), str(path))
-        size = [_number(root, f"size/{side}", path, 0.0) for side in ("height", "width")]
-        height, width = size if min(size) >= 1 else measure_image(image_path)
+        sides = [_number(root, f"size/{side}", path, 0.0) for side in ("height", "width")]
+        is_known = all(math.isfinite(side) and side >= 1 for side in sides)
+        height, width = (int(sides[0]), int(sides[1])) if is_known else measure_image(image_path)
         image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
         instances = _read_instances(mask_dir, path, image) if mask_dir else None
         for position, entry in enumerate(root.iter("object"), 1):

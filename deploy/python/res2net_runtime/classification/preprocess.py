@@ -95,8 +95,8 @@ class ClassifierPreprocessor:
     crop_fraction: float = 0.875
     interpolation: str = "bilinear"
     library: str = "pillow"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     upright: bool = True
 
     def __post_init__(self) -> None:

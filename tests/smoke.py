@@ -37,6 +37,7 @@ def walk(folder: Path) -> None:
 
     data, images = folder / "data", folder / "data" / "val2017"
     run(COMMAND, "doctor")
+    check_defects(folder)
     run(COMMAND, "make-demo-data", data, "--train", 8, "--val", 4)
 
     datasets = [f"{name}.dataset_dir={data}" for name in ("TrainDataset", "EvalDataset", "TestDataset")]
@@ -59,6 +60,15 @@ def walk(folder: Path) -> None:
     program = (ROOT / "deploy" / "python" / "infer.py",)
     run(program, *exported, "--output_dir", "exported", "--save_results")
     check_predictions(folder / "exported", pictures)
+
+
+def check_defects(folder: Path) -> None:
+    """What the registry of defects says about the installed versions is what its probes find."""
+    command = [sys.executable, *COMMAND, "doctor", "--json"]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    for defect in json.loads(done.stdout)["defects"]["training"]:
+        found = f"{defect['name']}: {defect['status']}; its entry in compat/ is for {defect['versions']}"
+        check(defect["present"] == defect["expected"], found)
 
 
 def check_predictions(folder: Path, pictures: set) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from paddle.static import InputSpec
 
 import ppdet_res2net
 from ppdet_res2net.classification.model import ARCHITECTURE, Classifier
+from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
 from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
 from ppdet_res2net.export.verification import verify_engines
 from ppdet_res2net.modeling import Res2NetClassifier
@@ -105,9 +105,7 @@ def export_classifier(
 
 def _save_paddle_graph(network: Res2NetClassifier, folder: Path, size_px: int) -> Path:
     specs = [InputSpec([None, 3, size_px, size_px], "float32", "image")]
-    with warnings.catch_warnings():
-        # Paddle's own code triggers it while it traces.
-        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+    with drop_tracing_warnings():
         paddle.jit.save(paddle.jit.to_static(network, input_spec=specs, full_graph=True), str(folder / "model"))
     return next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.is_file())
 

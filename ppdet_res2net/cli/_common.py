@@ -6,10 +6,10 @@ import argparse
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
 from ppdet_res2net.errors import ConfigError, Res2NetError
 
 __all__ = [
@@ -107,8 +107,7 @@ def configure_console() -> None:
     logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
     for package in ("ppdet_res2net", "res2net_runtime"):
         logging.getLogger(package).setLevel(logging.INFO)
-    # Paddle 3 warns at import that its extension builder finds no ccache; nothing is built here.
-    warnings.filterwarnings("ignore", message="No ccache found")
+    ignore_ccache_warning()
 
 
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ppdet_res2net.cli import _defects
 from ppdet_res2net.cli._installation import (
     OPENCVS,
     PADDLES,
@@ -24,7 +25,7 @@ from ppdet_res2net.cli._installation import (
     run_probe,
     runtime_copies,
 )
-from ppdet_res2net.compat.ppdet_import import PADDLEDET_INSTALL
+from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
 
 __all__ = ["SetupProblem", "find_problems", "find_runtime_problems", "find_system_problems", "main"]
 
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         *find_runtime_problems(packages, runtime_copies()),
     ]
     fit = not any(problem.fatal for problem in problems)
+    defects = _defects.probe() if fit else None  # every probe needs Paddle and paddledet
     if args.json:
         findings = {
             "ok": fit,
@@ -78,10 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "packages": packages,
             "devices": _devices(probe),
             "problems": [asdict(problem) for problem in problems],
+            "defects": defects,
         }
         print(json.dumps(findings, indent=2))
     else:
-        print(_as_text(packages, probe, problems, fit))
+        print(_as_text(packages, probe, problems, fit, _defects.as_lines(defects) if defects else ()))
     return 0 if fit else 1
 
 
@@ -263,12 +266,15 @@ def _devices(probe: Probe) -> list[str]:
     return [*probe.gpus, f"cpu {platform.machine()}, {os.cpu_count()} cores"]
 
 
-def _as_text(packages: Mapping[str, str], probe: Probe, problems: Sequence[SetupProblem], fit: bool) -> str:
+def _as_text(
+    packages: Mapping[str, str], probe: Probe, problems: Sequence[SetupProblem], fit: bool, defects: Sequence[str]
+) -> str:
     rows = [("Python", f"{platform.python_version()}  {sys.executable}"), ("system", platform.platform())]
     rows += packages.items()
     rows += [("device", device) for device in _devices(probe)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]
+    lines += defects
     for problem in problems:
         lines += ["", f"{'ERROR' if problem.fatal else 'warning'}: {problem.what}", f"  remedy: {problem.remedy}"]
     fatal = sum(problem.fatal for problem in problems)

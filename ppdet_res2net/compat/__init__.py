@@ -1,7 +1,10 @@
-"""Known defects of paddledet and Paddle, one function each: why, which versions, upstream reference.
+"""Known defects of paddledet and Paddle, one module each. ``registry.DEFECTS`` lists them, ``doctor`` prints the list.
 
-``prepare_ppdet`` applies those that importing and running paddledet needs. It must be called before the first
-``import ppdet`` anywhere in this package; calling it again does nothing.
+Each module says in its ``DEFECT`` what goes wrong, in which versions and where upstream, when the workaround takes
+effect, and how to test whether the installed packages have the defect.
+
+``prepare_ppdet`` applies those that importing and running paddledet needs. This package calls it before each import of
+``ppdet``; calling it again does nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ __all__ = ["prepare_ppdet"]
 
 @functools.cache
 def prepare_ppdet() -> None:
-    """Import paddledet and mend what is known to be broken in it. Idempotent.
+    """Import paddledet and work around what is known to be broken in it. Idempotent.
 
     Raises:
         SetupError: paddle or paddledet is missing, or one of paddledet's own dependencies is.

@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 
-__all__ = ["ignore_crowd_regions"]
+from ppdet_res2net.compat.defect import Defect
+
+__all__ = ["DEFECT", "ignore_crowd_regions"]
 
 
 def ignore_crowd_regions() -> None:
     """Let paddledet train on images that hold crowd regions besides single objects (``load_crowd: true``).
 
-    ``label_box`` (ppdet/modeling/proposal_generator/target.py) has three defects with crowds. It multiplies the
-    dataset's int32 flags with a float32 tensor, which Paddle 3 refuses ("Type promotion only support calculations
-    between floating-point numbers"). It measures how far a box lies in a crowd by their IoU, which is small for a person
-    in a large crowd, so that hardly anything is ever ignored; COCO's evaluation takes the share of the box, and so does
-    this. And where an image has nothing but crowds, the crowds count as background. Versions: paddledet <= 2.6.0.
+    ``label_box`` treats crowds wrongly in three ways. It multiplies the dataset's int32 flags with a float32 tensor,
+    which Paddle 3 refuses ("Type promotion only support calculations between floating-point numbers"). It measures by
+    IoU how far a box lies in a crowd. That is small for a person in a large crowd, so that hardly anything is ever
+    ignored; this takes the share of the box, as COCO's evaluation does. And in an image with nothing but crowds, it
+    counts the crowds as background.
 
-    ``ignore_thresh`` keeps its meaning: background boxes of which more than this share lies in one crowd region are left
-    out of the loss; not positive: none are.
+    ``ignore_thresh`` keeps its meaning: a background box is left out of the loss if more than this share of it lies in
+    one crowd region. If it is not positive, no box is left out.
     """
     from ppdet.modeling.proposal_generator import target
 
@@ -64,3 +66,31 @@ def _share_inside(boxes, regions):
     overlap = paddle.clip(high - low, min=0).prod(axis=2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return overlap / paddle.clip(area, min=1e-6).unsqueeze(1)
+
+
+def _is_present() -> bool:
+    import paddle
+
+    from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly
+
+    import_ppdet_quietly()
+    from ppdet.modeling.proposal_generator.target import label_box
+
+    boxes = paddle.to_tensor([[60.0, 60.0, 65.0, 65.0]])
+    ground_truth = paddle.to_tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 90.0, 90.0]])
+    is_crowd = paddle.to_tensor([[0], [1]], dtype="int32")
+    try:
+        _, labels = label_box(boxes, ground_truth, 0.7, 0.3, True, 0.5, is_crowd)
+    except TypeError:
+        return True
+    return labels.flatten().tolist() != [-1]
+
+
+DEFECT = Defect(
+    name="crowd_labels",
+    what="training stops at images with crowd regions, or takes boxes inside them for background",
+    versions={"paddledet": "<=2.6.0"},
+    reference="label_box in ppdet/modeling/proposal_generator/target.py of paddledet 2.6.0",
+    applied="after paddledet is imported",
+    is_present=_is_present,
+)

@@ -1,37 +1,27 @@
-"""Importing paddledet without its noise and side effects, and with a useful sentence where it cannot be imported."""
+"""Importing paddledet without its noise and side effects, and with a useful sentence if that fails."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
 import warnings
 
-from PIL import ImageFile
-
+from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
+from ppdet_res2net.compat.import_noise import drop_import_noise
+from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
+from ppdet_res2net.compat.truncated_images import keep_truncated_images_an_error
 from ppdet_res2net.errors import SetupError
 
-__all__ = ["PADDLEDET_INSTALL", "import_ppdet_quietly"]
-
-PADDLEDET_INSTALL = "pip install --no-deps paddledet==2.6.0"
+__all__ = ["import_ppdet_quietly"]
 
 
 def import_ppdet_quietly() -> None:
-    """Import ppdet; drop the lines it prints about packages for object tracking, which R-CNNs never use.
+    """Import ppdet, without what it prints and without what it does to Pillow.
 
-    ppdet/engine/trainer.py of 2.6.0 also makes Pillow fill up truncated images with grey for the whole process, without
-    a word. That is taken back.
-
-    paddledet 2.6.0 prints up to five of them to stdout (ppdet/metrics/mot_metrics.py and others), and Paddle 3 warns
-    about a missing ccache when ppdet imports its extension builder. Anything else that is printed stays.
+    Raises:
+        SetupError: paddle, paddledet or one of its dependencies is missing or cannot be loaded.
     """
-    printed = io.StringIO()
-    load_truncated_images = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
-        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No ccache found")
-            # paddledet 2.6.0 has invalid escape sequences in docstrings; Python 3.12 and later say so at compile time.
-            warnings.filterwarnings("ignore", category=SyntaxWarning, module=r"ppdet\b")
+        with drop_import_noise(), keep_truncated_images_an_error(), warnings.catch_warnings():
+            ignore_ccache_warning()
             import ppdet.data
             import ppdet.modeling
             import ppdet.optimizer  # noqa: F401
@@ -41,11 +31,6 @@ def import_ppdet_quietly() -> None:
         raise SetupError(
             f"paddledet cannot be imported: {error}. Run 'ppdet-res2net doctor', which names the package and the remedy."
         ) from error
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = load_truncated_images
-        kept = [line for line in printed.getvalue().splitlines() if not line.startswith("Warning: Unable to use ")]
-        if kept:
-            sys.stdout.write("\n".join(kept) + "\n")
 
 
 def _missing_module_message(name: str) -> str:

@@ -8,21 +8,18 @@ This one has only dense operators, any batch size and empty results; its numbers
 
 from __future__ import annotations
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from paddle.vision.ops import generate_proposals
 
+from ppdet_res2net.compat.empty_arrays import add_spare_class, find_real_rows
 from ppdet_res2net.compat.multiclass_nms import multiclass_nms
-from ppdet_res2net.compat.static_graph import correct_rois_num_type, divide_out_of_place
+from ppdet_res2net.compat.onednn_division import divide_out_of_place
+from ppdet_res2net.compat.rois_num_type import correct_rois_num_type
 from ppdet_res2net.errors import ConfigError
 
 __all__ = ["OUTPUT_NAMES", "RCNNInference"]
-
-# A box that exists in every image, whatever its size, in network pixels; and a score above every probability.
-_SPARE_BOX = np.array([[[0, 0, 16, 16]]], np.float32)
-_SPARE_SCORE = 2.0
 
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
 
@@ -94,8 +91,7 @@ class RCNNInference(nn.Layer):
             paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
         )
         num = _count_per_image(image_index, im_shape)
-        # Without the spare rows. By gather: a slice of nothing ends the process in Paddle 2.6.2 with oneDNN.
-        real = paddle.nonzero(scores < _SPARE_SCORE).flatten()
+        real = find_real_rows(scores)
         outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
         if self.mask_head is not None:
             outputs.append(paddle.gather(self._masks(features, boxes, labels, num), real))
@@ -151,8 +147,7 @@ class RCNNInference(nn.Layer):
     def _detect(self, features, rois, rois_num, im_shape):
         """Box head and NMS: -> boxes (M, 4) xyxy in network pixels, scores (M,), labels (M,), rows per image (N,).
 
-        Many operators refuse arrays without rows in one Paddle version or another. So one spare row of no meaning per
-        image goes through NMS, as a class of its own that suppresses nothing, and then along through everything.
+        One spare row per image goes through NMS and everything after it: see ``compat/empty_arrays.py``.
         """
         head = self.bbox_head
         roi_features = head.roi_extractor(features, [rois], rois_num)
@@ -166,10 +161,7 @@ class RCNNInference(nn.Layer):
         limits = paddle.concat([limits, limits], axis=1).unsqueeze(1)  # (R, 1, 4)
         boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
         boxes = boxes.expand([-1, head.num_classes, 4])
-        rows = paddle.shape(rois)[0]
-        spare = (_rank_in_image(rois_num, rois) == 0).cast("float32").unsqueeze(1) * _SPARE_SCORE  # (R, 1)
-        probabilities = paddle.concat([probabilities, spare], axis=1)  # (R, C + 1)
-        boxes = paddle.concat([boxes, paddle.to_tensor(_SPARE_BOX).expand([rows, 1, 4])], axis=1)
+        boxes, probabilities = add_spare_class(boxes, probabilities, _rank_in_image(rois_num, rois) == 0)
         nms = self.nms
         detections, num = multiclass_nms(
             boxes,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import paddle
 from paddle.static import InputSpec
 
-from ppdet_res2net.compat.static_graph import upsample_without_interpolate
+from ppdet_res2net.compat.onednn_interpolate import upsample_without_interpolate
+from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
 from ppdet_res2net.detection.inference import RCNNInference
 
 __all__ = ["save_paddle_graph"]
@@ -21,10 +21,7 @@ def save_paddle_graph(network: RCNNInference, folder: Path) -> Path:
         InputSpec([None, 2], "float32", "im_shape"),
         InputSpec([None, 2], "float32", "scale_factor"),
     ]
-    with upsample_without_interpolate(), warnings.catch_warnings():
-        # Paddle's own code triggers both while it traces.
-        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
-        warnings.filterwarnings("ignore", message=r"The Attr\(force_cpu\)")
+    with upsample_without_interpolate(), drop_tracing_warnings():
         static = paddle.jit.to_static(network, input_spec=specs, full_graph=True)
         paddle.jit.save(static, str(folder / "model"))
     return next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.is_file())

@@ -221,6 +221,9 @@ def test_here_everything_works_and_the_report_says_so(capsys):
     assert findings["ok"] and packages["paddledet"] == "2.6.0"
     assert packages["ppdet_res2net"] == packages["res2net_runtime"] == res2net_runtime.__version__
     assert any(device.startswith("cpu") for device in findings["devices"])
+    defects = {defect["name"]: defect for defect in findings["defects"]["training"]}
+    assert defects["zero_dim"]["status"] == "worked around" and "0-D" in defects["zero_dim"]["what"]
+    assert "enable_memory_reuse" in {quirk["name"] for quirk in findings["defects"]["runtime"]}
 
 
 def test_report_for_people(monkeypatch, capsys):
@@ -229,3 +232,23 @@ def test_report_for_people(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "\nERROR: paddle does not work: ImportError: broken\n  remedy: reinstall it;" in printed
     assert printed.endswith("Training cannot work here: 1 error(s), see above.\n")
+
+
+def test_report_lists_known_defects(monkeypatch, capsys):
+    defects = {
+        "training": [{"name": "zero_dim", "status": "worked around", "what": "0-D tensors are refused"}],
+        "runtime": [{"name": "enable_onednn", "what": "Turn oneDNN on"}],
+    }
+    monkeypatch.setattr(doctor, "run_probe", lambda: Probe())
+    monkeypatch.setattr(doctor._defects, "probe", lambda: defects)
+    assert doctor.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "\n  zero_dim       worked around  0-D tensors are refused\n" in printed
+    assert "\n  enable_onednn  Turn oneDNN on\n" in printed
+
+
+def test_an_unfit_installation_is_not_probed_for_defects(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "run_probe", lambda: Probe(errors={"paddle": "ImportError: broken"}))
+    monkeypatch.setattr(doctor._defects, "probe", lambda: pytest.fail("needs Paddle"))
+    assert doctor.main(["--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["defects"] is None

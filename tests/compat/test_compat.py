@@ -18,12 +18,10 @@ if importlib.util.find_spec("ppdet") is None:
 from ppdet_res2net.compat import prepare_ppdet  # noqa: E402
 from ppdet_res2net.compat.multiclass_nms import multiclass_nms  # noqa: E402
 from ppdet_res2net.compat.one_element import accept_one_element_tensors_as_numbers  # noqa: E402
+from ppdet_res2net.compat.onednn_division import divide_out_of_place  # noqa: E402
+from ppdet_res2net.compat.onednn_interpolate import upsample_without_interpolate  # noqa: E402
 from ppdet_res2net.compat.ppdet_import import import_ppdet_quietly  # noqa: E402
-from ppdet_res2net.compat.static_graph import (  # noqa: E402
-    correct_rois_num_type,
-    divide_out_of_place,
-    upsample_without_interpolate,
-)
+from ppdet_res2net.compat.rois_num_type import correct_rois_num_type  # noqa: E402
 from ppdet_res2net.errors import SetupError  # noqa: E402
 
 prepare_ppdet()

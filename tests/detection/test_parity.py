@@ -13,7 +13,7 @@ if importlib.util.find_spec("ppdet") is None:
 
 from paddle import inference  # noqa: E402
 
-from ppdet_res2net.compat.static_graph import upsample_without_interpolate  # noqa: E402
+from ppdet_res2net.compat.onednn_interpolate import upsample_without_interpolate  # noqa: E402
 from ppdet_res2net.detection.inference import RCNNInference  # noqa: E402
 from ppdet_res2net.errors import ConfigError  # noqa: E402
 from res2net_runtime.masks import masks_to_bitmaps  # noqa: E402

@@ -1,0 +1,107 @@
+"""All known defects, and which of them the installed packages have. Listing them imports neither Paddle nor paddledet."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+from ppdet_res2net.compat import (
+    ccache_warning,
+    crowd_labels,
+    empty_arrays,
+    host_memory,
+    import_noise,
+    multiclass_nms,
+    one_element,
+    onednn_division,
+    onednn_interpolate,
+    outdated_pins,
+    recompute_log,
+    rois_num_type,
+    tracing_warnings,
+    truncated_images,
+    zero_dim,
+    zlib_order,
+)
+from ppdet_res2net.compat.defect import Defect
+
+__all__ = ["DEFECTS", "Finding", "installed_versions", "probe_defects"]
+
+DEFECTS: tuple[Defect, ...] = (
+    # Installing and importing
+    outdated_pins.DEFECT,
+    zlib_order.DEFECT,
+    ccache_warning.DEFECT,
+    import_noise.DEFECT,
+    truncated_images.DEFECT,
+    # Training and evaluation
+    zero_dim.DEFECT,
+    one_element.DEFECT,
+    crowd_labels.DEFECT,
+    recompute_log.DEFECT,
+    host_memory.DEFECT,
+    # Export
+    multiclass_nms.DEFECT,
+    rois_num_type.DEFECT,
+    onednn_interpolate.DEFECT,
+    onednn_division.DEFECT,
+    empty_arrays.DEFECT,
+    tracing_warnings.DEFECT,
+)
+
+_DISTRIBUTIONS = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "paddledet": ("paddledet",), "numpy": ("numpy",)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What probing one defect gave.
+
+    Attributes:
+        defect: The defect.
+        expected: Whether the registry says that the installed versions have it.
+        present: Whether they do have it; None if the probe failed.
+        error: Why the probe failed, None if it did not.
+    """
+
+    defect: Defect
+    expected: bool
+    present: bool | None = None
+    error: str | None = None
+
+    @property
+    def status(self) -> str:
+        """``worked around``, ``not needed``, or ``not known`` with the reason."""
+        if self.present is None:
+            return f"not known: {self.error}"
+        return "worked around" if self.present else "not needed"
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that ``Defect.versions`` may name; those that are not installed are left out."""
+    versions = {}
+    for package, names in _DISTRIBUTIONS.items():
+        for name in names:
+            try:
+                versions.setdefault(package, metadata.version(name))
+            except metadata.PackageNotFoundError:
+                continue
+    return versions
+
+
+def probe_defects() -> list[Finding]:
+    """Probe every defect in a new process, in which nothing has been worked around. Takes some seconds."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "ppdet_res2net.compat"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    answers = {}
+    for line in done.stdout.splitlines():
+        answer = json.loads(line)
+        answers[answer.pop("name")] = answer
+    # A probe that ends the process leaves no answer, and neither do those after it.
+    lost = {"error": f"the process of the probes ended with exit code {done.returncode}"}
+    installed = installed_versions()
+    return [Finding(defect, defect.is_expected(installed), **answers.get(defect.name, lost)) for defect in DEFECTS]

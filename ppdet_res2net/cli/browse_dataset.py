@@ -27,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.config import load_config
     from ppdet_res2net.data.loader import TrainLoader
     from ppdet_res2net.datasets.browse import write_browse_page
-    from ppdet_res2net.detection.model import create_coco_dataset
+    from ppdet_res2net.detection.model import read_coco_dataset
 
     config = load_config(args.config, args.opt)
-    dataset = create_coco_dataset(config, "TrainDataset")
+    dataset = read_coco_dataset(config, "TrainDataset")
     reader = config["TrainReader"]
     seed, num_classes = int(config.get("seed", 0)), len(dataset.class_names)
     loader = TrainLoader.from_reader(dataset, reader, num_workers=0, seed=seed, num_classes=num_classes)

@@ -159,9 +159,25 @@ class COCODataSet:
         """
         self._parse()
 
+    def read_content(self) -> dict:
+        """Read the annotation file, fill ``roidbs``, and return what :func:`read_annotations` returned.
+
+        The dataset does not keep it: training needs the records only.
+
+        Raises:
+            DatasetError: As for :meth:`parse_dataset`.
+        """
+        content = self._read()
+        self._records = self._make_records(content)
+        return content
+
+    def _read(self) -> dict:
+        self.check_or_download_dataset()
+        return read_annotations(self.annotation_path)
+
     def _parse(self) -> list[dict]:
         if self._records is None:
-            self._records = self._read_records()
+            self._records = self._make_records(self._read())
         return self._records
 
     @property
@@ -169,16 +185,14 @@ class COCODataSet:
         """The records of the images; see the class."""
         return self._parse()
 
-    def _read_records(self) -> list[dict]:
-        self.check_or_download_dataset()
-        dataset = read_annotations(self.annotation_path)
+    def _make_records(self, content: dict) -> list[dict]:
         self._categories = (
-            [category["name"] for category in dataset["categories"]],
-            [category["id"] for category in dataset["categories"]],
+            [category["name"] for category in content["categories"]],
+            [category["id"] for category in content["categories"]],
         )
-        images = sorted(dataset["images"], key=lambda image: image["id"])
-        if "annotations" in dataset:
-            records = self._join(images, dataset["annotations"])
+        images = sorted(content["images"], key=lambda image: image["id"])
+        if "annotations" in content:
+            records = self._join(images, content["annotations"])
         else:
             logger.warning("'%s' has no annotations: its images can only be predicted on", self.annotation_path)
             records = [self._image_record(image) for image in images][: self._limit]

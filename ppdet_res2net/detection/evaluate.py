@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from paddle import nn
 from tqdm import tqdm
 
 from ppdet_res2net.config import Config
-from ppdet_res2net.data.annotations import read_annotations, read_polygons, read_rle
+from ppdet_res2net.data.annotations import read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.problems import list_first
 from ppdet_res2net.data.structure import is_box
@@ -38,6 +39,7 @@ from res2net_runtime.result_files import ResultFiles
 __all__ = [
     "STAT_NAMES",
     "EvalResult",
+    "GroundTruth",
     "evaluate",
     "evaluate_exported",
     "evaluate_from_config",
@@ -62,6 +64,18 @@ class EvalResult:
 
     summary: dict
     report: str
+
+
+class GroundTruth(NamedTuple):
+    """``EvalDataset``, read once for any number of evaluations.
+
+    Attributes:
+        dataset: Every image of the annotation file, also those without objects.
+        annotations: The content of the annotation file for these images.
+    """
+
+    dataset: COCODataSet
+    annotations: dict
 
 
 def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir: str | None = None) -> EvalResult:
@@ -113,10 +127,20 @@ def evaluate(
     classwise: bool = False,
     output_dir: str | None = None,
     processes: Processes = ALONE,
+    ground_truth: GroundTruth | None = None,
 ) -> EvalResult:
     """Evaluate a detector on every image of ``EvalDataset``, those without objects included.
 
     Several processes share the images; every one gets the same result.
+
+    Args:
+        detector: A ppdet R-CNN.
+        config: The configuration, for ``EvalDataset`` and ``EvalReader``.
+        classes: The classes of the detector.
+        classwise: As for :func:`evaluate_from_config`.
+        output_dir: As for :func:`evaluate_from_config`; by default nothing is written.
+        processes: Those that take part.
+        ground_truth: What :func:`read_ground_truth` returned; by default the files are read now.
 
     Raises:
         ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
@@ -125,18 +149,23 @@ def evaluate(
     was_training = detector.training
     detector.eval()
     predictor = create_predictor(detector, config, classes)
-    result = _evaluate_predictor(predictor, config, classwise, output_dir, processes)
+    result = _evaluate_predictor(predictor, config, classwise, output_dir, processes, ground_truth)
     if was_training:
         detector.train()
     return result
 
 
 def _evaluate_predictor(
-    predictor: Predictor, config: Config, classwise: bool, output_dir: str | None, processes: Processes
+    predictor: Predictor,
+    config: Config,
+    classwise: bool,
+    output_dir: str | None,
+    processes: Processes,
+    ground_truth: GroundTruth | None = None,
 ) -> EvalResult:
     iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
-    dataset, ground_truth = read_ground_truth(config, classes, iou_types)
+    dataset, annotations = ground_truth or read_ground_truth(config, classes, iou_types)
     if output_dir:
         make_output_folder(
             output_dir, option="--output_eval", error_class=ConfigError
@@ -150,16 +179,13 @@ def _evaluate_predictor(
             with ResultFiles(Path(output_dir), has_masks="segm" in iou_types) as files:
                 files.add(detections)
             logger.info("detections are in %s", output_dir)
-        figures, report = score_detections(ground_truth, detections, iou_types, classwise)
+        figures, report = score_detections(annotations, detections, iou_types, classwise)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
     return processes.gather(result)[0]
 
 
-def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]) -> tuple[COCODataSet, dict]:
+def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]) -> GroundTruth:
     """Read ``EvalDataset`` and check that a detector with these classes can be scored on it.
-
-    Returns:
-        The dataset with every image of the annotation file, and the annotations.
 
     Raises:
         ConfigError: The classes are not the dataset's, or ``metric`` is not COCO.
@@ -170,15 +196,16 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
             f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format."
         )
     dataset = _every_image(config)
+    content = dataset.read_content()
     if tuple(dataset.category_ids) != classes.category_ids:
         raise ConfigError(
             f"EvalDataset: '{dataset.annotation_path}' has the categories {_pairs(dataset.class_names, dataset.category_ids)}"
             f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
             f"the same categories in the same order, or train again."
         )
-    ground_truth = _only_images(read_annotations(dataset.annotation_path), [int(r["im_id"][0]) for r in dataset.roidbs])
-    _check_ground_truth(ground_truth, iou_types, dataset.annotation_path)
-    return dataset, ground_truth
+    annotations = _only_images(content, [int(r["im_id"][0]) for r in dataset.roidbs])
+    _check_ground_truth(annotations, iou_types, dataset.annotation_path)
+    return GroundTruth(dataset, annotations)
 
 
 def score_detections(
@@ -242,7 +269,7 @@ def _class_table(ground_truth: dict, scored) -> list[str]:
 
 
 def _every_image(config: Config) -> COCODataSet:
-    """EvalDataset with all images of its annotation file; objects are read again by the scorer, so not here."""
+    """Return EvalDataset with all images of its annotation file; its records need no objects, which the scorer holds."""
     part = Tagged.from_value(config.get("EvalDataset"))
     if part is None:
         raise ConfigError(f"'{config.name}' has no EvalDataset.")

@@ -43,11 +43,10 @@ class Classes(NamedTuple):
 
 
 def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
-    """Create and read the dataset that ``config`` describes under ``key``.
+    """Create the dataset that ``config`` describes under ``key``; its files are not read yet.
 
     Raises:
         ConfigError: There is none, or it is not in COCO's format.
-        DatasetError: It is missing or wrong.
     """
     dataset = create_dataset(config, key)
     if not isinstance(dataset, COCODataSet):
@@ -56,6 +55,17 @@ def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
             f"{key} is {type(dataset).__name__}; only COCODataSet can be trained and evaluated on. Convert the annotations "
             f"to COCO's format."
         )
+    return dataset
+
+
+def read_coco_dataset(config: Mapping, key: str) -> COCODataSet:
+    """Create the dataset that ``config`` describes under ``key``, and read its annotations.
+
+    Raises:
+        ConfigError: There is none, or it is not in COCO's format.
+        DatasetError: It is missing or wrong.
+    """
+    dataset = create_coco_dataset(config, key)
     dataset.parse_dataset()
     return dataset
 

@@ -13,9 +13,9 @@ from paddle import nn
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, TrainLoader
+from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth
 from ppdet_res2net.detection.evaluate import evaluate as evaluate_detector
-from ppdet_res2net.detection.evaluate import read_ground_truth
-from ppdet_res2net.detection.model import Classes, create_coco_dataset
+from ppdet_res2net.detection.model import Classes, read_coco_dataset
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.processes import Processes
@@ -63,7 +63,8 @@ class DetectionTask(Task):
 
     def __init__(self, config: Config, processes: Processes) -> None:
         self._config, self._processes = config, processes
-        dataset = create_coco_dataset(config, "TrainDataset")
+        self._ground_truth: GroundTruth | None = None  # read once, by check_evaluation
+        dataset = read_coco_dataset(config, "TrainDataset")
         self.classes = Classes(tuple(dataset.class_names), tuple(dataset.category_ids))
         _set_num_classes(config, self.classes, dataset.annotation_path)
         reader = config["TrainReader"]
@@ -88,13 +89,14 @@ class DetectionTask(Task):
 
     def check_evaluation(self) -> None:
         """Read ``EvalDataset`` as an evaluation would."""
-        read_ground_truth(
-            self._config, self.classes, ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
-        )
+        iou_types = ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
+        self._ground_truth = read_ground_truth(self._config, self.classes, iou_types)
 
     def evaluate(self) -> Evaluation:
         """Compute box and mask AP on ``EvalDataset``."""
-        result = evaluate_detector(self.model, self._config, self.classes, processes=self._processes)
+        result = evaluate_detector(
+            self.model, self._config, self.classes, processes=self._processes, ground_truth=self._ground_truth
+        )
         return Evaluation(result.summary, result.report, result.summary["bbox"]["AP"])
 
     def load_pretrained(self) -> None:

@@ -12,8 +12,17 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ppdet_res2net.data import annotations
 from ppdet_res2net.data.annotations import read_annotations
-from ppdet_res2net.detection.evaluate import STAT_NAMES, evaluate_from_config, score_detections
+from ppdet_res2net.detection.evaluate import (
+    STAT_NAMES,
+    evaluate,
+    evaluate_from_config,
+    read_ground_truth,
+    score_detections,
+)
+from ppdet_res2net.detection.model import create_trained_detector
+from ppdet_res2net.detection.task import train
 from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
 from tests.helpers.training_runs import (
     annotation_file,
@@ -241,6 +250,36 @@ def test_annotations_without_boxes_or_none_at_all_are_refused(detecting, demo_da
     edit_annotations(data, lambda content: content.pop("annotations"), "val")
     with pytest.raises(DatasetError, match="has no annotation of these images, so there is nothing to score"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_the_annotations_are_read_once_however_often_a_run_evaluates(demo_data, tmp_path, monkeypatch):
+    reads: list[str] = []
+
+    def counting(path, *arguments):
+        reads.append(str(path))
+        return read_json(path, *arguments)
+
+    read_json = annotations.read_json
+    monkeypatch.setattr(annotations, "read_json", counting)
+    config = make_config(demo_data, tmp_path, "epoch=2", "TrainDataset.sample_num=2", "EvalDataset.sample_num=2")
+    result = train(config, evaluate=True)
+    assert len(list(result.run_dir.glob("*.pdparams"))) > 2  # both epochs were evaluated, and the better one kept
+    assert sorted(reads) == [str(annotation_file(demo_data, split)) for split in ("train", "val")]
+    evaluate_from_config(make_config(demo_data, tmp_path, f"weights={result.run_dir}/model_final"))
+    assert reads[2:] == [str(annotation_file(demo_data, "val"))]
+
+
+def test_a_ground_truth_that_was_used_scores_the_same_again(detecting, demo_data, ground_truth, tmp_path):
+    config = make_config(demo_data, tmp_path, f"weights={detecting}")
+    detector, classes = create_trained_detector(config)
+    once = read_ground_truth(config, classes, ["bbox", "segm"])
+    results = [evaluate(detector, config, classes, ground_truth=truth) for truth in (None, once, once)]
+    assert results[0].report == results[1].report == results[2].report
+    detections = _imperfect(ground_truth)
+    fresh, _ = score_detections(ground_truth, detections, ["bbox", "segm"])
+    used, _ = score_detections(once.annotations, detections, ["bbox", "segm"])
+    assert used == fresh
+    assert 0 < fresh["bbox"]["AP"] < 1 and 0 < fresh["segm"]["AP"] < 1
 
 
 def test_weights_are_needed_and_have_to_fit(trained, demo_data, tmp_path):

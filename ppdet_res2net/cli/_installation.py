@@ -89,7 +89,7 @@ def missing_requirements() -> list[str]:
         return []
     missing = []
     for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)[0]
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         # Extras are optional. OpenCV has four packages; the probe imports cv2 instead.
         if "extra ==" in requirement or name in OPENCVS:
             continue

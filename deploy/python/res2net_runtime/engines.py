@@ -93,7 +93,8 @@ class Engine:
         reads: The formats that it reads in each precision that it offers, the preferred format first.
         devices: Where it runs: ``cpu``, ``gpu``.
         auto_devices: Where ``auto`` may choose it.
-        package: The module that has to be installed.
+        module: The module that has to be importable.
+        package: What pip calls it, for messages.
         loader: Module of ``backends/`` and name in it: a function of a folder and options that returns the loaded network.
         description: What runs, in Markdown.
         run_modes: PaddleDetection's name (``--run_mode``) for each precision, where it has one.
@@ -102,6 +103,7 @@ class Engine:
     reads: Mapping[str, tuple[str, ...]]
     devices: tuple[str, ...]
     auto_devices: tuple[str, ...]
+    module: str
     package: str
     loader: str
     description: str
@@ -120,6 +122,7 @@ BACKENDS = {
         reads={"fp32": ("openvino", "onnx"), "bf16": ("openvino", "onnx"), "int8": ("onnx_int8",)},
         devices=("cpu",),
         auto_devices=("cpu",),
+        module="openvino",
         package="openvino",
         loader="openvino_runtime.OpenVINOBackend",
         description="OpenVINO on a CPU",
@@ -128,6 +131,7 @@ BACKENDS = {
         reads={"fp32": ("onnx",), "int8": ("onnx_int8",)},
         devices=("cpu",),
         auto_devices=("cpu",),
+        module="onnxruntime",
         package="onnxruntime",
         loader="onnx_runtime.OnnxRuntimeBackend",
         description="ONNX Runtime on a CPU",
@@ -137,7 +141,8 @@ BACKENDS = {
         reads={"fp32": ("paddle",), "bf16": ("paddle",)},
         devices=("cpu",),
         auto_devices=("cpu",),
-        package="paddle",
+        module="paddle",
+        package="paddlepaddle (or paddlepaddle-gpu)",
         loader="paddle_inference.PaddleBackend",
         description="Paddle Inference with oneDNN on a CPU",
         run_modes={"fp32": "mkldnn", "bf16": "mkldnn_bf16"},
@@ -147,7 +152,8 @@ BACKENDS = {
         reads={"fp32": ("paddle",)},
         devices=("cpu", "gpu"),
         auto_devices=("cpu", "gpu"),
-        package="paddle",
+        module="paddle",
+        package="paddlepaddle (or paddlepaddle-gpu)",
         loader="paddle_inference.PaddleBackend",
         description="Paddle's own kernels, on a CPU or GPU",
         run_modes={"fp32": "paddle"},
@@ -157,7 +163,8 @@ BACKENDS = {
         reads={"fp32": ("paddle",), "fp16": ("paddle",)},
         devices=("gpu",),
         auto_devices=(),
-        package="paddle",
+        module="paddle",
+        package="paddlepaddle (or paddlepaddle-gpu)",
         loader="paddle_inference.PaddleBackend",
         description="TensorRT on a GPU; passed through to Paddle Inference, not tested by this project",
         run_modes={"fp32": "trt_fp32", "fp16": "trt_fp16"},

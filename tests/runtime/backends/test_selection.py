@@ -97,6 +97,10 @@ def test_no_installed_engine(machine):
     )
     with pytest.raises(BackendError, match=message):
         chosen("onnx")
+    machine(())
+    # The module is called paddle, the package is not.
+    with pytest.raises(BackendError, match=r"the packages that do: paddlepaddle \(or paddlepaddle-gpu\)\.$"):
+        chosen("paddle")
 
 
 def test_int8_takes_the_quantised_model(machine):

@@ -105,13 +105,12 @@ def _usable_engines(folder: NetworkFolder, names: Sequence[str], precision: str)
     """Return the engines that are installed and read a format of the folder; say how to have faster ones."""
     usable: list[str] = []
     for name in names:
-        package = BACKENDS[name].package
-        is_installed = importlib.util.find_spec(package) is not None
+        is_installed = importlib.util.find_spec(BACKENDS[name].module) is not None
         is_readable = bool(_readable_formats(folder, name, precision))
         if is_installed and is_readable:
             usable.append(name)
         elif not usable:
-            steps = [] if is_installed else [f"pip install {package}"]
+            steps = [] if is_installed else [f"pip install {BACKENDS[name].package}"]
             steps += [] if is_readable else [FORMATS[BACKENDS[name].reads[precision][0]].made_by]
             logger.info("The faster engine '%s' could be used after: %s", name, " and ".join(steps))
     if usable:

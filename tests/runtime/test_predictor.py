@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import res2net_runtime
-from res2net_runtime import BackendError, ImageError, Predictor, find_images
+from res2net_runtime import BackendError, FailedPrediction, ImageError, Predictor, find_images
 from tests.helpers.runtime_toys import BRIGHT, DARK, picture, toy_model_dir
 
 RUNTIME_DIR = Path(__file__).parents[2] / "deploy" / "python"
@@ -87,7 +87,7 @@ def test_stream_goes_on_after_a_bad_image(predictor, tmp_path):
     assert [prediction.source for prediction in predictions][1:3] == sources[1:3]
     assert [prediction.error is None for prediction in predictions] == [True, False, False, True]
     assert isinstance(predictions[1].error, ImageError) and "bad.jpg" in str(predictions[1].error)
-    assert predictions[1].image is None and predictions[1].detections is None
+    assert isinstance(predictions[1], FailedPrediction) and predictions[1].image is None
     np.testing.assert_array_equal(predictions[0].image, sources[0])
     assert len(predictions[3].detections) == 0
     with pytest.raises(ImageError, match="bad.jpg"):

@@ -38,6 +38,78 @@ def test_filter_keeps_the_fields_together():
     assert len(detections.filter(float(detections.scores[0]))) == 1  # "at least", not "more than"
 
 
+@pytest.mark.parametrize("with_masks", [True, False])
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (0, [0]),
+        (-1, [3]),
+        (np.int64(2), [2]),
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, -1), [3, 2, 1, 0]),
+        (slice(9, 12), []),
+        ([2, 0], [2, 0]),
+        ([-1, 1], [3, 1]),
+        ([], []),
+        (np.array([3, 3], np.int32), [3, 3]),
+        ([True, False, False, True], [0, 3]),
+        (np.array([False, True, False, False]), [1]),
+        (np.zeros(4, bool), []),
+        (np.zeros(0, np.float32), []),
+    ],
+)
+def test_indexing_keeps_the_fields_together(index, expected, with_masks):
+    detections = make_detections(4, with_masks)
+    if with_masks:
+        detections.masks[:] = np.arange(4, dtype=np.float32)[:, None, None] / 4
+    chosen = detections[index]
+    np.testing.assert_array_equal(chosen.boxes_xyxy, detections.boxes_xyxy[expected].reshape(-1, 4))
+    np.testing.assert_array_equal(chosen.scores, detections.scores[expected])
+    np.testing.assert_array_equal(chosen.labels, detections.labels[expected])
+    assert len(chosen) == len(expected) and chosen.image_hw == (100, 80)
+    assert len(chosen.class_names) == len(chosen.to_coco(1)) == len(expected)
+    if with_masks:
+        assert chosen.masks.shape == (len(expected), 28, 28)
+        np.testing.assert_array_equal(chosen.masks, detections.masks[expected])
+    else:
+        assert chosen.masks is None
+
+
+def test_indexing_by_scores_is_what_filter_does():
+    detections = make_detections(4)
+    np.testing.assert_array_equal(detections[detections.scores >= 0.5].boxes_xyxy, detections.filter(0.5).boxes_xyxy)
+
+
+def test_iteration_yields_each_detection():
+    detections = make_detections(3)
+    assert [one.class_names for one in detections] == [["person"], ["Bär"], ["汽车"]]
+    assert [entry for one in detections for entry in one.to_coco(7)] == detections.to_coco(7)
+    assert list(make_detections(0)) == []
+    assert make_detections(0)[[]].masks.shape == (0, 28, 28)
+    assert len(make_detections(0)[np.zeros(0, bool)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (3, IndexError, "There are 3 detections, and 3 is out of range."),
+        (-4, IndexError, "There are 3 detections, and -4 is out of range."),
+        ([0, 5], IndexError, r"There are 3 detections, and \[0, 5\] is out of range."),
+        ([True], IndexError, r"Got 1 booleans for 3 detections. Make them .* detections\[detections.scores > 0.5\]."),
+        (True, TypeError, "indexed by a number, a slice, .* got True. Fields are attributes: detections.scores."),
+        (1.5, TypeError, "got 1.5. Fields are"),
+        (None, TypeError, "got None. Fields are"),
+        ("scores", TypeError, "got 'scores'. Fields are"),
+        ((0, 1), TypeError, r"got \(0, 1\). Fields are"),
+        ([0.0, 1.0], TypeError, r"got \[0.0, 1.0\]. Fields are"),
+        (np.zeros((3, 4), bool), TypeError, r"got bool \(3, 4\). Fields are"),
+    ],
+)
+def test_wrong_indices(index, error, message):
+    with pytest.raises(error, match=message):
+        make_detections(3)[index]
+
+
 def test_to_coco_can_be_written_as_json_and_read_by_pycocotools():
     detections = make_detections(3)
     entries = json.loads(json.dumps(detections.to_coco(image_id=7)))

@@ -103,7 +103,7 @@ def test_unreadable_videos(model_dir, tmp_path, capsys):
 
 def test_video_is_not_overwritten(model_dir, clip, capsys):
     assert run(model_dir, clip.parent, "--video_file", str(clip)) == 1
-    assert "would overwrite" in capsys.readouterr().err
+    assert "holds the images themselves" in capsys.readouterr().err
 
 
 def test_frames_of_another_size(tmp_path):

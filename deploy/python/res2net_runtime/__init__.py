@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from res2net_runtime.preprocess import collate as collate
     from res2net_runtime.preprocess import decode_image as decode_image
     from res2net_runtime.results import Detections as Detections
+    from res2net_runtime.session import FailedPrediction as FailedPrediction
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -38,6 +39,7 @@ else:
             "predictor": ["Prediction", "Predictor"],
             "preprocess": ["Preprocessor", "collate", "decode_image"],
             "results": ["Detections"],
+            "session": ["FailedPrediction"],
         },
     )
     __all__ += ["__version__"]

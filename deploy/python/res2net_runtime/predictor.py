@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from res2net_runtime.backends import Backend, create_backend
-from res2net_runtime.errors import BackendError, ImageError, Res2NetError
 from res2net_runtime.model_folder import ModelInfo, load_model_folder
-from res2net_runtime.preprocess import (
-    DEFAULT_MAX_PIXELS,
-    ImageSource,
-    Preprocessor,
-    collate,
-    decode_image,
-    describe_source,
-)
+from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
-from res2net_runtime.session import Session
+from res2net_runtime.session import ImageSession, Prepared, check_counts, resizing
 
 __all__ = ["Prediction", "Predictor"]
-
-# Batches prepared ahead of the network: enough to find like-sized images, few enough for the memory.
-_BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One image of a stream: what was found, or why nothing could be.
+    """One image of a stream, and what was found.
+
+    An image that fails gives a :class:`~res2net_runtime.FailedPrediction` instead, whose ``error`` is not None.
 
     Attributes:
         source: The image as it was passed in.
-        image: The decoded image, uint8 (H, W, 3) RGB, or None if it cannot be read.
-        detections: The result, or None if there is an error.
-        error: What went wrong with this image, or None.
+        image: The decoded image, uint8 (H, W, 3) RGB.
+        detections: The result.
+        error: None.
     """
 
     source: ImageSource
-    image: np.ndarray | None
-    detections: Detections | None
-    error: Res2NetError | None
+    image: np.ndarray
+    detections: Detections
+    error: ClassVar[None] = None
 
 
-class Predictor(Session):
+@dataclass(frozen=True, eq=False)
+class _PreparedPhoto(Prepared):
+    image: np.ndarray
+
+
+class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
     """An exported detector, loaded and ready.
 
     One instance may be used by several threads: images are decoded and prepared in parallel, and the network
@@ -96,8 +89,7 @@ class Predictor(Session):
         precision: str = "fp32",
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
-        if cpu_threads is not None and cpu_threads < 1:
-            raise ValueError(f"cpu_threads must be at least 1, got {cpu_threads}.")
+        check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         folder = load_model_folder(model_dir)
         backend_in_use = create_backend(folder, backend, precision, device, cpu_threads)
         self._set_up(folder, backend_in_use, batch_size, max_pixels)
@@ -119,12 +111,9 @@ class Predictor(Session):
         return predictor
 
     def _set_up(self, info: ModelInfo, backend: Backend, batch_size: int, max_pixels: int) -> None:
-        for name, value in {"batch_size": batch_size, "max_pixels": max_pixels}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        super().__init__(backend)
+        check_counts(max_pixels=max_pixels)
+        super().__init__(backend, batch_size)
         self.info = info
-        self.batch_size = batch_size
         self._max_pixels = max_pixels
         self._preprocessor = Preprocessor.from_config(info.preprocess)
 
@@ -133,82 +122,12 @@ class Predictor(Session):
         """Class names."""
         return self.info.label_list
 
-    def __call__(self, images: ImageSource | Sequence[ImageSource]) -> Detections | list[Detections]:
-        """Detect objects in one image, or in each of a list.
-
-        Args:
-            images: A path, encoded bytes or an RGB array (see :func:`~res2net_runtime.decode_image`), or a
-                list or tuple of them.
-
-        Returns:
-            One result for one image, a list of results for a list.
-
-        Raises:
-            ImageError: An image cannot be read. To go on with the others, use :meth:`predict_iter`.
-            BackendError: The network fails.
-        """
-        if isinstance(images, (list, tuple)):
-            predictions = list(self.predict_iter(images))
-            for prediction in predictions:
-                if prediction.error is not None:
-                    raise prediction.error
-            return [prediction.detections for prediction in predictions]
-        return self._detect([self._prepare(images)])[0]
-
-    def predict_iter(self, images: Iterable[ImageSource], workers: int = 2) -> Iterator[Prediction]:
-        """Detect objects in a stream of images, decoding and preparing the next ones while the network runs.
-
-        Args:
-            images: What :meth:`__call__` takes, one by one; may be endless. Images of the same padded size
-                that are close to each other run together, up to ``batch_size``.
-            workers: Threads that decode and prepare.
-
-        Yields:
-            One :class:`Prediction` per image, in order. An image that fails carries its error, and the others
-            go on.
-        """
-        sources = iter(images)
-        queue: deque[_Job] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="res2net-prepare")
-        try:
-            while True:
-                for source in islice(sources, _BATCHES_AHEAD * self.batch_size - len(queue)):
-                    queue.append(_Job(source, pool.submit(self._prepare, source)))
-                if not queue:
-                    return
-                if queue[0].prediction is None:
-                    self._run_batch_of_first(queue)
-                yield queue.popleft().prediction
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prepare(self, source: ImageSource) -> _Prepared:
+    def _prepare(self, source: ImageSource) -> _PreparedPhoto:
         image = decode_image(source, self._max_pixels)
-        try:
-            return _Prepared(image, self._preprocessor(image))
-        except (cv2.error, MemoryError) as error:
-            raise ImageError(f"Cannot resize image '{describe_source(source)}' {image.shape}: {error}.") from error
+        with resizing(source, image):
+            return _PreparedPhoto(self._preprocessor(image), image)
 
-    def _run_batch_of_first(self, queue: deque[_Job]) -> None:
-        """Run the network on the first job and on those behind it that fit into its batch."""
-        batch: list[_Job] = []
-        for job in queue:
-            if job.prediction is None and job.wait() and job.input_shape == (batch or [job])[0].input_shape:
-                batch.append(job)
-            if len(batch) == self.batch_size or queue[0].prediction is not None:
-                break
-        if not batch:
-            return
-        try:
-            results = self._detect([job.prepared for job in batch])
-        except BackendError as error:
-            for job in batch:
-                job.finish(error=error)
-            return
-        for job, detections in zip(batch, results):
-            job.finish(detections=detections)
-
-    def _detect(self, prepared: Sequence[_Prepared]) -> list[Detections]:
+    def _predict(self, prepared: Sequence[_PreparedPhoto]) -> list[Detections]:
         return Detections.from_outputs(
             self._run(collate([one.inputs for one in prepared])),
             [one.image.shape[:2] for one in prepared],
@@ -217,37 +136,5 @@ class Predictor(Session):
             mask_threshold=self.info.mask_threshold,
         )
 
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    image: np.ndarray
-    inputs: dict[str, np.ndarray]
-
-
-class _Job:
-    """One image on its way through :meth:`Predictor.predict_iter`."""
-
-    def __init__(self, source: ImageSource, future: Future[_Prepared]) -> None:
-        self.source = source
-        self.prediction: Prediction | None = None
-        self.prepared: _Prepared | None = None
-        self._future: Future[_Prepared] | None = future
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.prepared.inputs["image"].shape
-
-    def wait(self) -> bool:
-        """Wait for the prepared image; if it cannot be read, finish with the error and return False."""
-        if self.prepared is None:
-            try:
-                self.prepared = self._future.result()
-            except ImageError as error:
-                self.finish(error=error)
-                return False
-        return True
-
-    def finish(self, detections: Detections | None = None, error: Res2NetError | None = None) -> None:
-        image = self.prepared.image if self.prepared is not None else None
-        self.prediction = Prediction(self.source, image, detections, error)
-        self.prepared = self._future = None  # the network's input is large, and no longer needed
+    def _make_prediction(self, source: ImageSource, prepared: _PreparedPhoto, result: Detections) -> Prediction:
+        return Prediction(source, prepared.image, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,9 @@ __all__ = ["Detections"]
 @dataclass(frozen=True, eq=False)
 class Detections:
     """The n detections of one image, best score first.
+
+    They have a length, can be indexed and sliced, and can be gone through one by one:
+    ``detections[detections.scores > 0.5]``, ``detections[:10]``, ``for detection in detections``.
 
     Attributes:
         boxes_xyxy: float32 (n, 4): x1, y1, x2, y2 in pixels of the original image.
@@ -86,16 +89,39 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def filter(self, score_threshold: float) -> Detections:
-        """Return only the detections whose score is at least ``score_threshold``."""
-        keep = self.scores >= score_threshold
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray) -> Detections:
+        """Return some of the detections; all fields stay together.
+
+        Args:
+            index: A number (negative ones count from the end), a slice, or a list or array of numbers or of n booleans.
+
+        Returns:
+            The chosen detections, in the order of ``index``; one for a single number.
+
+        Raises:
+            IndexError: A number is out of range, or there are not n booleans.
+            TypeError: It is something else.
+
+        Example:
+            >>> detections[0], detections[:10], detections[detections.scores > 0.5], detections[[2, 0]]
+        """
+        chosen = self._rows(index)
         return replace(
             self,
-            boxes_xyxy=self.boxes_xyxy[keep],
-            scores=self.scores[keep],
-            labels=self.labels[keep],
-            masks=None if self.masks is None else self.masks[keep],
+            boxes_xyxy=self.boxes_xyxy[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            masks=None if self.masks is None else self.masks[chosen],
         )
+
+    def __iter__(self) -> Iterator[Detections]:
+        """Yield each detection as a :class:`Detections` of one, so that all that works on many works on each."""
+        for index in range(len(self)):
+            yield self[index]
+
+    def filter(self, score_threshold: float) -> Detections:
+        """Return only the detections whose score is at least ``score_threshold``."""
+        return self[self.scores >= score_threshold]
 
     @property
     def class_names(self) -> list[str]:
@@ -135,6 +161,27 @@ class Detections:
             for entry, rle in zip(entries, self.rles()):
                 entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
         return entries
+
+    def _rows(self, index: object) -> slice | np.ndarray:
+        """Return an index in the form that NumPy applies to each field, without losing the first axis."""
+        if isinstance(index, slice):
+            return index
+        is_number = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        rows = np.asarray([index] if is_number else index)
+        if isinstance(index, (tuple, str)) or rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iub"):
+            described = f"{rows.dtype} {rows.shape}" if isinstance(index, np.ndarray) else repr(index)
+            raise TypeError(
+                f"Detections are indexed by a number, a slice, or a list or array of numbers or booleans, got {described}. "
+                "Fields are attributes: detections.scores."
+            )
+        if rows.dtype == bool and len(rows) != len(self):
+            raise IndexError(
+                f"Got {len(rows)} booleans for {len(self)} detections. Make them from these detections, for instance "
+                "detections[detections.scores > 0.5]."
+            )
+        if rows.dtype != bool and rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"There are {len(self)} detections, and {index!r} is out of range.")
+        return rows if rows.size else rows.astype(int)
 
     def _require_masks(self) -> np.ndarray:
         if self.masks is None:

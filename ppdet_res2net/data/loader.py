@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ import numpy as np
 from ppdet_res2net.data.coco import copy_record
 from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.records import RecordDataset
+from ppdet_res2net.data.seeds import Purpose, keep_random_state, mix_seed, seed_generators
 from ppdet_res2net.data.transforms import build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
 from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
@@ -23,8 +22,6 @@ __all__ = ["TrainLoader"]
 logger = logging.getLogger(__name__)
 
 WORKER_TIME_LIMIT_S = 300.0
-# What the random numbers are for; part of the seed, so that no two purposes share a sequence.
-ORDER, SAMPLE, BATCH = range(3)
 # Keys that sample transforms leave behind and that no network reads, as in PaddleDetection.
 INTERNAL_KEYS = ("h", "w", "flipped")
 # One entry per image, of different lengths, so they stay lists.
@@ -195,7 +192,7 @@ class TrainLoader:
         order = np.arange(len(self._dataset))
         if self._shuffle:
             # RandomState, because its sequences are the same in every version of NumPy.
-            order = np.random.RandomState(_seed_words(self._seed, ORDER, epoch)).permutation(order)
+            order = np.random.RandomState(mix_seed(self._seed, Purpose.ORDER, epoch)).permutation(order)
         # Every rank needs as many samples as the others; a few at the front of the order are used twice.
         order = np.resize(order, math.ceil(len(order) / self._world_size) * self._world_size)
         joint_batch = self._batch_size * self._world_size
@@ -231,9 +228,9 @@ class TrainLoader:
                 self.close()
 
     def _make_batch(self, task: BatchTask) -> dict:
-        with _random_state_kept():
+        with keep_random_state():
             samples = [self._make_sample(task.epoch, index) for index in task.indices]
-            _seed_generators(self._seed, BATCH, task.epoch, task.step)
+            seed_generators(self._seed, Purpose.BATCH, task.epoch, task.step)
             for name, transform in self._batch_transforms:
                 try:
                     samples = transform(samples)
@@ -244,7 +241,7 @@ class TrainLoader:
     def _make_sample(self, epoch: int, index: int) -> dict:
         record = self._record(index)
         sample = copy_record(record)
-        _seed_generators(self._seed, SAMPLE, epoch, index)
+        seed_generators(self._seed, Purpose.SAMPLE, epoch, index)
         for name, transform in self._sample_transforms:
             try:
                 sample = transform(sample)
@@ -256,29 +253,6 @@ class TrainLoader:
                 ) from error
         _check_alignment(sample, record)
         return sample
-
-
-def _seed_words(*numbers: int) -> np.ndarray:
-    """Mix numbers into a seed: sequences of neighbouring seeds, epochs or samples are independent."""
-    return np.random.SeedSequence(numbers).generate_state(4)
-
-
-def _seed_generators(*numbers: int) -> None:
-    """Seed the two generators that PaddleDetection's transforms draw from."""
-    words = _seed_words(*numbers)
-    random.seed(words.tobytes())
-    np.random.seed(words)
-
-
-@contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Restore those generators afterwards. NumPy takes half a millisecond for it: once per batch, not per sample."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
 
 
 def _check_alignment(sample: dict, record: dict) -> None:

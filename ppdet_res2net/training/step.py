@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppdet_res2net.data.seeds import Purpose, seed_generators
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Task
 from ppdet_res2net.training.threads import choose_threads, set_threads
 
 __all__ = ["StepReport", "TrainStep", "seed_everything"]
-
-_LARGEST_SEED = 2**31
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,9 @@ class StepReport:
     stop: bool
 
 
-def seed_everything(*numbers: int) -> None:
-    """Seed every generator that models and heads draw from, as a function of some numbers."""
-    value = 0
-    for number in numbers:
-        value = (value * 1_000_003 + number) % _LARGEST_SEED
-    paddle.seed(value)
-    np.random.seed(value)
-    random.seed(value)
+def seed_everything(seed: int, purpose: Purpose, *place: int) -> None:
+    """Seed every generator that models and heads draw from: Paddle's, NumPy's and Python's."""
+    paddle.seed(int(seed_generators(seed, purpose, *place)[0]))
 
 
 class TrainStep:
@@ -105,7 +98,7 @@ class TrainStep:
         waiting_since = time.perf_counter()
         for index, batch in enumerate(batches):
             data_s += time.perf_counter() - waiting_since
-            seed_everything(self.seed, step, index, self.processes.rank)
+            seed_everything(self.seed, Purpose.STEP, step, index, self.processes.rank)
             losses = self._backward(batch, count, is_last=index == count - 1)
             names = list(losses)
             rows.append(paddle.stack([losses[name].detach().astype("float32").reshape([]) for name in names]))

@@ -15,6 +15,7 @@ import numpy as np
 from paddle.utils import unique_name
 
 from ppdet_res2net.config import Config, save_config
+from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.checkpoint import checkpoint_base
@@ -115,7 +116,7 @@ class Trainer:
         self.log = RunLog(self.run_dir, config.get("log_iter", 20), self.device, self.processes.is_first)
         resources.callback(self.log.close)
         self.seed = int(config.get("seed", 0))
-        seed_everything(self.seed, 0)
+        seed_everything(self.seed, Purpose.MODEL)
         self.task = create_task(config, self.processes)
         resources.callback(self.task.loader.close)
         trunk_metadata(

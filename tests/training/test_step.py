@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
+from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
 from ppdet_res2net.training.checkpoint import load_training_state
 from ppdet_res2net.training.ema import WeightAverage
@@ -64,7 +65,7 @@ def test_an_epoch_that_the_accumulated_batches_do_not_divide(tmp_path):
 
 def test_gradients_are_clipped_to_a_norm(tmp_path):
     sgd = {"optimizer": {"type": "SGD"}, "regularizer": None}
-    seed_everything(0, 0)
+    seed_everything(0, Purpose.MODEL)
     before = {name: tensor.numpy() for name, tensor in ToyModel().state_dict().items()}
     for limit in (None, 0.5):
         result = train_toy(
@@ -79,7 +80,7 @@ def test_gradients_are_clipped_to_a_norm(tmp_path):
 
 def test_stages_learn_at_their_own_rate(tmp_path):
     sgd = {"optimizer": {"type": "SGD"}, "regularizer": None}
-    seed_everything(0, 0)
+    seed_everything(0, Purpose.MODEL)
     before = {name: tensor.numpy() for name, tensor in ToyModel().state_dict().items()}
     steps = []
     for factor in (1.0, 0.25):
@@ -170,7 +171,7 @@ def test_recomputation_gives_the_same_gradients(frozen_stage, monkeypatch):
     monkeypatch.setattr(paddles_logger, "callHandlers", heard.append)
 
     def gradients(recompute):
-        seed_everything(3)
+        seed_everything(3, Purpose.MODEL)
         model = ToyModel(depth=[1, 2], num_stages=2, return_idx=[1], freeze_at=frozen_stage)
         model.head = paddle.nn.Linear(512, 2)
         if recompute:

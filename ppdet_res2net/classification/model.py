@@ -91,14 +91,15 @@ def load_classifier(
     if config is not None and model is not None:
         raise ConfigError("Both a configuration and a model are given; pass one of -c and --model.")
     weights = weights or (config.get("weights") if config is not None else None)
+    weights = str(weights) if weights else None
     info = read_checkpoint_info(weights) if weights else None
     names = tuple(info["class_names"]) if info else None
     if config is not None:
         loaded = _from_config(config, weights, names)
     elif model is not None:
         loaded = _from_zoo(get_model_spec(model), weights, names)
-    elif info is not None and "backbone" in info:
-        network = Res2NetClassifier(len(names), **info["backbone"])
+    elif weights and info is not None and "backbone" in info:
+        network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
         preprocessor = ClassifierPreprocessor.from_config(info["preprocess"])
         loaded = Classifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
         logger.info("%s", load_weights(network, weights))
@@ -117,11 +118,11 @@ def load_classifier(
     return loaded
 
 
-def _from_zoo(spec: ModelSpec, weights: str | os.PathLike[str] | None, names: tuple[str, ...] | None) -> Classifier:
+def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | None) -> Classifier:
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
-    weights = str(weights or spec.name)
+    weights = weights or spec.name
     logger.info("%s", load_weights(network, weights))  # strict: also the last layer must fit
     return Classifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
 
@@ -217,7 +218,7 @@ def match_labels(classifier_names: Sequence[str] | None, num_classes: int, datas
     if unknown:
         raise DatasetError(
             f"{dataset.contents.source} has a class '{unknown[0]}', which the model does not know; its classes are "
-            f"{_some(classifier_names)}. Rename the class, or train with this one."
+            f"{_some(classifier_names or ())}. Rename the class, or train with this one."
         )
     return list(range(num_classes))
 

@@ -23,6 +23,7 @@ from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.loader import LabelledImageLoader
 from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.modeling import Res2NetClassifier
 from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_config
 from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Evaluation, Task
@@ -103,7 +104,7 @@ class ClassificationTask(Task):
             time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
         )
         self.image_count = len(dataset)
-        self.model = create_from_config(config, ARCHITECTURE)
+        self.model: Res2NetClassifier = create_from_config(config, ARCHITECTURE)
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
         """Return the cross entropy with the label, or with both labels of mixed images by their shares."""

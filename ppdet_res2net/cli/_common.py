@@ -55,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
             help="overrides of the recipe, e.g. TrainReader.batch_size=1 weights=model.pdparams",
         )
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None):  # as typeshed has it: the class of ``namespace``, if one is given
         """Parse a command line; an unknown option ends the program with exit code 2, as any wrong usage."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif args.format == "labelme":
         result = convert.convert_labelme(args.annotations, image_dir, names)
     else:
-        result = convert.convert_yolo(image_dir, args.labels or _labels_beside(image_dir), names)
+        result = convert.convert_yolo(image_dir, args.labels or _labels_beside(image_dir), names or [])
     print(f"wrote {args.out}: {result.write(args.out)}")
     print(f"next: ppdet-res2net check-dataset --annotations {args.out} --images {image_dir}")
     return 0

@@ -69,7 +69,7 @@ def _walk(output_dir: Path) -> dict:
     )
     _announce(5, "predicting with Paddle Inference")
     arguments = ["--model_dir", folder, "--image_dir", data / "val2017", "--output_dir", output_dir / "pictures"]
-    code = run_exported([*map(os.fspath, arguments), "--save_results"])
+    code = run_exported([*map(str, arguments), "--save_results"])
     if code:
         raise TrainingError("Prediction with the exported model failed; its message is above.")
     return result.summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,12 +78,14 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
 
     if args.json:
         check_writable(args.json)  # now, rather than after an evaluation of an hour
-    options = {"classwise": args.classwise, "output_dir": args.output_eval}
+    classwise, output_dir = args.classwise, args.output_eval
     if args.exported:
-        engine = {"backend": args.backend or "auto", "precision": args.precision or "fp32"}
-        result = evaluate_exported(args.exported, config, **engine, **options)
+        backend, precision = args.backend or "auto", args.precision or "fp32"
+        result = evaluate_exported(
+            args.exported, config, backend=backend, precision=precision, classwise=classwise, output_dir=output_dir
+        )
     else:
-        result = evaluate_from_config(config, **options)
+        result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir)
     print(result.report)
     print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s")
     if args.json:
@@ -112,7 +114,7 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
         check_writable(file)
     dataset = _open_labelled_images(args, config)
     classifier = load_classifier_of(args, config)
-    recipe = config or {}
+    recipe: Mapping = config or {}
     output_of_label = match_labels(classifier.class_names, classifier.network.num_classes, dataset)
     result = evaluate_network(
         classifier.network,
@@ -141,9 +143,9 @@ def _open_labelled_images(args: argparse.Namespace, config: Config | None) -> La
     from ppdet_res2net.classification.task import create_labelled_images
     from ppdet_res2net.data.classification.layout import open_dataset
 
-    if args.data:
-        return open_dataset(args.data, args.split or "val", args.label_file)
-    return create_labelled_images(config, "EvalDataset")
+    if config is not None and not args.data:
+        return create_labelled_images(config, "EvalDataset")
+    return open_dataset(args.data, args.split or "val", args.label_file)
 
 
 def _check_images(args: argparse.Namespace, config: Config | None) -> int:

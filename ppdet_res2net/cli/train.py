@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import CommandParser, positive_int
 from ppdet_res2net.cli._tasks import is_classifier
+
+if TYPE_CHECKING:
+    from ppdet_res2net.training.task import Task
 
 
 def _parser() -> CommandParser:
@@ -38,9 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
     config = load_config(args.config, args.opt)
+    task: type[Task]
     if is_classifier(config):
-        from ppdet_res2net.classification.task import ClassificationTask as Task
+        from ppdet_res2net.classification.task import ClassificationTask
+
+        task = ClassificationTask
     else:
-        from ppdet_res2net.detection.task import DetectionTask as Task
-    result = run_training(config, Task, TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps))
+        from ppdet_res2net.detection.task import DetectionTask
+
+        task = DetectionTask
+    result = run_training(config, task, TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps))
     return 0 if result.signal is None else 128 + result.signal

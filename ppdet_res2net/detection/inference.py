@@ -8,6 +8,8 @@ This one has only dense operators, any batch size and empty results; its numbers
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -48,7 +50,7 @@ class RCNNInference(nn.Layer):
         self.neck = detector.neck
         self.rpn_head = detector.rpn_head
         self.bbox_head = detector.bbox_head
-        self.mask_head = detector.mask_head if architecture == "MaskRCNN" else None
+        self.mask_head: Any = detector.mask_head if architecture == "MaskRCNN" else None
         if self.mask_head is not None and self.mask_head.share_bbox_feat:
             # The C4 heads: mask features start from the box head's, which this layer then has to call as well.
             self.shared_feature_head = detector.bbox_head.get_head()

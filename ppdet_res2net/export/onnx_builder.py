@@ -14,7 +14,7 @@ __all__ = ["OPSET", "Graph", "Value"]
 OPSET = 17  # RoiAlign with half-pixel coordinates needs 16
 _IR_VERSION = 8
 
-Operand = Union["Value", np.ndarray, float, int]
+Operand = Union["Value", np.ndarray, np.generic, float, int]
 
 
 class Value:

@@ -29,7 +29,7 @@ import paddle
 from ppdet_res2net.compat import prepare_ppdet
 from ppdet_res2net.config import load_config
 from ppdet_res2net.data.coco import COCODataSet
-from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.data.loader import BatchLoader
 from ppdet_res2net.datasets.demo import make_demo_data
 
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
@@ -78,11 +78,11 @@ def main() -> None:
         print(f"{workers} workers  {ratio:.2f} times paddledet's images per second and core")
 
 
-def our_loader(dataset: dict, reader: dict, workers: int) -> TrainLoader:
+def our_loader(dataset: dict, reader: dict, workers: int) -> BatchLoader:
     """Return this package's loader."""
     records = COCODataSet(**dataset)
     records.parse_dataset()
-    return TrainLoader.from_reader(records, reader, num_workers=workers, seed=0, num_classes=80)
+    return BatchLoader.from_reader(records, reader, num_workers=workers, seed=0, num_classes=80)
 
 
 def our_epochs(dataset: dict, reader: dict, workers: int) -> Iterable:
@@ -183,7 +183,7 @@ def same_masks(ours: list, theirs: list) -> bool:
     )
 
 
-def watch_memory(loader: TrainLoader, batches: int) -> None:
+def watch_memory(loader: BatchLoader, batches: int) -> None:
     """Print the memory of this process and its workers, ten times over many batches."""
     done, epoch = 0, 0
     while done < batches:

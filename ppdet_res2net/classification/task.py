@@ -90,13 +90,9 @@ class ClassificationTask(Task):
         self._eval_dataset: LabelledImages | None = None
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
-        self.loader = LabelledImageLoader(
+        self.loader = LabelledImageLoader.from_reader(
             dataset,
-            reader.get("sample_transforms", []),
-            reader.get("batch_transforms", []),
-            batch_size=self.batch_size,
-            shuffle=reader.get("shuffle", True),
-            drop_last=reader.get("drop_last", True),
+            reader,
             num_workers=config.get("worker_num", 2),
             seed=int(config.get("seed", 0)),
             rank=processes.rank,

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
     from ppdet_res2net.config import load_config
-    from ppdet_res2net.data.loader import TrainLoader
+    from ppdet_res2net.data.loader import BatchLoader
     from ppdet_res2net.datasets.browse import write_browse_page
     from ppdet_res2net.detection.model import read_coco_dataset
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = read_coco_dataset(config, "TrainDataset")
     reader = config["TrainReader"]
     seed, num_classes = int(config.get("seed", 0)), len(dataset.class_names)
-    loader = TrainLoader.from_reader(dataset, reader, num_workers=0, seed=seed, num_classes=num_classes)
+    loader = BatchLoader.from_reader(dataset, reader, num_workers=0, seed=seed, num_classes=num_classes)
     transforms = reader.get("sample_transforms", [])
     title = f"Training pictures of {config.name}"
     count = write_browse_page(loader, dataset.class_names, transforms, args.html, title, args.num, args.epoch)

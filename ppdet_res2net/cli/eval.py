@@ -125,7 +125,8 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
         batch_size=args.batch_size or recipe.get("EvalReader", {}).get("batch_size", 32),
         num_workers=args.workers or recipe.get("worker_num", 1),
     )
-    if args.classwise:
+    classwise = args.classwise or recipe.get("classwise", False)
+    if classwise:
         print(result.class_table())
     print(f"{classifier.name}: {result.report}")
     if args.confusion:
@@ -133,7 +134,7 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
     if args.json:
         summary = {"model": classifier.name, "weights": classifier.weights, **result.summary}
         summary["preprocess"] = classifier.preprocessor.to_config()
-        if args.classwise:
+        if classwise:
             summary["classes"] = result.per_class()
         _write_json(args.json, summary)
     return 0

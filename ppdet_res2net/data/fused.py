@@ -16,16 +16,15 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from ppdet_res2net.data.transforms import Transforms
 from res2net_runtime.preprocess import Preprocessor
 
 __all__ = ["fuse_transforms"]
 
-Transforms = Sequence[tuple[str, Callable]]
-
 RESIZES = ("Resize", "RandomResize")
 
 
-def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms) -> tuple[list, list]:
+def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms) -> tuple[Transforms, Transforms]:
     """Replace the transforms of a reader by equal ones that are faster, if all of them are known here.
 
     Known is: ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then

@@ -1,4 +1,4 @@
-"""Batches for training whose every random choice follows from the seed, the epoch and the position in it."""
+"""Batches whose every random choice follows from the seed, the epoch and the position in it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ppdet_res2net.data.coco import copy_record
 from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.records import RecordDataset
 from ppdet_res2net.data.seeds import Purpose, keep_random_state, mix_seed, seed_generators
-from ppdet_res2net.data.transforms import build_transforms
+from ppdet_res2net.data.transforms import Transforms, build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
 from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
 
-__all__ = ["TrainLoader"]
+__all__ = ["BatchLoader"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class BatchTask(NamedTuple):
         return f"the batch of epoch {self.epoch}, step {self.step} with image ids {image_ids}"
 
 
-class TrainLoader:
-    """Training batches from a dataset and PaddleDetection's transforms.
+class BatchLoader:
+    """Batches from a dataset and PaddleDetection's transforms, for training or evaluation.
 
     The order of an epoch is a function of (seed, epoch); the random numbers of a sample's transforms of
     (seed, epoch, index of the sample); those of the batch transforms of (seed, epoch, step). Hence
@@ -61,7 +61,7 @@ class TrainLoader:
         drop_last: Whether an incomplete last batch is left out.
         num_workers: Processes that prepare batches; with 0, they are prepared when they are asked for.
         seed: Chooses the order and all augmentation.
-        num_classes: Handed to transforms that want to know it.
+        num_classes: Handed to the transforms that have an attribute of this name.
         rank: Number of this process.
         world_size: Number of processes.
         time_limit_s: How long a worker may take for one batch.
@@ -75,13 +75,14 @@ class TrainLoader:
         self,
         dataset: RecordDataset,
         sample_transforms: Sequence[Mapping],
-        batch_transforms: Sequence[Mapping],
+        batch_transforms: Sequence[Mapping] = (),
+        *,
         batch_size: int,
         shuffle: bool,
         drop_last: bool,
         num_workers: int,
         seed: int,
-        num_classes: int,
+        num_classes: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         time_limit_s: float = WORKER_TIME_LIMIT_S,
@@ -94,15 +95,15 @@ class TrainLoader:
         }
         for name, (value, minimum) in minima.items():
             if value < minimum:
-                raise ConfigError(f"{name} of the training loader must be at least {minimum}, got {value}.")
+                raise ConfigError(f"{name} of the loader must be at least {minimum}, got {value}.")
         if rank >= world_size:
             raise ConfigError(f"rank must be below world_size, got rank {rank} of {world_size}.")
         if num_workers and not workers_are_supported():
             logger.warning("this platform cannot fork processes: batches are prepared in the main process, more slowly")
             num_workers = 0
         self._dataset = dataset
-        self._sample_transforms, self._batch_transforms = fuse_transforms(
-            build_transforms(sample_transforms, num_classes), build_transforms(batch_transforms, num_classes)
+        self._sample_transforms, self._batch_transforms = self._build_transforms(
+            sample_transforms, batch_transforms, num_classes
         )
         self._batch_size = batch_size
         self._shuffle = shuffle
@@ -128,9 +129,8 @@ class TrainLoader:
         *,
         num_workers: int,
         seed: int,
-        num_classes: int,
         **options,
-    ) -> TrainLoader:
+    ) -> BatchLoader:
         """Create a loader from the settings of a recipe's ``TrainReader``.
 
         Args:
@@ -138,8 +138,7 @@ class TrainLoader:
             reader: ``sample_transforms``, ``batch_transforms``, ``batch_size`` (1), ``shuffle`` and ``drop_last`` (true).
             num_workers: As for the class.
             seed: As for the class.
-            num_classes: As for the class.
-            **options: ``rank``, ``world_size`` and ``time_limit_s``.
+            **options: ``num_classes``, ``rank``, ``world_size`` and ``time_limit_s``.
         """
         return cls(
             dataset,
@@ -150,8 +149,16 @@ class TrainLoader:
             drop_last=reader.get("drop_last", True),
             num_workers=num_workers,
             seed=seed,
-            num_classes=num_classes,
             **options,
+        )
+
+    def _build_transforms(
+        self, sample_transforms: Sequence[Mapping], batch_transforms: Sequence[Mapping], num_classes: int | None
+    ) -> tuple[Transforms, Transforms]:
+        """Return the transforms of an image and those of a batch."""
+        return fuse_transforms(
+            build_transforms(sample_transforms, num_classes=num_classes),
+            build_transforms(batch_transforms, num_classes=num_classes),
         )
 
     def __len__(self) -> int:
@@ -217,7 +224,7 @@ class TrainLoader:
         try:
             for position in range(len(tasks) + pool.capacity):
                 if pool is not self._pool:
-                    raise RuntimeError("this epoch of the training loader was ended by close() or by a newer one")
+                    raise RuntimeError("this epoch of the loader was ended by close() or by a newer one")
                 if position < len(tasks):
                     pool.submit(tasks[position])
                 if position >= pool.capacity:

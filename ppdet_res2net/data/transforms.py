@@ -1,4 +1,4 @@
-"""Builds PaddleDetection's transforms from their configuration, with a decoder in place of ``Decode``."""
+"""Builds the transforms of a reader; by default PaddleDetection's, with a decoder of our own in place of ``Decode``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
 from ppdet_res2net.errors import ConfigError, did_you_mean
 
-__all__ = ["Decode", "build_transforms"]
+__all__ = ["Decode", "Transforms", "build_transforms"]
+
+Transforms = list[tuple[str, Callable]]  # pairs of name and transform, in order
 
 
 class Decode:
@@ -51,13 +53,17 @@ class Decode:
 
 
 def build_transforms(
-    config: Sequence[Mapping[str, Mapping | None]], num_classes: int | None = None
-) -> list[tuple[str, Callable]]:
+    config: Sequence[Mapping[str, Mapping | None]],
+    known: Mapping[str, type] | None = None,
+    *,
+    num_classes: int | None = None,
+) -> Transforms:
     """Build transforms from a list as in PaddleDetection's readers.
 
     Args:
         config: One mapping per transform, from its name to its arguments: ``{"RandomFlip": {"prob": 0.5}}``.
-        num_classes: Handed to the transforms that want to know it.
+        known: The transforms that there are, by name; default: PaddleDetection's, and :class:`Decode`.
+        num_classes: Handed to the transforms that have an attribute of this name.
 
     Returns:
         Pairs of name and transform, in order.
@@ -70,12 +76,12 @@ def build_transforms(
         if not isinstance(entry, Mapping):
             raise ConfigError(f"a transform must be written as 'Name: {{arguments}}', got {entry!r}.")
         for name, arguments in entry.items():
-            transforms.append((name, _build_transform(name, dict(arguments or {}), num_classes)))
+            transform_class = _find_ppdet_transform(name) if known is None else _find(name, known)
+            transforms.append((name, _build_transform(name, transform_class, dict(arguments or {}), num_classes)))
     return transforms
 
 
-def _build_transform(name: str, arguments: dict, num_classes: int | None) -> Callable:
-    transform_class = Decode if name == "Decode" else _find_transform(name)
+def _build_transform(name: str, transform_class: type, arguments: dict, num_classes: int | None) -> Callable:
     try:
         transform = transform_class(**arguments)
     except (TypeError, ValueError, AssertionError) as error:
@@ -85,7 +91,17 @@ def _build_transform(name: str, arguments: dict, num_classes: int | None) -> Cal
     return transform
 
 
-def _find_transform(name: str) -> type:
+def _find(name: str, known: Mapping[str, type]) -> type:
+    if name not in known:
+        raise ConfigError(
+            f"there is no transform named {name!r} here.{did_you_mean(name, known)} There are {', '.join(known)}."
+        )
+    return known[name]
+
+
+def _find_ppdet_transform(name: str) -> type:
+    if name == "Decode":
+        return Decode
     from ppdet_res2net.compat import prepare_ppdet
 
     prepare_ppdet()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.data.loader import BatchLoader
 from ppdet_res2net.datasets.html import Shape, draw_picture, make_page
 from ppdet_res2net.errors import DatasetError
 
@@ -19,7 +19,7 @@ PICTURE_SIDE_PX = 560
 
 
 def write_browse_page(
-    loader: TrainLoader,
+    loader: BatchLoader,
     class_names: Sequence[str],
     sample_transforms: Sequence[Mapping],
     path: str | os.PathLike,

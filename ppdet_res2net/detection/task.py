@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.coco import COCODataSet
-from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, TrainLoader
+from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, BatchLoader
 from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth
 from ppdet_res2net.detection.evaluate import evaluate as evaluate_detector
 from ppdet_res2net.detection.model import Classes, read_coco_dataset
@@ -69,7 +69,7 @@ class DetectionTask(Task):
         _set_num_classes(config, self.classes, dataset.annotation_path)
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
-        self.loader = TrainLoader.from_reader(
+        self.loader = BatchLoader.from_reader(
             dataset,
             reader,
             num_workers=config.get("worker_num", 2),

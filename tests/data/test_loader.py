@@ -1,4 +1,4 @@
-"""TrainLoader: reproducible batches, whoever prepares them, and no failure without a name."""
+"""BatchLoader: reproducible batches, whoever prepares them, and no failure without a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.data.loader import BatchLoader
 from ppdet_res2net.data.transforms import Decode, build_transforms
 from ppdet_res2net.datasets.demo import make_demo_data
 from ppdet_res2net.errors import ConfigError, DatasetError, ImageError, TrainingError
@@ -83,11 +83,11 @@ def test_same_batches_as_paddledetections_reader(folder):
 
 def test_a_loader_from_a_recipe(folder):
     reader = {"sample_transforms": SAMPLE_TRANSFORMS, "batch_transforms": BATCH_TRANSFORMS, "batch_size": 4}
-    loader = TrainLoader.from_reader(dataset_in(folder), reader, num_workers=0, seed=7, num_classes=3)
+    loader = BatchLoader.from_reader(dataset_in(folder), reader, num_workers=0, seed=7, num_classes=3)
     assert len(loader) == TRAIN_IMAGES // 4  # drop_last
     assert is_same(next(loader.epoch(1)), next(loader_for(dataset_in(folder), batch_size=4).epoch(1)))
     options = {"num_workers": 0, "seed": 7, "num_classes": 3, "rank": 1, "world_size": 2}
-    plain = TrainLoader.from_reader(dataset_in(folder), {}, **options)
+    plain = BatchLoader.from_reader(dataset_in(folder), {}, **options)
     with pytest.raises(ConfigError, match="start_step must be between 0 and 7"):
         plain.epoch(0, 8)
 
@@ -302,7 +302,7 @@ def test_workers_end_with_the_main_process(folder, how):
 def test_arguments_out_of_range(folder):
     dataset = dataset_in(folder)
     for name, value in (("batch_size", 0), ("num_workers", -1), ("seed", -1), ("rank", -1)):
-        with pytest.raises(ConfigError, match=f"{name} of the training loader must be at least ., got {value}"):
+        with pytest.raises(ConfigError, match=f"{name} of the loader must be at least ., got {value}"):
             loader_for(dataset, **{name: value})
     with pytest.raises(ConfigError, match="rank must be below world_size, got rank 2 of 2"):
         loader_for(dataset, rank=2, world_size=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ppdet_res2net.data.coco import COCODataSet
-from ppdet_res2net.data.loader import TrainLoader
+from ppdet_res2net.data.loader import BatchLoader
 
 FIELDS = ["image", "gt_bbox", "gt_class", "is_crowd", "gt_poly"]
 SAMPLE_TRANSFORMS = [
@@ -40,7 +40,7 @@ def loader_for(dataset, sample_transforms=SAMPLE_TRANSFORMS, batch_transforms=BA
         "batch_size": 2, "shuffle": True, "drop_last": False, "num_workers": 0, "seed": 7, "num_classes": 3,
         **options,
     }  # fmt: skip
-    return TrainLoader(dataset, sample_transforms, batch_transforms, **arguments)
+    return BatchLoader(dataset, sample_transforms, batch_transforms, **arguments)
 
 
 @pytest.fixture

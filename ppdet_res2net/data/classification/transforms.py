@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +16,9 @@ from PIL import ImageOps
 
 from ppdet_res2net.data.classification.mixing import MixImages
 from ppdet_res2net.data.classification.rand_augment import RandAugment
-from ppdet_res2net.errors import ConfigError, did_you_mean
 from res2net_runtime.classification import ClassifierPreprocessor, open_rgb
 
-__all__ = ["BATCH_TRANSFORMS", "SAMPLE_TRANSFORMS", "build_transforms"]
+__all__ = ["BATCH_TRANSFORMS", "SAMPLE_TRANSFORMS"]
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "hamming"]
 
@@ -220,33 +219,3 @@ SAMPLE_TRANSFORMS: dict[str, type] = {
     "ClassifierInput": ClassifierInput,
 }
 BATCH_TRANSFORMS: dict[str, type] = {"MixImages": MixImages}
-
-
-def build_transforms(
-    config: Sequence[Mapping[str, Mapping | None]], known: Mapping[str, type]
-) -> list[tuple[str, Callable]]:
-    """Build transforms from a reader's list.
-
-    Args:
-        config: One mapping per transform, from its name to its arguments.
-        known: :data:`SAMPLE_TRANSFORMS` or :data:`BATCH_TRANSFORMS`.
-
-    Returns:
-        Pairs of name and transform, in order.
-
-    Raises:
-        ConfigError: A transform does not exist, or does not accept its arguments.
-    """
-    transforms = []
-    for entry in config:
-        for name, arguments in entry.items():
-            if name not in known:
-                raise ConfigError(
-                    f"there is no transform named {name!r} for classification.{did_you_mean(name, known)} There are "
-                    f"{', '.join(known)}."
-                )
-            try:
-                transforms.append((name, known[name](**(arguments or {}))))
-            except (TypeError, ValueError) as error:
-                raise ConfigError(f"transform {name} does not accept the arguments {arguments}: {error}") from error
-    return transforms

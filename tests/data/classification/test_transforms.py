@@ -12,7 +12,8 @@ from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.loader import LabelledImageLoader
 from ppdet_res2net.data.classification.mixing import MixImages
 from ppdet_res2net.data.classification.rand_augment import _OPERATIONS, RandAugment
-from ppdet_res2net.data.classification.transforms import BATCH_TRANSFORMS, SAMPLE_TRANSFORMS, build_transforms
+from ppdet_res2net.data.classification.transforms import BATCH_TRANSFORMS, SAMPLE_TRANSFORMS
+from ppdet_res2net.data.transforms import build_transforms
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 AUGMENTATION = [
@@ -109,7 +110,11 @@ def test_rand_augment_operations():
 @pytest.mark.parametrize(
     "entry, known, message",
     [
-        ({"RandomFlip": {}}, SAMPLE_TRANSFORMS, "there is no transform named 'RandomFlip' for classification."),
+        (
+            {"RandomFlip": {}},
+            SAMPLE_TRANSFORMS,
+            "There are Decode, RandomResizedCrop, RandomCrop, ",
+        ),
         ({"RandomErasing": {"mode": "grey"}}, SAMPLE_TRANSFORMS, "mode is 'grey'; choose const or pixel"),
         ({"RandAugment": {"magnitude": 30}}, SAMPLE_TRANSFORMS, "a magnitude from 0 to 10"),
         ({"Resize": {}}, SAMPLE_TRANSFORMS, "transform Resize does not accept the arguments {}"),

@@ -1,13 +1,14 @@
 """Inference of ppdet's Faster and Mask R-CNN: one definition for evaluation, prediction and export.
 
-paddledet's own inference loops over images and detections in Python, which becomes data-dependent ``while`` blocks in
-a static graph, pastes masks inside the graph, works for one image at a time and invents a box where nothing was found.
-This one has only dense operators, any batch size and empty results; its numbers are paddledet's (see
-``tests/detection/test_parity.py``).
+paddledet's own inference loops over images and detections in Python, which becomes ``while`` blocks in a static graph. It
+pastes masks inside the graph, handles one image at a time, and invents a box where nothing was found. This one has only
+dense operators, takes any batch size, and returns empty results. Its numbers are paddledet's: see
+``tests/detection/test_parity.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import paddle
@@ -27,13 +28,13 @@ OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
 
 
 class RCNNInference(nn.Layer):
-    """The inference side of a ppdet ``FasterRCNN`` or ``MaskRCNN``; shares its parameters.
+    """The inference side of a ppdet ``FasterRCNN`` or ``MaskRCNN``, whose parameters it shares.
 
     Args:
         detector: The ppdet model, built with our configuration.
 
     Raises:
-        ConfigError: The detector is of another architecture, or uses a part that this graph does not know.
+        ConfigError: The detector has another architecture, or a part that this class does not support.
     """
 
     def __init__(self, detector: nn.Layer) -> None:
@@ -41,18 +42,18 @@ class RCNNInference(nn.Layer):
         architecture = type(detector).__name__
         if architecture not in ("FasterRCNN", "MaskRCNN"):
             raise ConfigError(
-                f"architecture is {architecture}; evaluation, prediction and export know FasterRCNN and MaskRCNN."
+                f"architecture is {architecture}; evaluation, prediction and export support FasterRCNN and MaskRCNN."
             )
         head_type = type(detector.bbox_head).__name__
         if head_type != "BBoxHead" or getattr(detector.bbox_head, "use_cot", False):
-            raise ConfigError(f"{architecture}.bbox_head is {head_type}; only BBoxHead without use_cot is known.")
+            raise ConfigError(f"{architecture}.bbox_head is {head_type}; only BBoxHead without use_cot is supported.")
         self.backbone = detector.backbone
         self.neck = detector.neck
         self.rpn_head = detector.rpn_head
         self.bbox_head = detector.bbox_head
         self.mask_head: Any = detector.mask_head if architecture == "MaskRCNN" else None
         if self.mask_head is not None and self.mask_head.share_bbox_feat:
-            # The C4 heads: mask features start from the box head's, which this layer then has to call as well.
+            # C4 heads: the mask features start from those of the box head, which this layer therefore calls too.
             self.shared_feature_head = detector.bbox_head.get_head()
         else:
             self.shared_feature_head = None
@@ -68,7 +69,7 @@ class RCNNInference(nn.Layer):
     def forward(
         self, image: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
     ) -> tuple[paddle.Tensor, ...]:
-        """Detect.
+        """Detect objects.
 
         Args:
             image: (N, 3, H, W) float32, normalised RGB, padded at the right and the bottom.
@@ -80,7 +81,7 @@ class RCNNInference(nn.Layer):
             scores: (M,) float32.
             labels: (M,) int32, from 0.
             masks: (M, 28, 28) float32 probabilities inside each box (Mask R-CNN only).
-            num: (N,) int32, detections per image; rows of the others are grouped by image.
+            num: (N,) int32, detections per image. The rows of the other outputs are grouped by image.
         """
         features = self.backbone({"image": image})
         if self.neck is not None:
@@ -99,8 +100,8 @@ class RCNNInference(nn.Layer):
             outputs.append(paddle.gather(self._masks(features, boxes, labels, num), real))
         return (*outputs, num - 1)
 
-    def _proposals(self, features, im_shape):
-        """RPN: -> rois (R, 4) xyxy in network pixels, grouped by image; rois per image (N,) int32."""
+    def _proposals(self, features: list[paddle.Tensor], im_shape: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Run the RPN: rois (R, 4) xyxy in network pixels, grouped by image, and rois per image (N,) int32."""
         head, settings = self.rpn_head, self.rpn_head.test_proposal
         level_rois, level_probs, level_images = [], [], []
         for level, feature in enumerate(head.rpn_feat(features)):
@@ -123,7 +124,7 @@ class RCNNInference(nn.Layer):
             num = correct_rois_num_type(num, im_shape[:, 0].cast("int32"))
             level_images.append(_image_of_row(num, rois))
         rois, probs, images = (paddle.concat(t) for t in (level_rois, level_probs, level_images))
-        # Best first within each image: sort by score, then by image and place in the first order (keys are unique).
+        # Best first within each image: sort by score, then by image and place in that order, which are unique keys.
         order = paddle.argsort(probs, descending=True)
         rows = paddle.arange(0, paddle.shape(order)[0], dtype="int64")
         order = paddle.gather(order, paddle.argsort(paddle.gather(images, order) * paddle.shape(order)[0] + rows))
@@ -134,11 +135,11 @@ class RCNNInference(nn.Layer):
         return paddle.gather(rois, order), _count_per_image(images, im_shape)
 
     def _anchors(self, level: int, feature: paddle.Tensor) -> paddle.Tensor:
-        """Anchors of one level, (H * W * A, 4) xyxy, position by position."""
+        """Return the anchors of one level, (H * W * A, 4) xyxy, position by position."""
         generator = self.rpn_head.anchor_generator
         stride = float(generator.strides[level])
         shape = paddle.shape(feature)
-        # arange over whole numbers: exact, and free of the rounding that a float stop value can suffer
+        # arange over whole numbers is exact; a float stop value could be rounded
         shift_y = (paddle.arange(0, shape[2], dtype="int64").cast("float32") + generator.offset) * stride
         shift_x = (paddle.arange(0, shape[3], dtype="int64").cast("float32") + generator.offset) * stride
         shift_y, shift_x = paddle.meshgrid(shift_y, shift_x)
@@ -146,8 +147,10 @@ class RCNNInference(nn.Layer):
         cell = paddle.to_tensor(self.cell_anchors[level])  # (A, 4)
         return (shifts + cell.unsqueeze(0)).reshape([-1, 4])
 
-    def _detect(self, features, rois, rois_num, im_shape):
-        """Box head and NMS: -> boxes (M, 4) xyxy in network pixels, scores (M,), labels (M,), rows per image (N,).
+    def _detect(
+        self, features: list[paddle.Tensor], rois: paddle.Tensor, rois_num: paddle.Tensor, im_shape: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """Run box head and NMS: boxes (M, 4) xyxy in network pixels, scores (M,), labels (M,), rows per image (N,).
 
         One spare row per image goes through NMS and everything after it: see ``compat/empty_arrays.py``.
         """
@@ -179,17 +182,19 @@ class RCNNInference(nn.Layer):
         )
         detections = detections.reshape([-1, 6])
         labels = detections[:, 0].cast("int32")
-        labels = paddle.minimum(labels, paddle.full_like(labels, head.num_classes - 1))  # the spare one's, to be valid
+        labels = paddle.minimum(labels, paddle.full_like(labels, head.num_classes - 1))  # also valid for spare rows
         return detections[:, 2:], detections[:, 1], labels, num
 
-    def _masks(self, features, boxes, labels, num):
-        """Mask head: -> (M, 28, 28) probabilities of each detection's own class."""
+    def _masks(
+        self, features: list[paddle.Tensor], boxes: paddle.Tensor, labels: paddle.Tensor, num: paddle.Tensor
+    ) -> paddle.Tensor:
+        """Run the mask head: (M, 28, 28) probabilities of each detection's own class."""
         head = self.mask_head
         roi_features = head.roi_extractor(features, [boxes], num)
         if self.shared_feature_head is not None:
             roi_features = self.shared_feature_head(roi_features)
         mask_features = head.head(roi_features)  # (M, F, 28, 28)
-        # The last 1x1 convolution, for the detected class only.
+        # The last 1x1 convolution is computed for the detected class only.
         weight = paddle.gather(head.mask_fcn_logits.weight.flatten(1), labels).unsqueeze(1)  # (M, 1, F)
         bias = paddle.gather(head.mask_fcn_logits.bias, labels).reshape([-1, 1, 1])
         side = mask_features.shape[-1]
@@ -197,35 +202,37 @@ class RCNNInference(nn.Layer):
         return F.sigmoid(logits + bias)
 
 
-def _decode(deltas, rois, weights):
-    """Boxes (R, K, 4) from deltas (R, 4 K) relative to rois (R, 4)."""
+def _decode(deltas: paddle.Tensor, rois: paddle.Tensor, weights: Sequence[float]) -> paddle.Tensor:
+    """Return boxes (R, K, 4) from deltas (R, 4 K) relative to rois (R, 4)."""
     from ppdet.modeling.bbox_utils import delta2bbox
 
     return delta2bbox(deltas, rois, weights)
 
 
-def _image_of_row(num, rows):
-    """The image index (R,) int64 of each of R rows that are grouped by image; ``num`` (N,) counts them."""
+def _image_of_row(num: paddle.Tensor, rows: paddle.Tensor) -> paddle.Tensor:
+    """Return the image index (R,) int64 of R rows that are grouped by image; ``num`` (N,) counts them."""
     index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64").unsqueeze(1)  # (R, 1)
     ends = paddle.cumsum(num.cast("int64")).unsqueeze(0)  # (1, N)
     return (index >= ends).cast("int64").sum(axis=1)
 
 
-def _rank_in_image(num, rows):
-    """The place (R,) int64 of each of R rows among those of its image, from 0; ``num`` (N,) counts them."""
+def _rank_in_image(num: paddle.Tensor, rows: paddle.Tensor) -> paddle.Tensor:
+    """Return the place (R,) int64, from 0, of each of R rows among those of its image; ``num`` (N,) counts them."""
     index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64")
     num = num.cast("int64")
     return index - paddle.gather(paddle.cumsum(num) - num, _image_of_row(num, rows))
 
 
-def _count_per_image(image_index, im_shape):
-    """Number of rows of each image, (N,) int32."""
+def _count_per_image(image_index: paddle.Tensor, im_shape: paddle.Tensor) -> paddle.Tensor:
+    """Return the number of rows of each image, (N,) int32."""
     images = paddle.arange(0, paddle.shape(im_shape)[0], dtype="int64").unsqueeze(0)  # (1, N)
     return (image_index.unsqueeze(1) == images).cast("int32").sum(axis=0).cast("int32")
 
 
-def _to_original(boxes, image_index, im_shape, scale_factor):
-    """Boxes in pixels of the original image, clipped; indices of those that are not empty."""
+def _to_original(
+    boxes: paddle.Tensor, image_index: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Return boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
     scale = paddle.gather(scale_factor, image_index)  # (M, 2) vertical, horizontal
     scale = paddle.concat([scale[:, 1:2], scale[:, 0:1]], axis=1)
     size = paddle.floor(divide_out_of_place(im_shape, scale_factor) + 0.5)

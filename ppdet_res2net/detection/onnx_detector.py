@@ -1,4 +1,4 @@
-"""A whole detector as an ONNX model: the inputs, outputs and numbers of the Paddle graph."""
+"""A whole detector as an ONNX model, with the same inputs, outputs and numbers as the Paddle graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     """Write a detector with its weights as an ONNX model.
 
     Raises:
-        ExportError: The detector has a part that has no translation; the message names it.
+        ExportError: A part of the detector cannot be written as ONNX; the message names it.
     """
     _check_parts(network)
     graph = Graph()
@@ -40,8 +40,8 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     features = add_feature_pyramid(graph, add_trunk(graph, image, network.backbone), network.neck)
     proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
     rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
-    if network.mask_head is not None:  # before empty boxes are dropped, as the boxes that were pooled go on from here
-        masks, rows = _add_masks(graph, features, rows, labels, network)
+    if network.mask_head is not None:  # before empty boxes are dropped, because it replaces the rows
+        masks, rows = _add_masks(graph, features, rows, labels, network.mask_head)
     boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
 
     graph.output("boxes", graph.gather(boxes, index), ["M", 4], np.float32)
@@ -58,7 +58,7 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
 
 
 def _check_parts(network: RCNNInference) -> None:
-    """Refuse what the functions of this module would write wrongly."""
+    """Refuse parts that the functions of this module would write wrongly."""
     head, nms, proposals = network.bbox_head, network.nms, network.rpn_head.test_proposal
     parts = {
         "backbone": (type(network.backbone).__name__, "Res2Net"),
@@ -88,7 +88,7 @@ def _check_parts(network: RCNNInference) -> None:
 def _add_detections(
     graph: Graph, features: list[Value], proposals: Rows, network: RCNNInference, im_shape: Value
 ) -> tuple[Rows, Value, Value]:
-    """Box head and suppression: detections, scores (M,), labels (M,) int64; grouped by image, best first."""
+    """Add box head and suppression: detections, scores (M,), labels (M,) int64; grouped by image, best first."""
     head, nms = network.bbox_head, network.nms
     hidden, proposals, _ = add_roi_features(graph, features, proposals, head.roi_extractor)
     hidden = graph.op("Flatten", hidden)
@@ -101,7 +101,7 @@ def _add_detections(
     limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), proposals.image)
     boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))
 
-    # Each class is an element of the batch, as it has boxes of its own, and each image a "class".
+    # The classes form the batch, because each has boxes of its own; the images take the place of the classes.
     boxes = graph.op("Transpose", boxes, perm=[2, 0, 1])  # (C, R, 4)
     scores = graph.unsqueeze(graph.op("Transpose", scores, perm=[1, 0]), 1)  # (C, 1, R)
     of_image = graph.unsqueeze(add_image_mask(graph, proposals.image, im_shape), 0)  # (1, N, R)
@@ -110,13 +110,13 @@ def _add_detections(
         "NonMaxSuppression",
         boxes,
         scores,
-        integers(nms.keep_top_k),  # of one class no more than of all classes
+        integers(nms.keep_top_k),  # the limit for all classes together, so no class needs more
         np.array([nms.nms_threshold], np.float32),
         np.array([nms.score_threshold], np.float32),
     )  # (S, 3) class, image, row
     scores = graph.op("GatherND", scores, kept)  # (S,)
     label, image, row = (graph.reshape(graph.slice(kept, 1, i, i + 1), -1) for i in range(3))
-    # A row that belongs to no image: engines differ about the best of nothing.
+    # Engines disagree about the best of no rows, so there is always one, which belongs to no image.
     scores = graph.concat(scores, np.array([-1], np.float32))
     image = graph.concat(image, integers(-1))
     by_image = graph.op("Where", add_image_mask(graph, image, im_shape), graph.unsqueeze(scores, 0), np.float32(-1))
@@ -130,7 +130,7 @@ def _add_detections(
 
 
 def _add_deltas(graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]) -> Value:
-    """Box deltas (R, 4, C) in units of the boxes: vectorised kernels want the many classes last, not the four numbers."""
+    """Add box deltas (R, 4, C) in units of the boxes. Vectorised kernels are faster with the many classes last."""
     weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
     weight, bias = (
         (array.reshape(-1, num_classes, 4) / np.array(multipliers)).swapaxes(1, 2).reshape(len(array), -1)
@@ -141,7 +141,7 @@ def _add_deltas(graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int,
 
 
 def _add_original_boxes(graph: Graph, rows: Rows, im_shape: Value, scale_factor: Value) -> tuple[Value, Value]:
-    """Boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
+    """Return boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
     size = graph.op("Floor", im_shape / scale_factor + 0.5)
     scale, limits = (
         graph.gather(graph.gather(value, integers(1, 0, 1, 0), axis=1), rows.image) for value in (scale_factor, size)
@@ -152,11 +152,8 @@ def _add_original_boxes(graph: Graph, rows: Rows, im_shape: Value, scale_factor:
     return boxes, graph.where_true(smallest > np.float32(0))
 
 
-def _add_masks(
-    graph: Graph, features: list[Value], rows: Rows, labels: Value, network: RCNNInference
-) -> tuple[Value, Rows]:
-    """Mask head: (M, side, side) probabilities of each detection's own class, and the boxes that they are of."""
-    head = network.mask_head
+def _add_masks(graph: Graph, features: list[Value], rows: Rows, labels: Value, head: nn.Layer) -> tuple[Value, Rows]:
+    """Add the mask head: (M, side, side) probabilities of each detection's own class, and the boxes they belong to."""
     pooled, ordered, order = add_roi_features(graph, features, rows, head.roi_extractor)
     logits = add_mask_logits(graph, pooled, graph.gather(labels, order), head)
     masks = graph.op("Sigmoid", logits)

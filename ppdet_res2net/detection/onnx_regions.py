@@ -1,8 +1,8 @@
 """Boxes in an ONNX graph: anchors, proposals, pooling of regions, suppression.
 
-Any number of images; rows of all images are kept together, with the image of each row beside them. ONNX's
-NonMaxSuppression wants boxes (batch, rows, 4) and scores (batch, class, rows). Where boxes are shared, levels or images
-are its "classes", and what does not belong to one has a score below the threshold there.
+The number of images is free: the rows of all images are kept together, beside the image of each row. ONNX's
+NonMaxSuppression takes boxes (batch, rows, 4) and scores (batch, class, rows). Where boxes are shared, pyramid levels or
+images take the place of the classes; rows that do not belong to one get a score below the threshold there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ppdet_res2net.export.onnx_layers import add_conv
 __all__ = ["Rows", "add_best_per_image", "add_decode", "add_image_mask", "add_proposals", "add_roi_features"]
 
 _MAX_LOG_SCALE = math.log(1000 / 16)
-_ABSENT = np.array([-1e30], np.float32)  # a logit that no network gives
+_ABSENT = np.array([-1e30], np.float32)  # a logit that no network produces
 _NOT_ABSENT = np.array([-1e29], np.float32)
 
 
@@ -29,14 +29,14 @@ class Rows(NamedTuple):
 
     Attributes:
         boxes: (R, 4) float32 xyxy in network pixels.
-        image: (R,) int64, the image of each.
+        image: (R,) int64, the image of each row.
     """
 
     boxes: Value
     image: Value
 
     def take(self, index: Value) -> Rows:
-        """Pick rows."""
+        """Return the rows that ``index`` names."""
         graph = self.boxes.graph
         return Rows(graph.gather(self.boxes, index), graph.gather(self.image, index))
 
@@ -48,7 +48,7 @@ def add_proposals(
     cell_anchors: Sequence[np.ndarray],
     im_shape: Value,
 ) -> Rows:
-    """Add ppdet's RPN at inference; rows are grouped by image, best first."""
+    """Add ppdet's RPN as it is at inference. The rows are grouped by image, best first."""
     settings, generator = head.test_proposal, head.anchor_generator
     per_level = [
         _add_level_candidates(graph, feature, head, cells, float(stride), float(generator.offset))
@@ -91,7 +91,7 @@ def add_proposals(
 def _add_level_candidates(
     graph: Graph, feature: Value, head: nn.Layer, cell_anchors: np.ndarray, stride: float, offset: float
 ) -> tuple[Value, Value]:
-    """The best anchors of one level: logits (N, k) and decoded boxes (N, k, 4), best first."""
+    """Return the best anchors of one level, best first: logits (N, k) and decoded boxes (N, k, 4)."""
     hidden = add_conv(graph, feature, head.rpn_feat.rpn_conv, relu=True)
     anchors = len(cell_anchors)
     scores = add_conv(graph, hidden, head.rpn_rois_score)
@@ -102,7 +102,7 @@ def _add_level_candidates(
     scores, index = add_best_per_image(graph, scores, head.test_proposal.pre_nms_top_n)
     deltas = graph.op("GatherND", deltas, graph.unsqueeze(index, 2), batch_dims=1)  # (N, k, 4)
 
-    place = graph.op("Div", index, integers(anchors))  # of positions, row by row
+    place = graph.op("Div", index, integers(anchors))  # number of the position, counted row by row
     width = graph.shape(hidden, 3)
     shift_x = (graph.cast(graph.op("Mod", place, width), np.float32) + offset) * stride
     shift_y = (graph.cast(graph.op("Div", place, width), np.float32) + offset) * stride
@@ -113,7 +113,7 @@ def _add_level_candidates(
 
 
 def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1) -> Value:
-    """Apply deltas to boxes, which may be broadcast to them; the four numbers of each lie along ``axis``."""
+    """Apply deltas to boxes, which are broadcast to them. ``axis`` holds the four numbers of each."""
     top_left, bottom_right = _halves(graph, boxes, axis)
     size = bottom_right - top_left
     centre = top_left + size * 0.5
@@ -124,18 +124,20 @@ def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1) -> Val
 
 
 def _halves(graph: Graph, value: Value, axis: int) -> tuple[Value, Value]:
-    """The first two and the last two of four entries along an axis."""
-    return graph.op("Split", value, outputs=2, axis=axis)
+    """Return the first two and the last two of four entries along an axis."""
+    first, last = graph.ops("Split", value, outputs=2, axis=axis)
+    return first, last
 
 
 def add_best_per_image(graph: Graph, scores: Value, count: int) -> tuple[Value, Value]:
-    """The ``count`` best of (N, K), or all K if that is fewer, best first: scores and indices (N, k)."""
+    """Return the ``count`` best of (N, K), or all K if there are fewer: scores and indices (N, k), best first."""
     k = graph.op("Min", graph.shape(scores, 1), integers(count))
-    return graph.op("TopK", scores, k, outputs=2, axis=1)
+    best, index = graph.ops("TopK", scores, k, outputs=2, axis=1)
+    return best, index
 
 
 def add_image_mask(graph: Graph, image: Value, im_shape: Value) -> Value:
-    """Which rows belong to which image: bool (N, R)."""
+    """Return which rows belong to which image: bool (N, R)."""
     images = graph.unsqueeze(graph.arange(graph.shape(im_shape, 0)), 1)  # (N, 1)
     return graph.op("Equal", images, graph.unsqueeze(image, 0))
 
@@ -145,11 +147,11 @@ def add_roi_features(
 ) -> tuple[Value, Rows, Value]:
     """Pool the features of regions, each from the pyramid level that fits its size.
 
-    Use the returned boxes from here on: OpenVINO in bfloat16 keeps float32 only for values that reach an output without
-    passing a convolution or matrix product. Boxes that go to RoiAlign only would be rounded, by pixels.
+    Use the returned boxes from here on. In bfloat16, OpenVINO keeps in float32 only what reaches an output without a
+    convolution or matrix product on the way. Boxes that only RoiAlign uses would be rounded, by whole pixels.
 
     Returns:
-        Features (R, C, side, side), the boxes ordered like them, which is by level, and the row of each, (R,) int64.
+        Features (R, C, side, side), ordered by level; the boxes in the same order; the row of each, (R,) int64.
     """
     first, last = extractor.start_level, extractor.end_level
     corners = (graph.slice(rows.boxes, 1, i, i + 2) for i in (0, 2))
@@ -183,5 +185,5 @@ def add_roi_features(
 
 
 def _width_height_twice(graph: Graph, height_width: Value) -> Value:
-    """(N, 2) height, width -> (N, 4) width, height, width, height."""
+    """Turn (N, 2) height, width into (N, 4) width, height, width, height."""
     return graph.gather(height_width, integers(1, 0, 1, 0), axis=1)

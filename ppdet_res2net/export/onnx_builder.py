@@ -1,4 +1,4 @@
-"""A small way to write an ONNX graph: values with operators, constants from NumPy arrays."""
+"""Builds an ONNX graph: values with arithmetic operators, constants from NumPy arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["OPSET", "Graph", "Value"]
 OPSET = 17  # RoiAlign with half-pixel coordinates needs 16
 _IR_VERSION = 8
 
-Operand = Union["Value", np.ndarray, np.generic, float, int]
+Operand = Union["Value", "np.ndarray[Any, Any]", np.generic, float, int]
 
 
 class Value:
@@ -48,33 +48,46 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[tuple, Value] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, name: str, shape: Sequence[str | int], dtype: type = np.float32) -> Value:
-        """Declare an input; names in ``shape`` are free dimensions."""
+    def input(self, name: str, shape: Sequence[str | int], dtype: type[np.generic] = np.float32) -> Value:
+        """Declare an input. A name in ``shape`` is a dimension of any size."""
         self._inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape)))
         return Value(self, name)
 
-    def output(self, name: str, value: Value, shape: Sequence[str | int], dtype: type) -> None:
-        """Declare an output under a name."""
+    def output(self, name: str, value: Value, shape: Sequence[str | int], dtype: type[np.generic]) -> None:
+        """Declare a value as an output with this name."""
         self._nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
         self._outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape)))
 
-    def op(self, kind: str, *inputs: Operand | None, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node of ONNX's operator ``kind``; returns its value, or a tuple of them."""
-        # A bare number takes the place of an array of no dimensions, float32 as almost everything here.
+    def op(self, kind: str, *inputs: Operand | None, **attributes: Any) -> Value:
+        """Add a node of ONNX's operator ``kind``, which has one output.
+
+        Args:
+            kind: Name of the operator.
+            *inputs: Values or constants; None leaves an optional input out. Bare numbers become float32 scalars.
+            **attributes: Attributes of the operator.
+        """
+        name = f"{kind}_{len(self._nodes)}"
+        return self._add(kind, name, [name], inputs, attributes)[0]
+
+    def ops(self, kind: str, *inputs: Operand | None, outputs: int, **attributes: Any) -> tuple[Value, ...]:
+        """Add a node with several outputs; the rest is as for :meth:`op`."""
+        name = f"{kind}_{len(self._nodes)}"
+        return self._add(kind, name, [f"{name}_{i}" for i in range(outputs)], inputs, attributes)
+
+    def _add(
+        self, kind: str, name: str, outputs: list[str], inputs: Sequence[Operand | None], attributes: dict[str, Any]
+    ) -> tuple[Value, ...]:
         names = ["" if value is None else self.value(value).name for value in inputs]
-        number = len(self._nodes)
-        produced = [f"{kind}_{number}" if outputs == 1 else f"{kind}_{number}_{i}" for i in range(outputs)]
-        self._nodes.append(helper.make_node(kind, names, produced, name=f"{kind}_{number}", **attributes))
-        values = tuple(Value(self, name) for name in produced)
-        return values[0] if outputs == 1 else values
+        self._nodes.append(helper.make_node(kind, names, outputs, name=name, **attributes))
+        return tuple(Value(self, output) for output in outputs)
 
     def value(self, operand: Operand) -> Value:
-        """Return an operand as a value; equal constants are stored once."""
+        """Return an operand as a value. Equal constants are stored once."""
         if isinstance(operand, Value):
             return operand
         array = np.ascontiguousarray(operand, None if isinstance(operand, np.ndarray) else np.float32)
@@ -87,16 +100,16 @@ class Graph:
         return self._constants[key]
 
     def shape(self, value: Value, axis: int) -> Value:
-        """Return the size along an axis, int64 (1,)."""
+        """Return the size of an axis, int64 (1,)."""
         return self.op("Shape", value, start=axis, end=axis + 1)
 
     def arange(self, count: Value) -> Value:
-        """Return 0 ... count - 1, int64; ``count`` is int64 (1,)."""
+        """Return 0 to count - 1, int64 (count,); ``count`` is int64 (1,)."""
         zero, one = np.array(0, np.int64), np.array(1, np.int64)
         return self.op("Range", zero, self.op("Squeeze", count, integers(0)), one)
 
     def reshape(self, value: Value, *shape: int) -> Value:
-        """Reshape; 0 keeps a size, -1 is what remains."""
+        """Reshape. 0 keeps the size of an axis, -1 takes what remains."""
         return self.op("Reshape", value, integers(*shape))
 
     def unsqueeze(self, value: Value, *axes: int) -> Value:
@@ -104,27 +117,27 @@ class Graph:
         return self.op("Unsqueeze", value, integers(*axes))
 
     def slice(self, value: Value, axis: int, start: int, end: int) -> Value:
-        """Cut out ``start`` to ``end`` of one axis."""
+        """Return ``start`` to ``end`` (exclusive) of one axis."""
         return self.op("Slice", value, integers(start), integers(end), integers(axis))
 
     def concat(self, *values: Operand, axis: int = 0) -> Value:
-        """Join along an axis."""
+        """Join values along an axis."""
         return self.op("Concat", *values, axis=axis)
 
     def gather(self, value: Operand, index: Operand, axis: int = 0) -> Value:
-        """Pick rows."""
+        """Pick the entries of an axis that ``index`` names."""
         return self.op("Gather", value, index, axis=axis)
 
     def where_true(self, condition: Value) -> Value:
-        """Indices of what is true in a vector, int64 (count,)."""
+        """Return the indices of the true elements of a vector, int64 (count,)."""
         return self.reshape(self.op("NonZero", condition), -1)
 
-    def cast(self, value: Value, dtype: type) -> Value:
+    def cast(self, value: Value, dtype: type[np.generic]) -> Value:
         """Convert the elements."""
         return self.op("Cast", value, to=_onnx_type(dtype))
 
     def model(self, producer: str, version: str) -> onnx.ModelProto:
-        """Return the checked model."""
+        """Return the model, checked by ONNX."""
         graph = helper.make_graph(self._nodes, producer, self._inputs, self._outputs, self._initializers)
         model = helper.make_model(
             graph,
@@ -137,10 +150,11 @@ class Graph:
         return model
 
 
-def integers(*numbers: int) -> np.ndarray:
-    """Return what ONNX takes for axes and shapes: int64 (count,)."""
+def integers(*numbers: int) -> np.ndarray[Any, Any]:
+    """Return numbers as ONNX wants axes and shapes: int64 (count,)."""
     return np.array(numbers, np.int64)
 
 
-def _onnx_type(dtype: type) -> int:
-    return {np.float32: TensorProto.FLOAT, np.int32: TensorProto.INT32, np.int64: TensorProto.INT64}[dtype]
+def _onnx_type(dtype: type[np.generic]) -> int:
+    known = {np.float32: TensorProto.FLOAT, np.int32: TensorProto.INT32, np.int64: TensorProto.INT64}
+    return int(known[dtype])

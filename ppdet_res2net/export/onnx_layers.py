@@ -1,18 +1,19 @@
 """The convolutional parts of a detector as ONNX nodes, rewritten where that is exact and faster.
 
-Every rewrite keeps the function (only the order of float32 sums changes):
+No rewrite changes the function, except for the order of float32 sums:
 
 - BatchNorm is folded into the convolution before it.
-- The 2x2 deconvolution of the mask head is a matrix product per position, to four times the channels. Its pixels are
-  put in their places only after the last layer, of which only the channel of the detected class is computed.
+- The 2x2 deconvolution of the mask head becomes a matrix product at each position, with four times the channels. They
+  are moved to their pixels after the last layer only, which is computed for the detected class alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
-from paddle import nn
+from paddle import Tensor, nn
 
 from ppdet_res2net.errors import ExportError
 from ppdet_res2net.export.onnx_builder import Graph, Value
@@ -26,7 +27,7 @@ def add_conv(graph: Graph, x: Value, conv: nn.Conv2D, relu: bool = False) -> Val
     """Add a convolution with its bias.
 
     Raises:
-        ExportError: It is another layer, for instance a convolution with normalisation.
+        ExportError: ``conv`` is another layer, for instance a convolution with normalisation.
     """
     if not isinstance(conv, nn.Conv2D):
         raise ExportError(
@@ -62,14 +63,14 @@ def _add_conv(
 
 
 def add_linear(graph: Graph, x: Value, linear: nn.Linear, relu: bool = False) -> Value:
-    """Add a matrix product with bias; Paddle stores the weight as (in, out)."""
+    """Add a linear layer. Paddle stores its weight as (in, out)."""
     x = graph.op("Gemm", x, linear.weight.numpy(), linear.bias.numpy())
     return graph.op("Relu", x) if relu else x
 
 
 def add_trunk(graph: Graph, x: Value, trunk: Res2Net) -> list[Value]:
-    """Add the trunk; returns the feature maps of ``return_idx``."""
-    for layer in trunk.res1:
+    """Add the trunk. Return the feature maps of its ``return_idx``."""
+    for layer in cast("Iterable[ConvNorm]", trunk.res1):
         x = _add_conv_norm(graph, x, layer)
     x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     features = []
@@ -81,16 +82,15 @@ def add_trunk(graph: Graph, x: Value, trunk: Res2Net) -> list[Value]:
 
 
 def _add_stage(graph: Graph, x: Value, stage: Res2NetStage) -> Value:
-    """Add one stage of the trunk."""
-    for block in stage.blocks:
+    for block in cast("Iterable[Bottle2neck]", stage.blocks):
         x = _add_block(graph, x, block)
     return x
 
 
 def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
-    splits = graph.op("Split", _add_conv_norm(graph, x, block.branch2a), outputs=block.scales, axis=1)
+    splits = graph.ops("Split", _add_conv_norm(graph, x, block.branch2a), outputs=block.scales, axis=1)
     outputs: list[Value] = []
-    for i, layer in enumerate(block.branch2b):
+    for i, layer in enumerate(cast("Iterable[ConvNorm]", block.branch2b)):
         part = splits[i] if i == 0 or block.is_stage_block else splits[i] + outputs[-1]
         outputs.append(_add_conv_norm(graph, part, layer))
     outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.is_stage_block else splits[-1])
@@ -100,10 +100,10 @@ def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
     return graph.op("Relu", residual + x)
 
 
-def _add_projection(graph: Graph, x: Value, branch: nn.Layer) -> Value:
-    if isinstance(branch, nn.Sequential):
-        x, branch = _add_average_pool(graph, x, branch.pool), branch.conv
-    return _add_conv_norm(graph, x, branch)
+def _add_projection(graph: Graph, x: Value, branch: nn.Sequential | ConvNorm) -> Value:
+    if isinstance(branch, ConvNorm):
+        return _add_conv_norm(graph, x, branch)
+    return _add_conv_norm(graph, _add_average_pool(graph, x, branch.pool), branch.conv)
 
 
 def _add_average_pool(graph: Graph, x: Value, pool: nn.AvgPool2D) -> Value:
@@ -125,7 +125,7 @@ def _add_conv_norm(graph: Graph, x: Value, layer: ConvNorm) -> Value:
 
 
 def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a convolution with its BatchNorm, computed in float64."""
+    """Return weight and bias of a convolution with its BatchNorm folded in, computed in float64."""
     if layer.deformable:
         raise ExportError(
             "Deformable convolution (Res2Net.dcn_v2_stages) has no ONNX operator that the inference engines run. Export "
@@ -138,7 +138,7 @@ def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
             f"with --format paddle."
         )
     weight, scale, offset, mean, variance = (
-        tensor.numpy().astype(np.float64)
+        cast("Tensor", tensor).numpy().astype(np.float64)  # Paddle's types allow None for scale and offset
         for tensor in (layer.conv.weight, norm.weight, norm.bias, norm._mean, norm._variance)
     )
     factor = scale / np.sqrt(variance + norm._epsilon)
@@ -147,7 +147,7 @@ def _folded(layer: ConvNorm) -> tuple[np.ndarray, np.ndarray]:
 
 
 def add_feature_pyramid(graph: Graph, features: Sequence[Value], neck: nn.Layer) -> list[Value]:
-    """Add ppdet's FPN as R-CNNs use it: with one extra level that takes every second pixel of the last one."""
+    """Add ppdet's FPN as R-CNNs use it: the extra level takes every second pixel of the last one."""
     if neck.norm_type is not None or neck.has_extra_convs:
         raise ExportError(
             "FPN.norm_type and FPN.has_extra_convs cannot be written as ONNX. Export this model with --format paddle."
@@ -170,20 +170,33 @@ def add_feature_pyramid(graph: Graph, features: Sequence[Value], neck: nn.Layer)
     return outputs
 
 
-def _single(size: int | Sequence[int]) -> int:
-    """One number for both directions."""
+def _single(size: Any) -> int:
+    """Return a stride, padding or kernel size that is the same in both directions, as Paddle stores it."""
     return int(size[0]) if isinstance(size, (list, tuple)) else int(size)
 
 
 def add_mask_logits(graph: Graph, pooled: Value, labels: Value, head: nn.Layer) -> Value:
-    """Add ppdet's mask head: (M, C, side, side) and labels (M,) -> logits (M, 2 side, 2 side) of each label's class."""
+    """Add ppdet's mask head.
+
+    Args:
+        graph: The graph.
+        pooled: Features of the regions, (M, C, side, side).
+        labels: Their classes, (M,).
+        head: ppdet's ``MaskHead``.
+
+    Returns:
+        The logits of each region's own class, (M, 2 side, 2 side).
+    """
     layers = list(head.head.upsample)
     *convs, deconv = (layer for layer in layers if not isinstance(layer, nn.ReLU))
     for conv in convs:
         pooled = add_conv(graph, pooled, conv, relu=True)
-    weight, bias = deconv.weight.numpy(), deconv.bias.numpy()  # (in, out, 2, 2): no two pixels share one of the result
+    weight, bias = (
+        deconv.weight.numpy(),
+        deconv.bias.numpy(),
+    )  # (in, out, 2, 2); the stride is 2, so that each output pixel comes from one input pixel
     channels, side = weight.shape[1], head.roi_extractor.resolution
-    # Channels last, so that no engine has to turn what is four times as large.
+    # Channels last. Otherwise an engine would transpose the result, which is four times as large.
     pooled = graph.op("Transpose", pooled, perm=[0, 2, 3, 1])
     pooled = graph.reshape(pooled, -1, side * side, weight.shape[0])
     weight = weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], -1)

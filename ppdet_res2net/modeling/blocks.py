@@ -6,6 +6,8 @@ Source: Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", https://
 
 from __future__ import annotations
 
+import functools
+
 import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, nn
@@ -18,7 +20,7 @@ __all__ = ["Bottle2neck", "ConvNorm", "make_stem"]
 
 
 def _relu_in_place(x: paddle.Tensor) -> paddle.Tensor:
-    """ReLU that takes no memory of its own, for a tensor that nothing else needs, in backward passes neither."""
+    """In-place ReLU. Safe only if neither forward nor backward needs the input again."""
     return F.relu_(x) if paddle.in_dynamic_mode() else F.relu(x)
 
 
@@ -42,8 +44,8 @@ class ConvNorm(nn.Layer):
         self.relu = relu
         self.deformable = deformable
         if deformable:
-            # Deformable convolution v2: two offsets and one modulation per kernel tap, zero at the start, so that
-            # training begins with (half) an ordinary convolution.
+            # Deformable convolution v2: two offsets and one modulation per kernel tap. They start at zero, so that
+            # training begins with an ordinary convolution, halved by the sigmoid.
             self.num_taps = kernel_size**2
             self.conv_offset = nn.Conv2D(
                 in_channels,
@@ -66,7 +68,8 @@ class ConvNorm(nn.Layer):
             bias_attr=False,
         )
         self.norm = make_norm(out_channels, norm, lr_mult)
-        # The gradient of batch normalisation takes its input, that of others may take their output.
+        # The gradient of batch normalisation needs its input only, so its output may be overwritten. That of other
+        # layers may need the output.
         self.overwrites_norm = isinstance(self.norm, (nn.BatchNorm2D, nn.SyncBatchNorm))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -105,39 +108,29 @@ class Bottle2neck(nn.Layer):
         deformable: bool = False,
     ) -> None:
         super().__init__()
-        options = {"norm": norm, "lr_mult": lr_mult}
+        conv_norm = functools.partial(ConvNorm, norm=norm, lr_mult=lr_mult)
         self.scales = scales
         self.is_stage_block = is_stage_block
         # Variant a strides in the first 1x1 convolution, the others in the 3x3 ones.
         self.split_stride = 1 if variant == "a" else stride
         self.has_projection = is_first
+        self.branch1: nn.Sequential | ConvNorm
         if is_first:
             if variant == "d" and stride == 2:
                 self.branch1 = nn.Sequential(
                     ("pool", nn.AvgPool2D(kernel_size=2, stride=2, padding=0, ceil_mode=True)),
-                    ("conv", ConvNorm(in_channels, out_channels, 1, **options)),
+                    ("conv", conv_norm(in_channels, out_channels, 1)),
                 )
             else:
-                self.branch1 = ConvNorm(in_channels, out_channels, 1, stride=stride, **options)
-        self.branch2a = ConvNorm(
-            in_channels, width * scales, 1, stride=stride if variant == "a" else 1, relu=True, **options
-        )
+                self.branch1 = conv_norm(in_channels, out_channels, 1, stride=stride)
+        self.branch2a = conv_norm(in_channels, width * scales, 1, stride=stride if variant == "a" else 1, relu=True)
         self.branch2b = nn.LayerList(
             [
-                ConvNorm(
-                    width,
-                    width,
-                    3,
-                    stride=self.split_stride,
-                    groups=groups,
-                    relu=True,
-                    deformable=deformable,
-                    **options,
-                )
+                conv_norm(width, width, 3, stride=self.split_stride, groups=groups, relu=True, deformable=deformable)
                 for _ in range(scales - 1)
             ]
         )
-        self.branch2c = ConvNorm(width * scales, out_channels, 1, **options)
+        self.branch2c = conv_norm(width * scales, out_channels, 1)
         if is_stage_block:
             self.pool = nn.AvgPool2D(
                 kernel_size=3, stride=self.split_stride, padding=1, exclusive=not pool_counts_padding
@@ -145,10 +138,10 @@ class Bottle2neck(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         splits = paddle.split(self.branch2a(x), self.scales, axis=1)  # scales x (N, width, H, W)
-        outputs = []
+        outputs: list[paddle.Tensor] = []
         for i, conv in enumerate(self.branch2b):
-            independent = i == 0 or self.is_stage_block
-            outputs.append(conv(splits[i] if independent else splits[i] + outputs[-1]))
+            is_independent = i == 0 or self.is_stage_block
+            outputs.append(conv(splits[i] if is_independent else splits[i] + outputs[-1]))
         outputs.append(self.pool(splits[-1]) if self.is_stage_block else splits[-1])
         residual = self.branch2c(paddle.concat(outputs, axis=1))  # (N, out_channels, H / stride, W / stride)
         return _relu_in_place(residual + (self.branch1(x) if self.has_projection else x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 from paddle import nn
 
@@ -19,7 +21,7 @@ class Res2NetClassifier(nn.Layer):
         **backbone_options: Arguments of :class:`Res2Net`; the trunk always has four stages and returns the last.
     """
 
-    def __init__(self, num_classes: int = 1000, **backbone_options) -> None:
+    def __init__(self, num_classes: int = 1000, **backbone_options: Any) -> None:
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ConfigError(f"Res2NetClassifier: num_classes is {num_classes!r}; it must be 1 or more.")
@@ -30,4 +32,5 @@ class Res2NetClassifier(nn.Layer):
     def forward(self, inputs: paddle.Tensor | dict[str, paddle.Tensor]) -> paddle.Tensor:
         """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
         features = self.backbone(inputs)[-1]  # (N, 2048, H/32, W/32)
-        return self.fc(features.mean(axis=[2, 3]))
+        logits: paddle.Tensor = self.fc(features.mean(axis=[2, 3]))
+        return logits

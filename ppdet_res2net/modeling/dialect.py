@@ -1,7 +1,7 @@
 """The three dialects of Res2Net: equal parameter shapes, different numbers.
 
-Weights of one dialect load into another without any error and give wrong results, so the dialect is a named property
-of a model, and everything that differs is said here, once.
+Weights of one dialect load into a model of another without an error, and give wrong results. Therefore the dialect is a
+named property of each model. Everything that differs is defined here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Dialect:
             average-pools the last one, as the first block of every other stage does; otherwise it is an ordinary block.
         pool_counts_padding: The 3x3 average pool of a stage block always divides by 9; otherwise by the number of
             pixels that lie inside the feature map.
-        blocks_ignore_variant: Only the stem depends on the variant, the blocks are always those of variant b: variant d
-            has no average pool in its shortcuts, variant a strides in the 3x3 convolutions.
+        blocks_ignore_variant: Only the stem depends on the variant; the blocks are always those of variant b. So variant d
+            has no average pool in its shortcuts, and variant a strides in the 3x3 convolutions.
     """
 
     name: str

@@ -25,7 +25,7 @@ class NormOptions:
     Attributes:
         type: ``bn``, ``sync_bn`` (statistics over all GPUs of a distributed run; elsewhere the same as bn) or ``gn``.
         decay: L2 decay of scale and offset.
-        frozen: Scale, offset and statistics stay as loaded; BN uses the running statistics in training too.
+        frozen: Scale, offset and statistics stay as loaded; BN uses the running statistics even in training.
     """
 
     type: str = "bn"
@@ -50,6 +50,7 @@ def make_norm(channels: int, options: NormOptions, lr_mult: float = 1.0) -> nn.L
             trainable=not options.frozen,
         )
 
+    norm: nn.Layer
     if options.type == "gn":
         groups = next(g for g in range(min(_MAX_GROUPS, channels), 0, -1) if channels % g == 0)
         norm = nn.GroupNorm(groups, channels, weight_attr=attribute(), bias_attr=attribute())
@@ -69,5 +70,5 @@ def make_norm(channels: int, options: NormOptions, lr_mult: float = 1.0) -> nn.L
 
 
 def _runs_on_many_gpus() -> bool:
-    """Whether SyncBatchNorm has anything to synchronise; on other devices Paddle has no such operator."""
+    """Tell whether there is anything to synchronise. Paddle has SyncBatchNorm for GPUs only."""
     return paddle.distributed.get_world_size() > 1 and paddle.device.get_device().startswith("gpu")

@@ -30,7 +30,7 @@ VARIANTS = ("a", "b", "c", "d")
 
 
 class Res2NetStage(nn.Layer):
-    """One stage of the trunk: ``count`` blocks, the first of which changes channels and (from C3 on) size."""
+    """One stage of the trunk: ``count`` blocks. The first one changes the channels and, from C3 on, the size."""
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class Res2NetStage(nn.Layer):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.blocks(x)
+        x = self.blocks(x)
+        return x
 
 
 class Res2Net(nn.Layer):
@@ -88,13 +89,14 @@ class Res2Net(nn.Layer):
         variant: Like ResNet's: ``a`` strides in the 1x1 convolution, ``b`` in the 3x3 ones, ``c`` is b with the deep
             stem, ``d`` is c with an average-pooled shortcut.
         dialect: ``official`` (the authors, timm, mmpretrain, MindCV), ``paddle`` (PaddleClas) or ``ppdet``
-            (PaddleDetection's detectors); see ``modeling/dialect.py``. The weights decide.
-        lr_mult_list: Factor on the learning rate for each of the four stages.
+            (PaddleDetection's detectors); see ``modeling/dialect.py``. It must be that of the weights.
+        lr_mult_list: Factor on the learning rate of each of the four stages.
         groups: Groups of the 3x3 convolutions.
         norm_type: ``bn``, ``sync_bn`` or ``gn``.
         norm_decay: L2 decay of the normalisation's scale and offset.
         freeze_norm: Keep normalisation as loaded. Only sensible with pretrained weights.
-        freeze_at: Index of the last stage that is not trained, the stem included; -1 trains everything.
+        freeze_at: Index of the last stage that is not trained; the stem and the stages before it are not trained either.
+            -1 trains everything.
         return_idx: Indices of the stages whose outputs are returned; 0 stands for C2 (stride 4).
         dcn_v2_stages: Indices of the stages with deformable 3x3 convolutions; -1 for none.
         num_stages: Number of stages to build, 1 to 4.
@@ -137,7 +139,7 @@ class Res2Net(nn.Layer):
         self.freeze_at = freeze_at
         self.res1 = make_stem(variant, norm)
         self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1)
-        self.stages = []
+        self.stages: list[Res2NetStage] = []
         for i in range(num_stages):
             stage = Res2NetStage(
                 in_channels=64 if i == 0 else STAGE_CHANNELS[i - 1],
@@ -152,8 +154,10 @@ class Res2Net(nn.Layer):
                 lr_mult=lr_mult_list[i],
                 deformable=i in self.dcn_v2_stages,
             )
-            self.stages.append(self.add_sublayer(f"res{i + 2}", stage))
-        for layer in [self.res1, *self.stages][: self.freeze_at + 2] if freeze_at >= 0 else []:
+            self.stages.append(stage)
+            self.add_sublayer(f"res{i + 2}", stage)
+        frozen = [self.res1, *self.stages[: freeze_at + 1]] if freeze_at >= 0 else []
+        for layer in frozen:
             for parameter in layer.parameters():
                 parameter.trainable = False
                 parameter.stop_gradient = True
@@ -184,13 +188,13 @@ def stage_depths(depth: int | Sequence[int], num_stages: int = 4) -> tuple[int, 
     """Return the number of blocks of each stage.
 
     Raises:
-        ConfigError: ``depth`` is no published one and no list of at least ``num_stages`` numbers.
+        ConfigError: ``depth`` is neither a published depth nor a list of at least ``num_stages`` positive numbers.
     """
     if isinstance(depth, Integral) and not isinstance(depth, bool):
         if depth in STAGE_DEPTHS:
-            return STAGE_DEPTHS[depth][:num_stages]
+            return STAGE_DEPTHS[int(depth)][:num_stages]
     elif isinstance(depth, (list, tuple)) and len(depth) >= num_stages:
-        if all(isinstance(n, Integral) and n > 0 for n in depth):
+        if all(isinstance(n, Integral) and int(n) > 0 for n in depth):
             return tuple(int(n) for n in depth[:num_stages])
     raise ConfigError(
         f"Res2Net: depth is {depth!r}; choose one of {', '.join(map(str, STAGE_DEPTHS))}, or give the number of blocks "
@@ -199,7 +203,7 @@ def stage_depths(depth: int | Sequence[int], num_stages: int = 4) -> tuple[int, 
 
 
 def check_block_options(width: int, scales: int, variant: str, groups: int) -> None:
-    """Refuse arguments of which no block can be made.
+    """Refuse arguments that no block can be built from.
 
     Raises:
         ConfigError: An argument is out of range; the message names it.
@@ -218,7 +222,7 @@ def check_block_options(width: int, scales: int, variant: str, groups: int) -> N
 
 def _stage_indices(name: str, value: int | Sequence[int], smallest: int, num_stages: int) -> tuple[int, ...]:
     indices = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if not indices or not all(isinstance(i, Integral) and smallest <= i < num_stages for i in indices):
+    if not indices or not all(isinstance(i, Integral) and smallest <= int(i) < num_stages for i in indices):
         raise ConfigError(
             f"Res2Net: {name} is {value!r}; it takes stage indices from {smallest} to {num_stages - 1} "
             f"(num_stages is {num_stages})."

@@ -21,9 +21,9 @@ class Res2Net(modeling.Res2Net):
     """Res2Net trunk for ppdet's YAML; replaces the class of that name in paddledet.
 
     Args:
-        model: A zoo name, e.g. ``timm/res2net50d``: sets depth, width, scales, variant, groups and dialect together.
-            An architecture argument that contradicts it is refused.
-        allow_frozen_random_norm: Permit ``freeze_norm`` without pretrained weights. It makes activations explode; for
+        model: A zoo name, e.g. ``timm/res2net50d``. It sets depth, width, scales, variant, groups and dialect; an
+            argument that contradicts it is refused.
+        allow_frozen_random_norm: Permit ``freeze_norm`` without pretrained weights. Activations then explode: for
             experiments only.
         depth, width, scales, variant, dialect, lr_mult_list, groups, norm_type, norm_decay, freeze_norm, freeze_at,
             return_idx, dcn_v2_stages, num_stages: As in :class:`ppdet_res2net.modeling.Res2Net`, with ppdet's defaults.
@@ -80,7 +80,7 @@ class Res2Net(modeling.Res2Net):
 
 
 def _architecture_of(model: str, given: dict) -> dict:
-    """Return the zoo record's architecture; refuse arguments in ``given`` that differ from it and from the default."""
+    """Return the architecture of the zoo's record. Arguments that are neither its values nor the defaults are refused."""
     from ppdet_res2net.zoo import get_model_spec
 
     published = {name: value for name, value in get_model_spec(model).architecture.items() if name in given}
@@ -89,7 +89,7 @@ def _architecture_of(model: str, given: dict) -> dict:
         if name in published and value not in (defaults[name], published[name]):
             raise ConfigError(
                 f"Res2Net: model {model} has {name} {published[name]!r}, but {name}: {value!r} is given as well. "
-                f"Remove one of the two."
+                f"Remove one of the two lines."
             )
     return {**given, **published}
 
@@ -115,7 +115,7 @@ class Res2NetC5(nn.Layer):
             count=stage_depths(depth)[3],
             width=width,
             scales=scales,
-            variant=variant,  # in every dialect: paddledet passes it on here, unlike in its trunk
+            variant=variant,  # in every dialect: here paddledet passes it on, unlike in its trunk
             dialect=get_dialect(dialect),
             groups=groups,
             norm=NormOptions(frozen=freeze_norm),

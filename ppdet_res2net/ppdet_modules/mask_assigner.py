@@ -12,12 +12,12 @@ __all__ = ["MaskAssigner"]
 class MaskAssigner:
     """Selects the foreground RoIs and rasterises their instances inside them.
 
-    As paddledet's class, with these differences: an instance may be COCO RLE (a mask with holes) as well as polygons;
-    an image without foreground contributes one RoI of weight 0 instead of indexing a RoI that may not exist; targets
-    are computed in numpy with one transfer to the device per batch.
+    It differs from paddledet's class in three ways. An instance may be COCO RLE (a mask with holes) as well as polygons.
+    An image without foreground contributes one RoI of weight 0, instead of indexing a RoI that may not exist. Targets
+    are computed in NumPy, with one transfer to the device per batch.
 
     Args:
-        num_classes: Number of foreground classes; RoIs labelled so are background.
+        num_classes: Number of foreground classes, which is also the label of background RoIs.
         mask_resolution: Side of the square targets.
     """
 
@@ -48,7 +48,7 @@ class MaskAssigner:
                 )
                 classes.append(labels_np[foreground])
                 weights.append(np.ones(len(foreground), np.float32))
-            else:  # the loss needs at least one RoI per image: one that counts for nothing
+            else:  # the loss needs at least one RoI per image; this one has weight 0
                 foreground = np.zeros(1, np.int64)
                 masks.append(np.zeros((1, resolution, resolution), np.int32))
                 classes.append(np.zeros(1, labels_np.dtype))

@@ -1,4 +1,4 @@
-"""Our modules in ppdet's registry, and objects from configurations through it."""
+"""Puts our modules into ppdet's registry, and creates objects from configurations through it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def register_modules() -> None:
 def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     """Create the registered module ``name`` as ``config`` describes it.
 
-    ppdet keeps one global configuration that every load adds to. It is emptied first, so that nothing of an earlier
-    configuration remains. Datasets are left out of it: :func:`create_dataset` makes those.
+    ppdet keeps one global configuration, to which every load adds. It is emptied first, so that nothing of an earlier
+    configuration remains. Datasets are left out: :func:`create_dataset` makes those.
 
     Raises:
         ConfigError: ``name`` is not registered, or a module refuses its arguments.
@@ -56,7 +56,7 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
         )
     settings = {key: value for key, value in config.items() if not key.endswith("Dataset")}
     for module in modules.values():
-        module.clear()  # what remains are the defaults of the class
+        module.clear()  # the defaults of the class remain
     global_config.clear()
     global_config.update(modules)
     try:
@@ -64,7 +64,7 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
         with _refusals_as_config_errors(name):
             return create(name, **kwargs)
     finally:
-        global_config.update(modules)  # an object given for a module (``!Name``) took the place of its settings
+        global_config.update(modules)  # an object (``!Name``) may have replaced the settings of its module
 
 
 def create_dataset(config: Mapping, key: str) -> Any:
@@ -92,7 +92,7 @@ def create_dataset(config: Mapping, key: str) -> Any:
 
 
 def instantiate(value: object) -> Any:
-    """Replace every ``!Name {...}`` part in plain data by an object of that class.
+    """Replace every ``!Name {...}`` in plain data by an object of that class.
 
     Raises:
         ConfigError: There is no such class, or it refuses its arguments.
@@ -111,7 +111,7 @@ def instantiate(value: object) -> Any:
 
 
 def serializable_classes() -> dict[str, type]:
-    """Return the classes that YAML may name: those which ppdet and we registered with ``@serializable``.
+    """Return the classes that YAML may name: those that ppdet and this package registered with ``@serializable``.
 
     ``Callable``, with which ppdet lets YAML call any Python function, is left out.
     """
@@ -122,7 +122,7 @@ def serializable_classes() -> dict[str, type]:
     for tag, constructor in yaml.Loader.yaml_constructors.items():
         if tag is None or not tag.startswith("!") or tag == "!Callable":
             continue
-        # ppdet keeps the class nowhere but in the closure of the constructor that it hands to PyYAML.
+        # ppdet keeps the class only in the closure of the constructor that it hands to PyYAML.
         found = inspect.getclosurevars(constructor).nonlocals.get("cls")
         if inspect.isclass(found):
             classes[tag[1:]] = found
@@ -131,7 +131,7 @@ def serializable_classes() -> dict[str, type]:
 
 @contextlib.contextmanager
 def _refusals_as_config_errors(what: str) -> Iterator[None]:
-    """Turn the exceptions with which ppdet's constructors refuse arguments into ConfigError; ours pass as they are."""
+    """Turn the errors by which ppdet's constructors refuse arguments into ConfigError. Our own errors pass unchanged."""
     try:
         yield
     except Res2NetError:

@@ -1,12 +1,12 @@
-"""Parts of a configuration that name one of ppdet's classes, as plain data.
+"""Parts of a configuration that name a class of ppdet, as plain data.
 
-PaddleDetection's YAML writes such a part in two ways, which mean the same::
+PaddleDetection's YAML has two ways to write such a part, which mean the same::
 
     TrainDataset: !COCODataSet {dataset_dir: dataset/coco}
     TrainDataset: {name: COCODataSet, dataset_dir: dataset/coco}
 
-ppdet's own loader builds the object while it parses the first form. Here it stays data until somebody asks
-for the object, so that a configuration can be printed, overridden, checked and saved.
+ppdet's own loader builds the object while it parses the first form. Here it stays data until the object is needed, so that
+a configuration can be printed, overridden, checked and saved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Tagged:
 
     @classmethod
     def from_value(cls, value: object) -> Tagged | None:
-        """Read either spelling; None where ``value`` is neither (for instance a mapping without ``name``)."""
+        """Read either spelling. Return None if ``value`` is neither, for instance a mapping without ``name``."""
         if isinstance(value, Tagged):
             return value
         if isinstance(value, dict) and isinstance(value.get("name"), str):

@@ -13,8 +13,8 @@ from paddle.static import InputSpec
 
 import ppdet_res2net
 from ppdet_res2net.classification.model import ARCHITECTURE, Classifier
-from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
 from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
+from ppdet_res2net.export.paddle_graph import save_paddle_graph
 from ppdet_res2net.export.verification import verify_engines
 from ppdet_res2net.modeling import Res2NetClassifier
 from res2net_runtime import classification
@@ -85,10 +85,11 @@ def export_classifier(
     check_names("precision", verify_precisions, TOLERANCES)
     folder, network = Path(folder), classifier.network
     size = classifier.preprocessor.size_px
+    image = InputSpec([None, 3, size, size], "float32", "image")
     write_folder(
         folder,
         formats,
-        NetworkWriter(lambda: _save_paddle_graph(network, folder, size), lambda: _make_onnx(network, size)),
+        NetworkWriter(lambda: save_paddle_graph(network, folder, [image]), lambda: _make_onnx(network, size)),
         {
             "task": TASK,
             "arch": ARCHITECTURE,
@@ -101,13 +102,6 @@ def export_classifier(
     if verify:
         verify_classifier(folder, classifier, verify_precisions)
     return folder
-
-
-def _save_paddle_graph(network: Res2NetClassifier, folder: Path, size_px: int) -> Path:
-    specs = [InputSpec([None, 3, size_px, size_px], "float32", "image")]
-    with drop_tracing_warnings():
-        paddle.jit.save(paddle.jit.to_static(network, input_spec=specs, full_graph=True), str(folder / "model"))
-    return next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.is_file())
 
 
 def _make_onnx(network: Res2NetClassifier, size_px: int) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from ppdet_res2net.datasets.demo_scenes import draw_scene
 from ppdet_res2net.detection.agreement import TOLERANCES, verify_export
 from ppdet_res2net.detection.inference import RCNNInference
 from ppdet_res2net.detection.model import EagerBackend, create_trained_detector, make_model_info
-from ppdet_res2net.detection.paddle_graph import save_paddle_graph
+from ppdet_res2net.detection.paddle_graph import save_detector_graph
 from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
 from ppdet_res2net.training.device import select_device
 from res2net_runtime.files import find_images
@@ -66,7 +66,7 @@ def export_model(
     write_folder(
         folder,
         formats,
-        NetworkWriter(lambda: save_paddle_graph(network, folder), lambda: _make_onnx(network)),
+        NetworkWriter(lambda: save_detector_graph(network, folder), lambda: _make_onnx(network)),
         {
             "task": "detection",
             "arch": info.arch,

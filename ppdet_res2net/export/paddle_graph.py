@@ -1,0 +1,31 @@
+"""Networks as the static graph that Paddle Inference runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import paddle
+from paddle import nn
+from paddle.static import InputSpec
+
+from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
+
+__all__ = ["save_paddle_graph"]
+
+
+def save_paddle_graph(network: nn.Layer, folder: Path, inputs: Sequence[InputSpec]) -> Path:
+    """Write the graph and ``model.pdiparams``.
+
+    Args:
+        network: The network, in evaluation mode.
+        folder: Where they are written.
+        inputs: Shape, type and name of each input, in the order of the arguments of ``forward``.
+
+    Returns:
+        The path of the graph: its name depends on Paddle's version.
+    """
+    with drop_tracing_warnings():
+        static = paddle.jit.to_static(network, input_spec=list(inputs), full_graph=True)
+        paddle.jit.save(static, str(folder / "model"))
+    return next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.is_file())

@@ -14,7 +14,7 @@ def main() -> None:
     load_zlib_before_paddle()  # without it, Paddle 2.6 can end the process
     for defect in DEFECTS:
         try:
-            answer = {"present": bool(defect.is_present())}
+            answer: dict[str, object] = {"present": bool(defect.is_present())}
         except Exception as error:  # reported, not swallowed: an exception is the result of this probe
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps({"name": defect.name, **answer}), file=answers, flush=True)

@@ -82,7 +82,7 @@ class Finding:
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages that ``Defect.versions`` may name; those that are not installed are left out."""
-    versions = {}
+    versions: dict[str, str] = {}
     for package, names in _DISTRIBUTIONS.items():
         for name in names:
             try:

@@ -32,8 +32,11 @@ def _is_present() -> bool:
     try:
         with paddle.static.program_guard(paddle.static.Program()):
             shapes = ([1, 3, 4, 4], [1, 12, 4, 4], [1, 2], [4, 4, 3, 4], [4, 4, 3, 4])
-            inputs = [paddle.static.data(f"x{i}", shape) for i, shape in enumerate(shapes)]
-            return generate_proposals(*inputs, return_rois_num=True)[2].dtype != paddle.int32
+            scores, deltas, size, anchors, variances = (
+                paddle.static.data(f"x{i}", shape) for i, shape in enumerate(shapes)
+            )
+            proposals = generate_proposals(scores, deltas, size, anchors, variances, return_rois_num=True)
+            return proposals[2].dtype != paddle.int32
     finally:
         paddle.disable_static()
 

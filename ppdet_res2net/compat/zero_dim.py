@@ -30,7 +30,7 @@ def accept_zero_dim_in_concat() -> None:
     view = ModuleView(paddle, concat=concat)
     for name, module in list(sys.modules.items()):
         if name.startswith("ppdet.modeling") and getattr(module, "paddle", None) is paddle:
-            module.paddle = view
+            vars(module)["paddle"] = view
 
 
 def _is_present() -> bool:

@@ -145,18 +145,23 @@ def compare_detections(
         for i, j, iou in pairs:
             ious.append(iou)
             scores.append(abs(a.scores[i] - b.scores[j]))
-            if a.masks is not None:
+            if a.masks is not None and b.masks is not None:
                 difference = np.abs(a.masks[i] - b.masks[j])
                 pixels.append(difference.max())
                 masks.append(difference.mean())
+            elif a.masks is not b.masks:
+                pixels.append(1.0)  # only one of the two has masks
+    # NumPy's max, unlike Python's, gives nan where there is one, and nan is within no tolerance.
+    max_score, max_pixel, max_mask = (float(np.max(values)) for values in (scores, pixels, masks))
     return Agreement(
-        len(expected),
-        sum(len(detections) for detections in expected),
-        int(unmatched.max()),
-        min(ious, default=None),
-        # NumPy's max, unlike Python's, gives nan where there is one, and nan is within no tolerance.
-        *(float(np.max(values)) for values in (scores, pixels, masks)),
-        tolerance,
+        images=len(expected),
+        detections=sum(len(detections) for detections in expected),
+        unmatched=int(unmatched.max()),
+        min_box_iou=min(ious, default=None),
+        max_score_difference=max_score,
+        max_mask_difference=max_pixel,
+        max_mean_mask_difference=max_mask,
+        tolerance=tolerance,
     )
 
 

@@ -234,6 +234,13 @@ def test_detections_in_one_of_two_runs_are_found():
         assert agreement.unmatched == 2 and not agreement.within_tolerance
 
 
+def test_masks_in_one_of_two_runs_are_found():
+    one = _detections()
+    for pair in (([one], [replace(one, masks=None)]), ([replace(one, masks=None)], [one])):
+        agreement = compare_detections(*pair)
+        assert agreement.max_mask_difference == 1 and not agreement.within_tolerance
+
+
 def test_bfloat16_may_let_another_of_two_boxes_win():
     boxes = np.array([[10 * i, 10, 10 * i + 50, 60] for i in range(10)], "float32")
     one = _detections(boxes_xyxy=boxes, scores=np.full(10, 0.5, "float32"), labels=np.arange(10, dtype="int32"),

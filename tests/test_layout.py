@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import graphlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +48,50 @@ def room_of(dotted: str) -> str | None:
     package, _, rest = dotted.partition(".")
     room = "res2net_runtime" if package == "res2net_runtime" else rest.partition(".")[0]
     return room if package in ("ppdet_res2net", "res2net_runtime") and room in LEVELS else None
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    """Return the file of every module of both packages, by dotted name; a package's is its ``__init__.py``."""
+    found = {}
+    for root in (ROOT, ROOT / "deploy" / "python"):
+        for name in ("ppdet_res2net", "res2net_runtime"):
+            for file in (root / name).rglob("*.py"):
+                parts = file.relative_to(root).with_suffix("").parts
+                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def module_graph() -> dict[str, set[str]]:
+    """Return what every module imports of both packages, in functions and for type checkers too.
+
+    The packages' own ``__init__.py`` are left out: they list names that are imported on first use.
+    """
+    files = modules()
+    graph = {}
+    for module, file in files.items():
+        if "." not in module:
+            continue
+        names = (dotted if dotted in files else dotted.rpartition(".")[0] for dotted in imports(file))
+        graph[module] = {name for name in names if name in files and "." in name and name != module}
+    return graph
+
+
+def package_of(module: str) -> str:
+    return module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graphlib.TopologicalSorter(module_graph()).prepare()  # CycleError names the circle
+
+
+def test_packages_do_not_import_each_other_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for module, imported in module_graph().items():
+        package, others = package_of(module), {package_of(other) for other in imported}
+        graph.setdefault(package, set()).update(other for other in others - {package} if "." in other)
+    del graph["ppdet_res2net"], graph["res2net_runtime"]  # single modules such as errors.py, for which LAYERS speaks
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_every_room_has_its_place():

@@ -41,7 +41,8 @@ class NetworkWriter:
     @functools.cached_property
     def onnx_bytes(self) -> bytes:
         """The ONNX model, serialised."""
-        return self._make_onnx().SerializeToString()
+        serialised: bytes = self._make_onnx().SerializeToString()
+        return serialised
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -122,5 +123,5 @@ def _writer(name: str) -> ModuleType:
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
     packages = dict.fromkeys(package for name in formats for package in _writer(name).PACKAGES)
-    modules: list[Callable] = [ppdet_res2net, paddle, *map(importlib.import_module, packages)]
+    modules: list[ModuleType] = [ppdet_res2net, paddle, *map(importlib.import_module, packages)]
     return {module.__name__: module.__version__ for module in modules}

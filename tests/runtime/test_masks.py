@@ -60,12 +60,13 @@ def test_equals_the_definition(kind, scale, threshold):
 
 
 @pytest.mark.parametrize("scale", [0.05, 0.4, 2])
-def test_equals_ppdet(scale):
-    post_process = pytest.importorskip("ppdet.modeling.post_process", exc_type=ImportError)
+def test_equals_ppdet(ppdet, scale):
     import paddle
 
     masks, boxes = sample_masks("smooth", 20), random_boxes(20, scale)
-    expected = post_process.paste_mask(paddle.to_tensor(masks)[:, None], paddle.to_tensor(boxes), *IMAGE_HW).numpy()
+    expected = ppdet.modeling.post_process.paste_mask(
+        paddle.to_tensor(masks)[:, None], paddle.to_tensor(boxes), *IMAGE_HW
+    ).numpy()
     bitmaps = masks_to_bitmaps(masks, boxes, IMAGE_HW, 0.5)
     differs = bitmaps != (expected >= 0.5)
     assert np.abs(expected[differs] - 0.5).max(initial=0) < 1e-5

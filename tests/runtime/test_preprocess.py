@@ -40,8 +40,8 @@ def with_settings(**changes) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def ppdet_transforms():
-    return pytest.importorskip("ppdet.data.transform.operators", exc_type=ImportError)
+def ppdet_transforms(ppdet):
+    return ppdet.data.transform.operators
 
 
 @pytest.mark.parametrize("size", [(480, 640), (427, 640), (1200, 301), (33, 17), (1, 1), (9, 300)])

@@ -78,7 +78,7 @@ def test_video_file(model_dir, clip, tmp_path, capsys, batch_size):
 
 def test_video_that_breaks_off(model_dir, tmp_path, capsys):
     path = tmp_path / "cut.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), FPS, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (64, 48))
     for _ in range(40):
         writer.write(picture(48, 64))
     writer.release()

@@ -22,4 +22,5 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
     area_a, area_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
     union = area_a[:, None] + area_b[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou

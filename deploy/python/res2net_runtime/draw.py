@@ -39,7 +39,8 @@ def class_color(label: int) -> tuple[int, int, int]:
     """Return the RGB colour (0 to 255) of a class: always the same, and far from those of its neighbours."""
     hue = (0.02 + label * _GOLDEN_RATIO) % 1.0
     saturation, value = ((0.85, 1.0), (0.6, 0.95), (0.95, 0.75))[label % 3]
-    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
+    return red, green, blue
 
 
 def draw_detections(
@@ -108,7 +109,7 @@ def _blend_mask(picture: np.ndarray, bitmap: np.ndarray, color: tuple[int, int, 
 def _clip_boxes(boxes_xyxy: np.ndarray, image_hw: tuple[int, int]) -> np.ndarray:
     """Return whole-pixel corners inside the image, with x1 <= x2 and y1 <= y2."""
     height, width = image_hw
-    corners = np.nan_to_num(boxes_xyxy).clip(0, [width - 1, height - 1, width - 1, height - 1])
+    corners: np.ndarray = np.nan_to_num(boxes_xyxy).clip(0, [width - 1, height - 1, width - 1, height - 1])
     corners = np.round(corners).astype(int)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
     return corners
@@ -161,7 +162,10 @@ def _system_fonts(font_px: int) -> tuple[ImageFont.FreeTypeFont, ...]:
             fonts.append(ImageFont.truetype(file, font_px))
         except OSError:  # not installed here
             continue
-    return (*fonts, ImageFont.load_default(font_px))
+    default = ImageFont.load_default(font_px)
+    if isinstance(default, ImageFont.FreeTypeFont):  # always, where the fonts above could be tried
+        fonts.append(default)
+    return tuple(fonts)
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:

@@ -19,6 +19,7 @@ from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.predictor import Prediction, Predictor
 from res2net_runtime.result_files import ResultFiles
 from res2net_runtime.results import Detections
+from res2net_runtime.session import FailedPrediction
 from res2net_runtime.video import Camera, Frame, VideoFile, VideoWriter
 
 __all__ = ["Output", "Summary", "run_camera", "run_images", "run_video"]
@@ -65,6 +66,14 @@ class Summary:
     shown: Detections | None = None
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """A frame without its picture."""
+
+    index: int
+    time_s: float
+
+
 def run_images(predictor: Predictor, paths: list[Path], output: Output) -> Summary:
     """Detect in image files, and save a picture of each with the detections drawn.
 
@@ -78,7 +87,9 @@ def run_images(predictor: Predictor, paths: list[Path], output: Output) -> Summa
     summary = Summary(output, predictor.description)
     names, image_ids = unique_names(paths), make_image_ids(paths)
 
-    def finish(item: tuple[Path, Prediction]) -> tuple[Detections, list[dict[str, Any]]] | Res2NetError:
+    def finish(
+        item: tuple[Path, Prediction | FailedPrediction],
+    ) -> tuple[Detections, list[dict[str, Any]]] | Res2NetError:
         path, prediction = item
         if prediction.error is not None:
             return prediction.error
@@ -108,30 +119,32 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
         BackendError: The network fails.
     """
     summary = Summary(output, predictor.description)
-    sent: deque[Frame] = deque()  # frames on their way through the predictor, which keeps their order
+    sent: deque[_Moment] = deque()  # frames on their way through the predictor, which keeps their order
 
     def remember(frames: Iterable[Frame]) -> Iterator[np.ndarray]:
         try:
             for frame in frames:
-                sent.append(frame._replace(image=None))
+                sent.append(_Moment(frame.index, frame.time_s))
                 yield frame.image
         except ImageError as error:  # breaks off: what came before is worth having
             summary.failures.append(str(error))
 
-    def finish(item: tuple[Frame, Prediction]):
-        frame, prediction = item
+    def finish(
+        item: tuple[_Moment, Prediction | FailedPrediction],
+    ) -> tuple[_Moment, np.ndarray, tuple[Detections, list[dict[str, Any]]]]:
+        moment, prediction = item
         if prediction.error is not None:
             raise prediction.error
         picture = draw_detections(prediction.image, prediction.detections, output.threshold)
-        return frame, picture, _shown_and_entries(prediction.detections, frame.index, output)
+        return moment, picture, _shown_and_entries(prediction.detections, moment.index, output)
 
     with VideoFile(path) as video, _result_files(predictor, output) as files:
         writer = VideoWriter(output.directory / f"{path.stem}.mp4", video.fps)
         with writer, _progress(video.frame_count, "frame") as progress:
             predictions = ((sent.popleft(), one) for one in predictor.predict_iter(remember(video)))
-            for frame, picture, outcome in _map_ahead(finish, predictions):
+            for moment, picture, outcome in _map_ahead(finish, predictions):
                 writer.write(picture)
-                _note(summary, outcome, files, output, file_name=path.name, time_s=round(frame.time_s, 3))
+                _note(summary, outcome, files, output, file_name=path.name, time_s=round(moment.time_s, 3))
                 progress.update()
     return summary
 
@@ -241,7 +254,7 @@ def _result_files(predictor: Predictor, output: Output) -> ResultFiles:
     return ResultFiles(output.directory, has_masks="masks" in predictor.info.outputs)
 
 
-def _progress(total: int | None, unit: str) -> tqdm:
+def _progress(total: int | None, unit: str) -> tqdm[Any]:
     # None: shown on a terminal only.
     return tqdm(total=total, unit=unit, disable=True if total == 1 else None)
 

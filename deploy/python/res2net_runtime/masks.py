@@ -9,6 +9,8 @@ size is ever allocated.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -20,7 +22,7 @@ _CHUNK_COLUMNS = 2048
 
 def masks_to_rles(
     masks: np.ndarray, boxes_xyxy: np.ndarray, image_hw: tuple[int, int], threshold: float = 0.5
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Return each instance's bitmap in the image as COCO's compressed RLE.
 
     Args:
@@ -40,7 +42,8 @@ def masks_to_rles(
     height, width = (int(side) for side in image_hw)
     counts = _run_lengths(masks, boxes_xyxy, (height, width), threshold)
     uncompressed = [{"size": [height, width], "counts": one} for one in counts]
-    return coco_mask.frPyObjects(uncompressed, height, width) if uncompressed else []
+    rles: list[dict[str, Any]] = coco_mask.frPyObjects(uncompressed, height, width) if uncompressed else []
+    return rles
 
 
 def masks_to_bitmaps(
@@ -106,7 +109,8 @@ def _find_runs(
     for begin in range(0, len(instance), _CHUNK_COLUMNS):
         chunk = slice(begin, begin + _CHUNK_COLUMNS)
         found.append(_runs_in_columns(padded, boxes_xyxy, instance[chunk], column[chunk], image_hw[0], threshold))
-    return tuple(np.concatenate(parts) for parts in zip(*found))
+    instance, start, stop = (np.concatenate(parts) for parts in zip(*found))
+    return instance, start, stop
 
 
 def _runs_in_columns(

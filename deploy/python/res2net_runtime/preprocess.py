@@ -8,7 +8,7 @@ they are computed once, with the arithmetic of PaddleDetection, and looked up fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -148,8 +148,13 @@ class Preprocessor:
         Raises:
             ModelFolderError: An operator is unknown, wrongly ordered, or has wrong arguments.
         """
-        settings = {"target_size": None, "keep_ratio": True, "interp": cv2.INTER_LINEAR, "stride": 1}
-        settings["table"] = _normalization_table()
+        settings: dict[str, Any] = {
+            "target_size": None,
+            "keep_ratio": True,
+            "interp": cv2.INTER_LINEAR,
+            "table": _normalization_table(),
+            "stride": 1,
+        }
         order = list(_OPERATORS)
         seen: list[str] = []
         for operator in operators:
@@ -248,7 +253,9 @@ def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def _resize_settings(target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR) -> dict:
+def _resize_settings(
+    target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR
+) -> dict[str, Any]:
     if isinstance(target_size, int):
         target_size = [target_size, target_size]
     height, width = (int(side) for side in target_size)
@@ -261,7 +268,7 @@ def _resize_settings(target_size: int | Sequence[int], keep_ratio: bool, interp:
 
 def _normalize_settings(
     mean: Sequence[float], std: Sequence[float], is_scale: bool = True, norm_type: str = "mean_std"
-) -> dict:
+) -> dict[str, Any]:
     if len(mean) != 3 or len(std) != 3 or 0 in std:
         raise ValueError("mean and std must have 3 values, and std no zero")
     if norm_type not in ("mean_std", "none"):
@@ -282,18 +289,18 @@ def _normalization_table(
     return np.ascontiguousarray(table.T)
 
 
-def _permute_settings() -> dict:
+def _permute_settings() -> dict[str, Any]:
     return {}  # this module only produces (3, H, W)
 
 
-def _pad_settings(stride: int) -> dict:
+def _pad_settings(stride: int) -> dict[str, Any]:
     if int(stride) != stride or stride < 0:
         raise ValueError("stride must be a whole number")
     return {"stride": max(1, int(stride))}
 
 
 # In the order in which they must come.
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[..., dict[str, Any]]] = {
     "Resize": _resize_settings,
     "NormalizeImage": _normalize_settings,
     "Permute": _permute_settings,

@@ -67,20 +67,16 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
     quantization = import_engine("onnxruntime.quantization", "onnxruntime")
     preprocessor = Preprocessor.from_config(folder.preprocess)
 
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self._images = iter(images)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._images, None)
-            return None if image is None else collate([preprocessor(decode_image(image))])
+    batches = (collate([preprocessor(decode_image(image))]) for image in images)
+    # A CalibrationDataReader is whatever has this method; its module is only known at run time.
+    reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
 
     source, target = folder.formats["onnx"].model_path, folder.path / MODEL_NAME
     with replacing(target) as unfinished, loading("ONNX Runtime", source):
         quantization.quantize_static(
             source,
             unfinished,
-            Reader(),
+            reader,
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

@@ -80,7 +80,7 @@ class Detections:
                 scores=scores[part],
                 labels=labels[part],
                 masks=None if masks is None else masks[part],
-                image_hw=tuple(int(side) for side in image_hw),
+                image_hw=(int(image_hw[0]), int(image_hw[1])),
                 **shared,
             )
             for part, image_hw in zip(parts, image_hws)
@@ -128,7 +128,7 @@ class Detections:
         """Class name of each detection."""
         return [self.label_list[label] for label in self.labels]
 
-    def rles(self) -> list[dict]:
+    def rles(self) -> list[dict[str, Any]]:
         """Return each mask in the image as COCO's compressed RLE, ``{"size": [h, w], "counts": bytes}``.
 
         Raises:

@@ -6,8 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,8 +25,11 @@ _MAX_WAIT_S = 5.0  # for the last frame of a camera
 # Containers state the number of frames only roughly; a file that ends earlier than this is damaged.
 _MISSING_FRAMES, _MISSING_SHARE = 5, 0.02
 
+_Self = TypeVar("_Self", bound="_Capture")  # typing.Self needs Python 3.11
 
-class Frame(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class Frame:
     """A picture of a video.
 
     Attributes:
@@ -51,7 +55,7 @@ class _Capture:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS
 
-    def __enter__(self):
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -189,7 +193,7 @@ class VideoWriter:
         """
         size_wh = picture_rgb.shape[1::-1]
         if self._writer is None:
-            codec = cv2.VideoWriter_fourcc(*_CODEC)
+            codec = cv2.VideoWriter.fourcc(*_CODEC)
             self._writer, self._size_wh = cv2.VideoWriter(str(self.path), codec, self._fps, size_wh), size_wh
             if not self._writer.isOpened():
                 raise ImageError(

@@ -108,7 +108,7 @@ class _ThreadLibrary:
 
 @functools.lru_cache(maxsize=1)
 def _thread_libraries(paddle: ModuleType) -> tuple[_ThreadLibrary, ...]:
-    folder = Path(paddle.__file__).parent / "libs"
+    folder = Path(str(paddle.__file__)).parent / "libs"
     return tuple(
         _ThreadLibrary(path, getter, setter)
         for pattern, getter, setter in _THREAD_LIBRARIES

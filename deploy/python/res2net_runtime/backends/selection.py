@@ -84,7 +84,8 @@ def create_backend(
 def _load(folder: NetworkFolder, options: EngineOptions) -> Backend:
     module, _, name = BACKENDS[options.engine].loader.partition(".")
     loader = getattr(importlib.import_module(f"res2net_runtime.backends.{module}"), name)
-    return loader(folder, options)
+    backend: Backend = loader(folder, options)
+    return backend
 
 
 def _readable_formats(folder: NetworkFolder, name: str, precision: str) -> list[str]:

@@ -55,7 +55,8 @@ class ClassifierPrediction:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of float32 (N, classes), as float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    shares: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
 
 
 class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):

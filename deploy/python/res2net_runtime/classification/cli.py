@@ -41,15 +41,15 @@ def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> in
         precision=precision,
         max_pixels=args.max_pixels,
     ) as classifier:
-        for prediction in classifier.predict_iter(paths):
+        for path, prediction in zip(paths, classifier.predict_iter(paths)):
             if prediction.error is not None:
                 failures += 1
                 print(f"Error: {prediction.error}", file=sys.stderr)
                 continue
             classes = prediction.classification.top(_TOP)
-            print(f"{prediction.source}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
+            print(f"{path}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
             rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
-            results.append({"file_name": Path(prediction.source).name, "classes": rows})
+            results.append({"file_name": path.name, "classes": rows})
         engine = classifier.description
     if output_dir is not None:
         (output_dir / "classes.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

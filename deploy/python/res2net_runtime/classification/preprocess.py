@@ -7,6 +7,7 @@ normalise differently; each model names its line as ``library``.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import os
@@ -47,9 +48,8 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
     name = describe_source(source)
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
-    is_path = isinstance(source, (str, os.PathLike))
     try:
-        with Image.open(source if is_path else io.BytesIO(source)) as image:
+        with Image.open(source if isinstance(source, (str, os.PathLike)) else io.BytesIO(source)) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "
@@ -58,7 +58,8 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would cut off at 255
-                image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+                grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+                return Image.fromarray(grey).convert("RGB")
             return image.convert("RGB")
     except ImageError:
         raise
@@ -117,7 +118,6 @@ class ClassifierPreprocessor:
                     f"{name} is {values!r}; it needs 3 numbers, for R, G and B{', above 0' * (name == 'std')}."
                 )
             object.__setattr__(self, name, tuple(float(value) for value in values))
-        object.__setattr__(self, "_table", self._normalisation_table())
 
     @classmethod
     def from_config(cls, settings: Mapping[str, Any]) -> ClassifierPreprocessor:
@@ -177,7 +177,8 @@ class ClassifierPreprocessor:
         """Map uint8 (H, W, 3) RGB of any size to float32 (3, size_px, size_px)."""
         return self.normalise(self.view(image))
 
-    def _normalisation_table(self) -> np.ndarray:
+    @functools.cached_property
+    def _table(self) -> np.ndarray:
         """float32 (3, 256): the input value of each pixel value, by the library's own order of operations."""
         values = np.arange(256, dtype=np.float32)
         if self.library == "mindspore":

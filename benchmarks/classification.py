@@ -1,10 +1,10 @@
 """Res2Net classifiers at 224x224: images per second of this package, eager and exported, and of timm under torch.
 
-Each contender runs in a process of its own, all on the same number of threads; rounds go through the contenders in turn, so
-that other work on the machine disturbs all alike, and the best round of each counts.
-
-    python benchmarks/classification.py [--torch_python /path/to/python] [--model timm/res2net50_26w_4s]
+    python -m benchmarks.classification [--torch_python /path/to/python] [--model timm/res2net50_26w_4s]
         [--batches 1 32] [--threads 2] [--rounds 3] [--precisions fp32 bf16] [--train] [--only NAME ...] [--json FILE]
+
+Each contender runs in a process of its own, all with the same number of threads. Rounds go through the contenders in turn,
+so that other work on the machine disturbs all of them alike, and the best round of each counts.
 
 ``--torch_python`` is a Python with torch and timm; without it timm is left out. ``--train`` adds a training step (forward,
 backward, SGD) of batch 32. Weights are random, which changes no time.
@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.harness import ContenderError, call, machine_line
 
 SIZE_PX, CLASSES, TRAIN_BATCH = 224, 1000, 32
 MIN_SECONDS, MIN_RUNS = 2.0, 3
@@ -40,7 +41,7 @@ PRECISIONS = {
 }
 
 
-def images_per_s(run, batch: int) -> float:
+def images_per_s(run: Callable[[], object], batch: int) -> float:
     """Call ``run`` until enough time has passed, and return the speed of the fastest call."""
     run()
     best, started, calls = float("inf"), time.perf_counter(), 0
@@ -52,12 +53,12 @@ def images_per_s(run, batch: int) -> float:
 
 
 def make_images(batch: int) -> np.ndarray:
-    """float32 (batch, 3, 224, 224)."""
+    """Return noise, float32 (batch, 3, 224, 224)."""
     return np.random.RandomState(0).standard_normal((batch, 3, SIZE_PX, SIZE_PX)).astype(np.float32)
 
 
 def create_ours(model: str):
-    """Return the eager network in a process that is set up as the tools set theirs up."""
+    """Set this process up as the tools do, and return the eager network."""
     from ppdet_res2net.training.device import select_device
     from ppdet_res2net.zoo import create_classifier
 
@@ -65,8 +66,8 @@ def create_ours(model: str):
     return create_classifier(model)
 
 
-def open_ours(contender: str, precision: str, model: str, folder: str, threads: int, batch: int):
-    """Return a function that runs one batch."""
+def open_ours(contender: str, precision: str, model: str, folder: str, threads: int, batch: int) -> Callable:
+    """Return a function that runs one batch with one of our engines."""
     images = make_images(batch)
     if contender != "eager":
         from res2net_runtime.classification import Classifier
@@ -86,8 +87,8 @@ def open_ours(contender: str, precision: str, model: str, folder: str, threads: 
     return run
 
 
-def open_timm(contender: str, precision: str, model: str, threads: int, batch: int):
-    """Return a function that runs one batch."""
+def open_timm(contender: str, precision: str, model: str, threads: int, batch: int) -> Callable:
+    """Return a function that runs one batch with timm."""
     import timm
     import torch
 
@@ -117,7 +118,7 @@ def open_timm(contender: str, precision: str, model: str, threads: int, batch: i
     return run
 
 
-def open_training(contender: str, model: str, threads: int):
+def open_training(contender: str, model: str, threads: int) -> Callable:
     """Return a function that does one training step."""
     labels = np.arange(TRAIN_BATCH) % CLASSES
     if contender.startswith("timm"):
@@ -154,30 +155,13 @@ def open_training(contender: str, model: str, threads: int):
     return run
 
 
-def measure_one(task: dict) -> float:
-    """Measure one contender in this process."""
-    contender, batch = task["contender"], task["batch"]
-    if task["train"]:
-        return images_per_s(open_training(contender, task["model"], task["threads"]), TRAIN_BATCH)
+def measure(contender: str, precision: str, batch: int, train: bool, model: str, folder: str, threads: int) -> float:
+    """Return the images per second of one contender, measured in this process."""
+    if train:
+        return images_per_s(open_training(contender, model, threads), TRAIN_BATCH)
     if contender.startswith("timm"):
-        return images_per_s(open_timm(contender, task["precision"], task["model"], task["threads"], batch), batch)
-    run = open_ours(contender, task["precision"], task["model"], task["folder"], task["threads"], batch)
-    return images_per_s(run, batch)
-
-
-def in_own_process(task: dict, python: str) -> float | None:
-    """Measure in a new process; None, with the reason on stderr, if that fails."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(task["threads"]),
-        "FLAGS_paddle_num_threads": str(task["threads"]),
-    }
-    arguments = [python, os.path.abspath(__file__), "--task", json.dumps(task)]
-    done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{task['contender']} {task['precision']}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        return images_per_s(open_timm(contender, precision, model, threads, batch), batch)
+    return images_per_s(open_ours(contender, precision, model, folder, threads, batch), batch)
 
 
 def export(model: str, folder: str) -> None:
@@ -232,22 +216,26 @@ def print_table(tasks: list[dict], speeds: list[float | None]) -> None:
         print(f"{what:8} {task['contender']:20} {task['precision']:9} {task['batch']:5} {shown}  {ratio}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", help=argparse.SUPPRESS)
-    parser.add_argument("--torch_python")
-    parser.add_argument("--model", default="timm/res2net50_26w_4s")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--train", action="store_true")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns 1 if a contender failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.classification",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--torch_python", metavar="PYTHON", help="Python with torch and timm")
+    parser.add_argument("--model", default="timm/res2net50_26w_4s", help="default: %(default)s")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32], help="batch sizes (default: 1 32)")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="default: fp32 bf16")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each contender (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--train", action="store_true", help="also measure a training step")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders, by the names in the table")
-    parser.add_argument("--json")
-    args = parser.parse_args()
-    if args.task:
-        print(json.dumps(measure_one(json.loads(args.task))))
-        return
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    args = parser.parse_args(argv)
+    machine = machine_line(args.threads)
+    print(machine)
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
         export(args.model, folder)
         tasks = [task for task in tasks_of(args, folder) if not args.only or task["contender"] in args.only]
@@ -256,13 +244,19 @@ def main() -> None:
             for i, task in enumerate(tasks):
                 print(f"round {number + 1} of {args.rounds}, {i + 1} of {len(tasks)}: {task['contender']}", flush=True)
                 python = args.torch_python if task["contender"].startswith("timm") else sys.executable
-                speed = in_own_process(task, python)
-                speeds[i] = max(filter(None, (speed, speeds[i])), default=None)
+                try:
+                    speed = call("benchmarks.classification:measure", task, threads=args.threads, python=python)
+                except ContenderError as error:
+                    print(f"{task['contender']} {task['precision']}: {error}", file=sys.stderr)
+                    failed = True
+                    continue
+                speeds[i] = max(speed, speeds[i] or 0.0)
     print_table(tasks, speeds)
     if args.json:
         rows = [{**task, "images_per_s": speed} for task, speed in zip(tasks, speeds)]
-        Path(args.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        Path(args.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

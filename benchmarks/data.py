@@ -1,11 +1,11 @@
 """Training batches per second and core: this package's loader against paddledet's reader.
 
-    python benchmarks/data.py --images ../shared/data/coco_tiny
-    python benchmarks/data.py --memory 3000
+    python -m benchmarks.data --images ../shared/data/coco_tiny
+    python -m benchmarks.data --memory 3000
 
-Both prepare the same recipe from the same photos, up to tensors. Processor time is counted, not the time on the clock,
-so that other work on the machine disturbs little. Before that, the batches of both are compared: without random
-transforms, every pixel and every mask has to be equal.
+Both run the same recipe on the same photos, up to tensors. Speeds per core count processor time, not time on the clock,
+which other work on the machine disturbs. First the batches of both are compared: without random transforms, every pixel
+and every mask has to be equal.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import paddle
 
+from benchmarks.harness import machine_line
 from ppdet_res2net.compat import prepare_ppdet
 from ppdet_res2net.config import load_config
 from ppdet_res2net.data.coco import COCODataSet
@@ -38,7 +39,9 @@ FIELDS = ["image", "gt_bbox", "gt_class", "gt_poly", "is_crowd"]
 
 def main() -> None:
     """Run the comparison, or with ``--memory`` watch the memory over many batches."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="dataset in COCO's layout; default: a generated one")
     parser.add_argument("--recipe", default=RECIPE, metavar="CFG")
     parser.add_argument("--epochs", type=int, default=3, help="epochs to time, after one to warm up")
@@ -57,9 +60,8 @@ def main() -> None:
         "anno_path": "annotations/instances_train2017.json",
         "data_fields": FIELDS,
     }
-    print(
-        f"{args.recipe}, batch {reader['batch_size']}, {folder}; OpenCV {cv2.__version__}, Paddle {paddle.__version__}"
-    )
+    print(machine_line(threads=1))
+    print(f"{args.recipe}, batch {reader['batch_size']}, {folder}; OpenCV {cv2.__version__}")
     if args.memory:
         watch_memory(our_loader(dataset, reader, args.workers), args.memory)
         return
@@ -99,7 +101,7 @@ def their_reader(dataset: dict, reader: dict, workers: int) -> Iterable:
     from ppdet.data.reader import TrainReader
     from ppdet.data.source.coco import COCODataSet as PaddleDetectionDataSet
 
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it reads
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it reads
         loader = TrainReader(**copy.deepcopy(reader))(PaddleDetectionDataSet(**dataset), workers)
     while True:
         yield loader
@@ -116,7 +118,7 @@ def to_tensors(batch: dict) -> dict:
 
 
 def measure(epochs: Iterable, count: int) -> tuple[float, float]:
-    """Return the median images per second of processor time, workers included, and on the clock."""
+    """Return the median images per second of processor time, workers included, and per second on the clock."""
     per_core, per_second = [], []
     for number, batches in zip(range(count + 1), epochs):
         cpu_s, clock_s, images = processor_time_s(), time.perf_counter(), 0
@@ -130,7 +132,7 @@ def measure(epochs: Iterable, count: int) -> tuple[float, float]:
 
 
 def processor_time_s() -> float:
-    """Return the processor time of this process, its children and what they have ended."""
+    """Return the processor time of this process and its children, also of those that have ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     ticks = 0
     for pid in child_pids():
@@ -145,7 +147,7 @@ def child_pids() -> list[int]:
 
 
 def compare_batches(dataset: dict, reader: dict) -> None:
-    """Check that both give the same batches: flipped always and resized to one size, so that nothing is random."""
+    """Check that both give the same batches, with a recipe that always flips and has one size, so that nothing is random."""
     from ppdet.data.reader import BatchCompose, Compose
     from ppdet.data.source.coco import COCODataSet as PaddleDetectionDataSet
 
@@ -201,7 +203,7 @@ def watch_memory(loader: BatchLoader, batches: int) -> None:
 
 
 def memory_mb(pid: int) -> float:
-    """Return the memory of a process, of which what it shares with others counts in equal parts."""
+    """Return the memory of a process; what it shares with others is divided equally among them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 

@@ -1,11 +1,11 @@
 """What kills, full disks and damaged files do to a training run.
 
+    python -m benchmarks.faults [--kills 50] [--damages 200] [--points 10] [--folder FOLDER]
+
 Trains the demo recipe on generated data, again and again: kills it at random moments and continues with ``-r auto``,
-fills the disk while it saves, kills a loader worker, and damages its checkpoints. Exit code 1 if anything was lost.
+fills the disk while it saves, kills a loader worker, and damages its checkpoints. The exit code is 1 if anything was lost.
 
-    python benchmarks/faults.py [--kills 50] [--damages 200] [--folder FOLDER]
-
-Needs Linux. A full disk is a tmpfs where the user may mount one, else a limit for the size of files.
+Needs Linux. A full disk is a tmpfs if the user may mount one, otherwise a limit on the size of files.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes are forked from this one, which must have no threads
 
+from benchmarks.harness import machine_line  # noqa: E402
 from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.datasets.demo import make_demo_data  # noqa: E402
 from ppdet_res2net.detection.task import train  # noqa: E402
@@ -36,19 +37,19 @@ from ppdet_res2net.training.run_folder import RunFolder  # noqa: E402
 
 RECIPE = "demo_mask_rcnn"
 STEPS = 12
-STARTING_SHARE = 0.2  # of the kills come before the first step
+STARTING_SHARE = 0.2  # of the kills that come before the first step
 TMPFS_MIB = 256
 
 
 def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> multiprocessing.Process:
-    """Start a run in a process of its own; errors go to ``error.txt`` beside the run's folder."""
+    """Start a run in a process of its own; it writes its error to ``error.txt`` beside the data."""
     process = multiprocessing.get_context("fork").Process(target=_train, args=(data, save_dir, overrides, options))
     process.start()
     return process
 
 
 def _train(data: Path, save_dir: Path, overrides: tuple, options: dict) -> None:
-    os.setsid()  # so that its workers can be told from ours
+    os.setsid()  # tells its workers from ours
     logging.disable(logging.WARNING)
     limit = options.pop("file_limit_bytes", None)
     if limit:
@@ -73,7 +74,7 @@ def _train(data: Path, save_dir: Path, overrides: tuple, options: dict) -> None:
 
 
 def steps_done(run_dir: Path) -> int:
-    """Steps of the newest whole checkpoint, 0 without one."""
+    """Return the steps of the newest whole checkpoint, 0 without one."""
     folder = RunFolder(run_dir)
     if not run_dir.is_dir():
         return 0
@@ -84,12 +85,12 @@ def steps_done(run_dir: Path) -> int:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether the weights of two runs are equal to the bit."""
+    """Return whether the weights of two runs are equal to the bit."""
     return (one / "model_final.pdparams").read_bytes() == (other / "model_final.pdparams").read_bytes()
 
 
 def wait_for_step(process: multiprocessing.Process, run_dir: Path) -> None:
-    """Return when the run has logged a step since this was called, or has ended."""
+    """Wait until the run logs another step or ends."""
     metrics = run_dir / "metrics.jsonl"
     before = _size_bytes(metrics)
     while process.is_alive() and _size_bytes(metrics) <= before:
@@ -101,10 +102,10 @@ def _size_bytes(path: Path) -> int:
 
 
 def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: float, steps_s: float) -> bool:
-    """Kill runs at random moments, continuing each, and starting anew when one has ended.
+    """Kill runs at random moments and continue them; start anew when one has reached its end.
 
-    Most moments are counted from the first step on, however long a busy machine takes to get there: else no run would
-    get on.
+    Most moments are counted from the first step on, however long that takes on a busy machine. Otherwise no run would
+    make progress.
     """
     draw = random.Random(0)
     moments: Counter[str] = Counter()
@@ -145,8 +146,8 @@ def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: f
     return lost == 0 and finished == equal > 0
 
 
-def fill_disk(data: Path, folder: Path, whole: Path) -> bool:
-    """Let the disk be full at several points of a save, and go on when there is space."""
+def fill_disk(data: Path, folder: Path, whole: Path, points: int) -> bool:
+    """Let the disk be full at several points of a save, then continue with enough space."""
     size_bytes = sum((whole / f"model_final.{suffix}").stat().st_size for suffix in ("json", "pdparams", "pdstate"))
     mount = folder / "full"
     mount.mkdir()
@@ -154,7 +155,6 @@ def fill_disk(data: Path, folder: Path, whole: Path) -> bool:
         ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MIB}m", "tmpfs", mount], capture_output=True
     ).returncode == 0  # fmt: skip
     refused = intact = equal = 0
-    points = 10
     try:
         for point in range(points):
             save_dir = mount / str(point)
@@ -191,7 +191,7 @@ def fill_disk(data: Path, folder: Path, whole: Path) -> bool:
 
 
 def kill_worker(data: Path, folder: Path) -> bool:
-    """Kill a loader worker."""
+    """Kill a worker of the loader; the run has to end with a message and keep its checkpoint."""
     save_dir = folder / "worker"
     process = train_in_child(data, save_dir, "epoch=1000")
     wait_for_step(process, save_dir / RECIPE)
@@ -206,7 +206,7 @@ def kill_worker(data: Path, folder: Path) -> bool:
 
 
 def damage_files(folder: Path, whole: Path, damages: int) -> bool:
-    """Flip one bit of, or cut, each file of a checkpoint."""
+    """Flip one bit of each file of a checkpoint, or cut it off; each damaged copy has to be refused."""
     draw = random.Random(0)
     is_good = True
     for suffix in ("pdparams", "pdstate", "json"):
@@ -233,11 +233,15 @@ def damage_files(folder: Path, whole: Path, damages: int) -> bool:
 
 def main() -> int:
     """Run everything; returns 1 if anything was lost."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--damages", type=int, default=200, help="damaged copies per file and kind")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50, help="default: %(default)s")
+    parser.add_argument("--damages", type=int, default=200, help="damaged copies per file and kind (default: 200)")
+    parser.add_argument(
+        "--points", type=int, default=10, help="points of a save at which the disk is full (default: 10)"
+    )
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     args = parser.parse_args()
+    print(machine_line(threads=1))
     logging.getLogger("ppdet_res2net").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
@@ -255,7 +259,7 @@ def main() -> int:
         )
         results = [
             kill_at_random(data, folder, whole, args.kills, start_s, steps_s),
-            fill_disk(data, folder, whole),
+            fill_disk(data, folder, whole, args.points),
             kill_worker(data, folder),
             damage_files(folder, whole, args.damages),
         ]

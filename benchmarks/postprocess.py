@@ -1,10 +1,10 @@
 """Time what surrounds the network: from a JPEG to its input, and from its output to RLE masks, on one core.
 
-    python benchmarks/postprocess.py [--image FILE] [--json FILE]
+    python -m benchmarks.postprocess [--image FILE] [--json FILE]
 
-Times are the CPU's and not the clock's, so that other programs do not count. Without an image, one is generated.
-Boxes and masks are generated too: sides of 5 to 50 % of the image (objects of COCO have 16 and 21 % on average),
-masks that look like objects. Times depend on them and not on the weights.
+Times are processor time, so that other programs do not count. Without an image, one is generated. Boxes and masks are
+generated too: boxes with sides of 5 to 50 % of the image (objects of COCO have 16 and 21 % on average), and masks that
+look like objects. Times depend on these and not on the weights.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.harness import machine_line
 from res2net_runtime import Detections, Preprocessor, decode_image
 
 INSTANCES = 100
@@ -35,9 +36,13 @@ PREPROCESS = [
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.postprocess",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--image", help="a photo for the first rows; default: a generated JPEG of 640x480")
-    parser.add_argument("--repeats", type=int, default=30, help="runs of which the median is printed")
+    parser.add_argument("--repeats", type=int, default=30, help="timed runs of each row (default: %(default)s)")
     parser.add_argument("--json", help="also write the rows to this file")
     return parser.parse_args(argv)
 
@@ -45,6 +50,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cv2.setNumThreads(1)
+    machine = machine_line(threads=1)
+    print(machine)
     rng = np.random.default_rng(0)
     data = Path(args.image).read_bytes() if args.image else make_jpeg(rng)
     rows = preprocessing_rows(data, args.repeats) + postprocessing_rows(rng, args.repeats)
@@ -55,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         times = f"{row['median_ms']:10.1f}{row['p10_ms']:8.1f}{row['p90_ms']:8.1f}"
         print(f"{row['what']:58}{times}{limit:>8}{peak:>9}")
     if args.json:
-        Path(args.json).write_text(json.dumps({"rows": rows}, indent=1), encoding="utf-8")
+        Path(args.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
 
 
 def preprocessing_rows(data: bytes, repeats: int) -> list[dict]:
@@ -91,7 +98,7 @@ def postprocessing_rows(rng: np.random.Generator, repeats: int) -> list[dict]:
 
 
 def measure(what: str, run: Callable[[], object], repeats: int) -> dict:
-    """Return a row of the table; the first run does not count."""
+    """Time a function and return a row of the table; the first run does not count."""
     run()
     times_ms = []
     for _ in range(repeats):
@@ -127,7 +134,7 @@ def make_outputs(rng: np.random.Generator, image_hw: tuple[int, int], low: float
 
 
 def make_mask(rng: np.random.Generator) -> np.ndarray:
-    """Return probabilities of a round thing with bumps, float32 (28, 28)."""
+    """Return the probabilities of a round shape with bumps, float32 (28, 28)."""
     y, x = np.mgrid[-1 : 1 : MASK_SIZE * 1j, -1 : 1 : MASK_SIZE * 1j]
     angle = np.arctan2(y, x)
     radius = 0.75 + sum(rng.normal(0, 0.12) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(1, 6))

@@ -1,45 +1,47 @@
 """One training step of Mask R-CNN Res2Net50-vd-FPN: this package, paddledet's own modules, torchvision with timm.
 
-Each in a process of its own, on the same image and objects, batch 1, 800x1088; forward, backward and optimizer apart.
-Processor time is given beside the time on the clock, since other work on the machine disturbs it less.
+    python -m benchmarks.train [--torch_python /path/to/python] [--steps 3] [--threads 2] [--parts] [--recompute]
 
-    python benchmarks/train.py [--torch_python /path/to/python] [--steps 3] [--threads 2] [--parts] [--recompute]
+Each contender runs in a process of its own, on the same image and objects: batch 1, 800x1088. Forward pass, backward pass
+and optimizer are timed separately. Processor time stands beside the time on the clock, as other work on the machine
+disturbs it less.
 
-``--torch_python`` is a Python with torch, torchvision and timm. ``--parts`` adds where the forward pass of this package
-spends its time and how often it makes the host wait for the device; ``--recompute`` the backbone recomputed.
+``--torch_python`` is a Python with torch, torchvision and timm. ``--recompute`` adds this package with the backbone
+recomputed. ``--parts`` adds where the forward pass spends its time, and how often it makes the host wait for the device.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import ContenderError, call, machine_line, peak_memory_gb
+
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 HEIGHT, WIDTH = 800, 1088
 OBJECTS, CLASSES = 8, 80
-# The last normalization of each block: with random weights and frozen statistics, residuals would explode otherwise.
+# Weight of the last normalization of each block. With random weights and frozen statistics, residuals would explode.
 RESIDUAL_SCALE = 0.2
 LEARNING_RATE = 1e-5
 CONTENDERS = {
     "ours": "this package",
     "recompute": "this package, recompute_backbone",
     "paddledet": "paddledet's modules",
+    "torchvision": "torchvision, timm",
 }
 
 
 def make_sample() -> dict:
-    """An image of noise at several scales, and octagons on it."""
+    """Return an image of noise at several scales, with octagons as objects."""
     draw = np.random.RandomState(0)
     image = sum(np.kron(draw.randn(3, HEIGHT // size, WIDTH // size), np.ones((1, size, size))) for size in (1, 4, 16))
     centres = draw.uniform([150, 150], [WIDTH - 150, HEIGHT - 150], (OBJECTS, 2))
@@ -55,7 +57,7 @@ def make_sample() -> dict:
 
 
 class PaddleStep:
-    """A step on our modules or on paddledet's."""
+    """A training step of our modules or of paddledet's."""
 
     def __init__(self, contender: str) -> None:
         import paddle
@@ -112,7 +114,7 @@ class PaddleStep:
 
 
 def _use_paddledets_modules() -> None:
-    """Put paddledet's own Res2Net and MaskAssigner back into its registry (what makes them run at all stays mended)."""
+    """Put paddledet's own Res2Net and MaskAssigner back into its registry; without our workarounds they would not run."""
     from ppdet.core.workspace import global_config, register, serializable
     from ppdet.modeling.backbones import res2net
     from ppdet.modeling.proposal_generator import target_layer
@@ -199,7 +201,11 @@ class TorchStep:
 
 
 def measure(contender: str, steps: int, threads: int) -> dict:
-    """Run steps of one contender in this process."""
+    """Run steps of one contender in this process.
+
+    Returns:
+        ``forward``, ``backward``, ``update``: median seconds on the clock and of the processors; ``peak_gb``.
+    """
     if contender == "torchvision":
         import torch
 
@@ -217,15 +223,14 @@ def measure(contender: str, steps: int, threads: int) -> dict:
             if part == "forward" and not np.isfinite(loss):
                 raise SystemExit(f"{contender}: the loss is {loss}")
     return {
-        "contender": contender,
-        "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_gb": peak_memory_gb(),
         **{part: [statistics.median(column) for column in zip(*values)] for part, values in times.items()},
     }
 
 
 @contextlib.contextmanager
-def timed_calls(functions: dict[str, tuple[object, str]], seconds: dict[str, float]):
-    """Add up the time spent in functions, given as (owner, attribute) by label."""
+def timed_calls(functions: dict[str, tuple[object, str]], seconds: dict[str, float]) -> Iterator[None]:
+    """Add to ``seconds`` the time that is spent in functions; each is given as label -> (owner, attribute)."""
     originals = {}
     for label, (owner, attribute) in functions.items():
         originals[label] = original = getattr(owner, attribute)
@@ -246,8 +251,8 @@ def timed_calls(functions: dict[str, tuple[object, str]], seconds: dict[str, flo
 
 
 @contextlib.contextmanager
-def counted_syncs(counts: dict[str, int]):
-    """Count what makes the host wait for a GPU: values taken to the host, and operators whose output size depends on data."""
+def counted_syncs(counts: dict[str, int]) -> Iterator[None]:
+    """Count what makes the host wait for a GPU: values read on the host, and operators whose output size depends on data."""
     import paddle
 
     tensor = type(paddle.zeros([1]))
@@ -276,7 +281,7 @@ def counted_syncs(counts: dict[str, int]):
 
 
 def measure_parts(contender: str, steps: int) -> dict:
-    """Where a forward pass spends its time, and what makes the host wait."""
+    """Measure where a forward pass spends its time, and count what makes the host wait."""
     step = PaddleStep(contender)
     model = step.model
     functions = {
@@ -305,58 +310,49 @@ def measure_parts(contender: str, steps: int) -> dict:
     return {"total": total, "seconds": {k: v / steps for k, v in seconds.items()}, "syncs": dict(counts)}
 
 
-def run_child(python: str, arguments: list[str], threads: int) -> dict:
-    """Run this file in a new process and return what it measured."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        [python, "-W", "ignore", __file__, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def print_parts(contender: str, parts: dict) -> None:
+    """Print what ``measure_parts`` gave."""
+    print(f"\n{CONTENDERS[contender]}: forward {parts['total']:.2f} s, of which")
+    for label, seconds in parts["seconds"].items():
+        print(f"  {label:20s}{seconds:8.3f} s")
+    print(f"waits of the host for the device per step: {sum(parts['syncs'].values())}")
+    for label, count in sorted(parts["syncs"].items(), key=lambda item: -item[1]):
+        print(f"  {count:4d}  {label}")
 
 
-def main() -> int:
-    """Run every contender and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--torch_python", metavar="PYTHON")
-    parser.add_argument("--parts", action="store_true")
-    parser.add_argument("--recompute", action="store_true")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.child:
-        name, _, what = args.child.partition(":")
-        result = measure_parts(name, args.steps) if what == "parts" else measure(name, args.steps, args.threads)
-        print(json.dumps(result))
-        return 0
-    common = ["--steps", str(args.steps), "--threads", str(args.threads), "--child"]
-    names = ["ours"] + (["recompute"] if args.recompute else []) + ["paddledet"]
-    jobs = [(sys.executable, name, CONTENDERS[name]) for name in names]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every contender and print the tables; returns 1 if one failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of each contender (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one per core")
+    parser.add_argument("--torch_python", metavar="PYTHON", help="Python with torch, torchvision and timm")
+    parser.add_argument("--parts", action="store_true", help="also print where the forward pass spends its time")
+    parser.add_argument("--recompute", action="store_true", help="also run with the backbone recomputed")
+    args = parser.parse_args(argv)
+    names = ["ours", *(["recompute"] if args.recompute else []), "paddledet"]
     if args.torch_python:
-        jobs.append((args.torch_python, "torchvision", "torchvision, timm"))
-    print(
-        f"batch 1, {HEIGHT}x{WIDTH}, {args.threads} threads, median of {args.steps} steps; seconds (processor seconds)"
-    )
-    print(f"{'':34s}{'forward':>16s}{'backward':>16s}{'optimizer':>16s}{'sum':>16s}{'peak MiB':>10s}")
-    for python, name, label in jobs:
-        result = run_child(python, [*common, name], args.threads)
+        names.append("torchvision")
+    print(machine_line(args.threads))
+    print(f"batch 1, {HEIGHT}x{WIDTH}, median of {args.steps} steps; seconds (processor seconds)")
+    print(f"{'':34s}{'forward':>16s}{'backward':>16s}{'optimizer':>16s}{'sum':>16s}{'peak GB':>10s}")
+    failed = False
+    for name in names:
+        arguments = {"contender": name, "steps": args.steps, "threads": args.threads}
+        python = args.torch_python if name == "torchvision" else sys.executable
+        try:
+            result = call("benchmarks.train:measure", arguments, threads=args.threads, python=python)
+        except ContenderError as error:
+            print(f"{CONTENDERS[name]:34s}{error}", flush=True)
+            failed = True
+            continue
         parts = [result["forward"], result["backward"], result["update"]]
         parts.append([sum(column) for column in zip(*parts)])
         cells = "".join(f"{f'{wall:.2f} ({cpu:.2f})':>16s}" for wall, cpu in parts)
-        print(f"{label:34s}{cells}{result['memory_mib']:10.0f}", flush=True)
+        print(f"{CONTENDERS[name]:34s}{cells}{result['peak_gb']:10.2f}", flush=True)
     for name in ("ours", "paddledet") if args.parts else ():
-        parts = run_child(sys.executable, [*common, f"{name}:parts"], args.threads)
-        print(f"\n{CONTENDERS[name]}: forward {parts['total']:.2f} s, of which")
-        for label, seconds in parts["seconds"].items():
-            print(f"  {label:20s}{seconds:8.3f} s")
-        print(f"waits of the host for the device per step: {sum(parts['syncs'].values())}")
-        for label, count in sorted(parts["syncs"].items(), key=lambda item: -item[1]):
-            print(f"  {count:4d}  {label}")
-    return 0
+        arguments = {"contender": name, "steps": args.steps}
+        print_parts(name, call("benchmarks.train:measure_parts", arguments, threads=args.threads))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

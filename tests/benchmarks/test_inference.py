@@ -10,70 +10,52 @@ import numpy as np
 import pytest
 import yaml
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from benchmarks.inference import plots
+from benchmarks.inference.contenders import Contender, measure
+from benchmarks.inference.detector import Prepared
+from benchmarks.inference.table import GEMM_G_MACS, compare, make_row, print_table
 
 
-@pytest.fixture
-def modules(monkeypatch):
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import _contenders
-    import inference
-
-    yield _contenders, inference
-    for name in set(sys.modules) - before:  # such plain names are not left behind
-        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+def contender(group, precision, *wall_s, name="x"):
+    return Contender(name, group, precision, "python", {}, wall_s=list(wall_s), cpu_s=list(wall_s), peak_gb=0.5)
 
 
-def contender(contenders, group, precision, *wall_s, name="x"):
-    return contenders.Contender(
-        name, group, precision, "python", {}, wall_s=list(wall_s), cpu_s=list(wall_s), peak_gb=0.5
-    )
-
-
-def test_ratios_compare_the_best_of_each_side(modules):
-    contenders, inference = modules
+def test_ratios_compare_the_best_of_each_side():
     measured = [
-        contender(contenders, "ours", "fp32", 3.0, 2.0, 4.0),
-        contender(contenders, "ours", "fp32", 2.0, 2.0, 9.0),
-        contender(contenders, "torchvision", "fp32", 4.0),
-        contender(contenders, "torchvision", "fp32", 5.0),
-        contender(contenders, "paddledet", "fp32", 12.0),
-        contender(contenders, "gemm", "fp32", inference.GEMM_G_MACS / 100),
-        contender(contenders, "torchvision", "bf16", 4.0),
+        contender("ours", "fp32", 3.0, 2.0, 4.0),
+        contender("ours", "fp32", 2.0, 2.0, 9.0),
+        contender("torchvision", "fp32", 4.0),
+        contender("torchvision", "fp32", 5.0),
+        contender("paddledet", "fp32", 12.0),
+        contender("gemm", "fp32", GEMM_G_MACS / 100),
+        contender("torchvision", "bf16", 4.0),
     ]
-    ratios = inference._ratios(measured, g_macs=180.0)
+    ratios = compare(measured, g_macs=180.0)
     assert ratios["fp32_vs_torchvision"] == 2.0
     assert ratios["fp32_vs_paddledet"] == 6.0
     assert ratios["fp32_share_of_peak"] == pytest.approx(180 / 2 / 100)
     assert ratios["peak_gb"] == 0.5
     assert ratios["bf16_vs_torchvision"] is None and ratios["bf16_share_of_peak"] is None
-    row = inference._row(measured[1], ratios, 180.0)
+    row = make_row(measured[1], ratios, 180.0)
     assert (row["median_ms"], row["max_ms"], row["runs"]) == (2000.0, 9000.0, 3)
     assert row["share_of_peak"] == pytest.approx(0.9)
 
 
-def test_a_contender_that_fails_is_reported_and_the_others_go_on(modules, tmp_path, capsys):
-    contenders, inference = modules
+def test_a_contender_that_fails_is_reported_and_the_others_go_on(tmp_path, capsys):
     image = tmp_path / "image.npy"
     np.save(image, np.zeros((4, 4, 3), "uint8"))
-    broken = contenders.Contender("broken", "ours", "fp32", sys.executable, {"kind": "nothing"})
-    contenders.measure([broken], image, rounds=1, threads=1)
+    broken = Contender("broken", "ours", "fp32", sys.executable, {"kind": "nothing"})
+    measure([broken], image, rounds=1, threads=1)
     assert "KeyError: 'nothing'" in broken.error and "broken.log" in broken.error
-    ratios = inference._ratios([broken], 1.0)
+    ratios = compare([broken], 1.0)
     assert set(ratios.values()) == {None}
-    row = inference._row(broken, ratios, 1.0)
+    row = make_row(broken, ratios, 1.0)
     assert json.loads(json.dumps(row))["error"] == broken.error
-    inference._print_table([row], ratios, 1.0, 1)
+    print_table([row], ratios, 1.0)
     assert "| broken | KeyError: 'nothing'" in capsys.readouterr().out
 
 
-def test_plots_are_drawn_of_every_sweep(modules, monkeypatch, tmp_path, capsys):
-    contenders, _ = modules
-    import _plots
-    from _model import Prepared
-
+def testplots_are_drawn_of_every_sweep(monkeypatch, tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "infer_cfg.yml").write_text("Preprocess: [{type: Resize, target_size: [800, 1333]}]")
@@ -89,12 +71,12 @@ def test_plots_are_drawn_of_every_sweep(modules, monkeypatch, tmp_path, capsys):
                 sizes.append(description["Preprocess"][0]["target_size"])
             point.wall_s += [0.01 * point.options["batch"], 1.0]
 
-    monkeypatch.setattr(_plots, "measure", fake_measure)
-    monkeypatch.setattr(_plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name)
-    measured = [contender(contenders, "ours", "fp32", 1.0)]
+    monkeypatch.setattr(plots, "measure", fake_measure)
+    monkeypatch.setattr(plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name)
+    measured = [contender("ours", "fp32", 1.0)]
     prepared = Prepared(folder, tmp_path / "image.npy", 1.0)
-    _plots.plot_sweeps(tmp_path, prepared, 1, measured, tmp_path / "docs" / "inference.png")
+    plots.plot_sweeps(tmp_path, prepared, 1, measured, tmp_path / "docs" / "inference.png")
     assert (tmp_path / "docs" / "inference.png").read_bytes()[:4] == b"\x89PNG"
-    assert sizes[: len(_plots.SHORT_SIDES_PX)] == [[size, size * 5 // 3] for size in _plots.SHORT_SIDES_PX]
+    assert sizes[: len(plots.SHORT_SIDES_PX)] == [[size, size * 5 // 3] for size in plots.SHORT_SIDES_PX]
     assert ["BBoxPostProcess.nms.keep_top_k=25"] in exported
     assert "openvino, batch size: 1: 10 ms, 2: 20 ms, 4: 40 ms" in capsys.readouterr().out

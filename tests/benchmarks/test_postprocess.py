@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
-from pathlib import Path
 
 import cv2
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "postprocess.py"
+from benchmarks import postprocess
 
 
 @pytest.fixture
@@ -20,7 +18,7 @@ def opencv_threads():
 
 
 def test_rows_and_limits(tmp_path, capsys, opencv_threads):
-    runpy.run_path(str(SCRIPT))["main"](["--repeats", "1", "--json", str(tmp_path / "rows.json")])
+    postprocess.main(["--repeats", "1", "--json", str(tmp_path / "rows.json")])
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     limits = {row["what"]: row["limit_ms"] for row in rows if row["limit_ms"]}
     assert limits == {"preprocessing 480x640": 25.0, "100 instances, 480x640, boxes of 5 to 50 %": 15.0}

@@ -343,7 +343,7 @@ def test_plot_draws_runs_and_refuses_what_is_none(tmp_path, capsys):
 
 
 def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):
-    """Kills a real process; benchmarks/faults.py does it fifty times."""
+    """Kills a real process; ``python -m benchmarks.faults`` does it fifty times."""
     script = tmp_path / "run.py"
     script.write_text(
         "import sys; from pathlib import Path; from tests.helpers.toy_task import train_toy\n"

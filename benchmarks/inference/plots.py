@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from _contenders import Contender, measure
-from _model import Prepared, export
+
+from benchmarks.inference.contenders import Contender, measure
+from benchmarks.inference.detector import Prepared, export
 
 __all__ = ["plot_sweeps"]
 
@@ -22,7 +23,15 @@ _RUNS = 4
 
 
 def plot_sweeps(work_dir: Path, prepared: Prepared, threads: int, contenders: Sequence[Contender], path: Path) -> None:
-    """Measure and draw; ``contenders`` give the time from the start of a process to its first result."""
+    """Measure the sweeps, and draw them with the time that each contender took to its first result.
+
+    Args:
+        work_dir: Folder with the benchmark's weights; exports with other limits are written there.
+        prepared: What ``detector.prepare`` gave.
+        threads: Threads of each process.
+        contenders: Contenders that have been measured.
+        path: Picture to write.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -57,7 +66,7 @@ def plot_sweeps(work_dir: Path, prepared: Prepared, threads: int, contenders: Se
 
 
 def _fastest_ms(engine: str, points: Sequence[tuple[Path, int]], image: Path, threads: int) -> list[float]:
-    """Time of each (folder, batch size), in turns."""
+    """Return the fastest time of each (folder, batch size), measured in turns."""
     options = {"kind": "ours", "backend": engine, "precision": "fp32"}
     contenders = [
         Contender(
@@ -77,7 +86,7 @@ def _fastest_ms(engine: str, points: Sequence[tuple[Path, int]], image: Path, th
 
 
 def _folder_with_size(folder: Path, target: Path, short_side_px: int) -> Path:
-    """The same model with images resized to another short side."""
+    """Make a folder with the same model that resizes images to another short side."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for file in folder.iterdir():

@@ -18,7 +18,7 @@ def create_torchvision(weights: str, threads: int, precision: str, compiled: boo
         weights: ``.safetensors`` file with the tensors of the benchmark's detector under our names.
         threads: Threads on the CPU.
         precision: ``fp32``, or ``bf16`` for autocast.
-        compiled: Whether the trunk and pyramid are compiled, with constants folded; channels_last in any case.
+        compiled: Whether trunk and pyramid are compiled, with constants folded. Tensors are channels_last in any case.
     """
     import torch
     from pycocotools import mask
@@ -69,7 +69,7 @@ def _create_model(weights: str):
 
 
 def _translate(tensors: dict, state: dict) -> dict:
-    """Our tensors under torchvision's names."""
+    """Return our tensors under torchvision's names."""
     import torch
 
     from ppdet_res2net.zoo.keymaps import map_names
@@ -102,7 +102,7 @@ def _translate(tensors: dict, state: dict) -> dict:
         if part == "weight":
             score, delta = score.T, delta.T
         logits = tensors[f"mask_head.mask_fcn_logits.{part}"]
-        # torchvision's background is the first class, ours the last; it has boxes and masks for it as well.
+        # torchvision's background is the first class and has boxes and masks too; ours is the last and has none.
         result[f"roi_heads.box_predictor.cls_score.{part}"] = score.roll(1, 0)
         result[f"roi_heads.box_predictor.bbox_pred.{part}"] = torch.cat([torch.zeros_like(delta[:4]), delta])
         result[f"roi_heads.mask_predictor.mask_fcn_logits.{part}"] = torch.cat([torch.zeros_like(logits[:1]), logits])
@@ -111,7 +111,7 @@ def _translate(tensors: dict, state: dict) -> dict:
 
 
 def create_gemm(threads: int, precision: str) -> Callable[[np.ndarray], int]:
-    """Return a function that multiplies two 4096x4096 matrices, 68.7 G multiply-accumulates, whatever it is given."""
+    """Return a function that multiplies two 4096x4096 matrices, 68.7 G multiply-accumulates, and ignores the image."""
     import torch
 
     torch.set_num_threads(threads)

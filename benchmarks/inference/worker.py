@@ -1,4 +1,4 @@
-"""One contender in a process of its own: loads, and runs when it is told by a line of its input.
+"""One contender in a process of its own. It loads, then runs once for each line of its input.
 
 The first argument is a JSON object: ``kind`` and the arguments of its function, ``image`` (a ``.npy`` file), ``threads``.
 Answers are JSON objects, one a line.
@@ -7,23 +7,23 @@ Answers are JSON objects, one a line.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+
+from benchmarks.harness import peak_memory_gb, take_over_stdout
 
 
 def _create(kind: str, options: dict) -> Callable[[np.ndarray], int]:
     if kind == "ours":
         return _create_ours(**options)
     if kind == "paddledet":
-        from _paddledet import create_paddledet
+        from benchmarks.inference.paddledet_detector import create_paddledet
 
         return create_paddledet(**options)
-    from _torchvision import create_gemm, create_torchvision
+    from benchmarks.inference.torchvision_detector import create_gemm, create_torchvision
 
     return {"torchvision": create_torchvision, "gemm": create_gemm}[kind](**options)
 
@@ -41,17 +41,9 @@ def _create_ours(
     return run
 
 
-def _peak_gb() -> float:
-    """Largest resident memory. Not ``ru_maxrss``: that starts with the size of the process that this one came from."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e9
-
-
 def main() -> None:
-    """Load, run once, then twice per line, of which the second time counts."""
-    # Engines print whatever they like; answers go to a copy of the standard output that only this function knows.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    """Load and run once; then run twice for each line of the input, and time the second run."""
+    answers = take_over_stdout()
 
     def answer(**values: object) -> None:
         answers.write(json.dumps(values) + "\n")
@@ -62,11 +54,11 @@ def main() -> None:
     run = _create(options.pop("kind"), options)
     answer(detections=run(image))
     for _ in sys.stdin:
-        run(image)  # While others had their turns, systems take memory and caches from a process that idles.
+        run(image)  # not timed: while the process waited, the system took memory and caches from it
         cpu, start = time.process_time(), time.perf_counter()
         detections = run(image)
         wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
-        answer(wall_s=wall_s, cpu_s=cpu_s, detections=detections, peak_gb=_peak_gb())
+        answer(wall_s=wall_s, cpu_s=cpu_s, detections=detections, peak_gb=peak_memory_gb())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Contenders as processes: started, measured in turns, and summed up."""
+"""Contenders as processes: started together, measured in turns."""
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import time
@@ -11,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.harness import child_environment
+
 __all__ = ["Contender", "Process", "measure"]
 
-_HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parent
-# Runs of a contender are not repeated beyond this, except that there are two at least.
+# A contender is not run again after this time in all, but at least twice.
 _MAX_SECONDS_EACH = 150.0
 
 
@@ -24,16 +23,16 @@ class Contender:
     """One way to run the detector, or the matrix product that shows what the machine can do.
 
     Attributes:
-        name: As in the table.
+        name: Name in the table.
         group: ``ours``, ``torchvision``, ``paddledet`` or ``gemm``.
         precision: ``fp32`` or ``bf16``.
         python: Interpreter that has its packages.
         options: Arguments of the worker.
-        first_s: From the start of the process to the first result.
-        wall_s: Of each run.
+        first_s: Time from the start of the process to the first result.
+        wall_s: Time of each run on the clock.
         cpu_s: Processor time of each run, all threads together.
         peak_gb: Largest memory of the process.
-        detections: Found in the image.
+        detections: Number of detections in the image.
         error: What went wrong, None if nothing did.
     """
 
@@ -62,20 +61,15 @@ class Process:
         self.contender = contender
         self.log = image.with_name(f"{contender.name.replace(' ', '_')}.log")
         arguments = {**contender.options, "image": str(image), "threads": threads}
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "deploy" / "python")]),
-            "OMP_NUM_THREADS": str(threads),
-        }
         start = time.perf_counter()
         with open(self.log, "w") as log:
             self._process = subprocess.Popen(
-                [contender.python, str(_HERE / "_worker.py"), json.dumps(arguments)],
+                [contender.python, "-m", "benchmarks.inference.worker", json.dumps(arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=environment,
+                env=child_environment(threads),
             )
         answer = self._read()
         contender.first_s = time.perf_counter() - start
@@ -106,7 +100,7 @@ class Process:
 
 
 def measure(contenders: Sequence[Contender], image: Path, rounds: int, threads: int) -> None:
-    """Run all contenders in turns, so that whatever else the machine does befalls all of them."""
+    """Run all contenders in turns, so that other work on the machine disturbs all of them alike."""
     processes = []
     try:
         for contender in contenders:

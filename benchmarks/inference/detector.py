@@ -1,8 +1,8 @@
 """The detector of the benchmark: deterministic weights that really find 100 objects in a photo.
 
-Pretrained weights cannot be assumed, and untrained ones find nothing: activations of an uncalibrated trunk explode or
-vanish, and no class score passes the threshold, so that the heads would have no work. Here every BatchNorm takes the
-statistics of real photos, and the deciding layers are scaled until their outputs vary as a trained detector's do.
+Pretrained weights may not be at hand. Untrained ones find nothing: the activations of a random trunk explode or vanish,
+and no class score passes the threshold, so that the heads would have no work. So every BatchNorm takes the statistics of
+real photos here, and the deciding layers are scaled until their outputs vary as a trained detector's do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Prepared", "export", "prepare"]
 
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 
-# Standard deviation over the photos that the outputs of the deciding layers get.
+# The outputs of the deciding layers are scaled to these standard deviations over the photos.
 _OUTPUT_STD = {
     "rpn_head.rpn_rois_score": 2.0,
     "rpn_head.rpn_rois_delta": 0.2,
@@ -51,7 +51,7 @@ class Prepared(NamedTuple):
     Attributes:
         folder: Export of the detector in every format.
         image: ``.npy`` file of the image, uint8 (H, W, 3) RGB.
-        g_macs: Multiply-accumulates for it, in units of 1e9.
+        g_macs: Multiply-accumulates of the detector for the image, in units of 1e9.
     """
 
     folder: Path
@@ -60,12 +60,12 @@ class Prepared(NamedTuple):
 
 
 def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> Prepared:
-    """Make weights and exports in ``work_dir``, or find those of an earlier run there.
+    """Make weights and exports in ``work_dir``, or reuse those of an earlier run there.
 
     Args:
         work_dir: Folder to write to.
-        photos: Folder of photos, or None for generated pictures.
-        image_hw: Size of the picture that the contenders get.
+        photos: Folder of photos; None for generated pictures.
+        image_hw: Height and width in pixels of the image that the contenders get.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     weights, done = work_dir / "weights.pdparams", work_dir / "prepared.json"
@@ -80,7 +80,7 @@ def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> P
 
 
 def export(work_dir: Path, name: str, formats: Sequence[str], overrides: Sequence[str] = ()) -> Path:
-    """Export the weights in ``work_dir`` to its folder ``name``."""
+    """Export the detector with the weights in ``work_dir`` to ``work_dir/name``, and return that folder."""
     config = load_config(RECIPE, [f"weights={work_dir / 'weights'}", "use_gpu=false", *overrides])
     folder = export_model(config, str(work_dir / f"{name}.new"), formats=formats)
     target = work_dir / name
@@ -91,11 +91,11 @@ def export(work_dir: Path, name: str, formats: Sequence[str], overrides: Sequenc
 
 
 def _pictures(photos: Path | None, image_hw: tuple[int, int]) -> list[np.ndarray]:
-    """Two pictures of the size."""
+    """Return two pictures of that size, uint8 RGB."""
     if photos is None:
         generator = np.random.default_rng(0)
         height, width = image_hw
-        long_side_px = max(image_hw) * 4 // 3 + 1  # of which the short side is three quarters at least
+        long_side_px = max(image_hw) * 4 // 3 + 1  # the short side of a scene is at least three quarters of it
         scenes = [draw_scene(generator, long_side_px, with_objects=True, with_crowd=False)[0] for _ in range(2)]
         return [np.ascontiguousarray(scene[:height, :width, ::-1]) for scene in scenes]
     decoded = (decode_image(file) for file in find_images(photos))
@@ -106,7 +106,7 @@ def _pictures(photos: Path | None, image_hw: tuple[int, int]) -> list[np.ndarray
 
 
 def _make_weights(pictures: Sequence[np.ndarray], path: Path) -> nn.Layer:
-    """Write the weights of the recipe, calibrated on pictures, as ``.pdparams`` and ``.safetensors``."""
+    """Calibrate the recipe's detector on pictures, write its weights as ``.pdparams`` and ``.safetensors``, and return it."""
     config = load_config(RECIPE, ["Res2Net.allow_frozen_random_norm=true"])
     paddle.seed(0)
     detector = create_from_config(config, config["architecture"])
@@ -133,7 +133,7 @@ def _network_input(config: Config, images: Sequence) -> dict[str, paddle.Tensor]
 
 
 def _calibrate_norms(detector: nn.Layer, image: paddle.Tensor) -> None:
-    """Give every BatchNorm the statistics of its input, from the first to the last in one pass."""
+    """Give every BatchNorm the statistics of its input, in one forward pass: each sees what the ones before it give."""
     hooks = [
         layer.register_forward_pre_hook(_take_statistics)
         for layer in detector.backbone.sublayers()
@@ -155,13 +155,13 @@ def _calibrate_outputs(detector: nn.Layer, inputs: dict[str, paddle.Tensor]) -> 
     hooks = {}
 
     def standardize(name: str, layer: nn.Layer, layer_inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
-        hooks.pop(name).remove()  # the first level of the pyramid, the largest one, decides
+        hooks.pop(name).remove()  # only the first level of the pyramid counts, the largest one
         return _standardize(_OUTPUT_STD[name], layer, layer_inputs, output)
 
     for name, layer in layers.items():
         hooks[name] = layer.register_forward_post_hook(functools.partial(standardize, name))
 
-    # The graph computes single channels of the mask logits without calling their layer.
+    # Inference computes only the detected class's mask logits and does not call their layer, so its hook needs this.
     def run_mask_logits(layer: nn.Layer, layer_inputs: tuple, features: paddle.Tensor) -> None:
         detector.mask_head.mask_fcn_logits(features)
 
@@ -171,7 +171,7 @@ def _calibrate_outputs(detector: nn.Layer, inputs: dict[str, paddle.Tensor]) -> 
 
 
 def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
-    """Scale a layer so that every channel of this output has mean 0 and the given deviation."""
+    """Scale a layer so that every channel of this output has mean 0 and standard deviation ``std``; return the new output."""
     axes = [axis for axis in range(output.ndim) if axis != 1]
     scale = std / paddle.clip(output.std(axes), min=1e-6)  # (C,)
     weight_scale = scale if layer.weight.ndim == 2 else scale.reshape([-1, 1, 1, 1])
@@ -181,7 +181,7 @@ def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tens
 
 
 def _count_multiply_accumulates(detector: nn.Layer, image: np.ndarray) -> float:
-    """Count those of all convolutions and matrix products with weights for one image, in units of 1e9."""
+    """Count the multiply-accumulates of all layers with weights for one image, in units of 1e9."""
     config = load_config(RECIPE)
     counts: list[int] = []
 

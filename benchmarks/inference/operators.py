@@ -17,7 +17,7 @@ _RUNS = 3
 
 
 def print_operators(image: Path, folder: Path, threads: int) -> None:
-    """Run the OpenVINO export with its counters on and print a table; the counters themselves cost little."""
+    """Run the OpenVINO export with its counters on, which costs little time, and print a table of the operators."""
     import openvino
 
     model_folder = load_model_folder(folder)

@@ -1,13 +1,11 @@
 """Contender: paddledet's own Mask R-CNN, exported and run as its own tools do, with oneDNN off.
 
-Run with a Python that has Paddle 2.6 and paddledet: Paddle 3's new representation of graphs refuses paddledet's loops and
-its NMS.
+Needs a Python with Paddle 2.6: PIR, in which Paddle 3 represents graphs, refuses paddledet's loops and its NMS.
 """
 
 from __future__ import annotations
 
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +69,7 @@ def _export(config, weights: str, path: Path) -> None:
 
     from ppdet_res2net.zoo.formats import load_weights_file
 
-    # Only the network's modules, as paddledet itself registers them; it knows neither dialects nor the zoo.
+    # Only the modules of the network, as paddledet itself registers them: it knows neither dialects nor the zoo.
     modules = {
         name: dict(value) if isinstance(value, dict) else value
         for name, value in config.items()
@@ -99,23 +97,18 @@ def _export(config, weights: str, path: Path) -> None:
 def _keep_sizes_one_dimensional() -> None:
     """Let paddledet index tensors as it was written for Paddle before 2.5, also while a graph is traced.
 
-    Its later sources say ``paddle.shape(x)[0:1]`` where 2.6.0 says ``[0]``, and ``reshape`` before ``concat``.
+    Later sources of paddledet have ``paddle.shape(x)[0:1]`` where 2.6.0 has ``[0]``, and ``reshape`` before ``concat``.
     """
     import paddle
 
-    class Paddle(types.ModuleType):
-        def __getattr__(self, name: str):
-            return getattr(paddle, name)
+    from ppdet_res2net.compat.overlay import ModuleView
 
-        def shape(self, x):
-            return Sizes(x)
+    def take_slice(x, *arguments):
+        return paddle.slice(paddle.shape(x.x) if isinstance(x, Sizes) else x, *arguments)
 
-        def slice(self, x, *arguments):
-            return paddle.slice(paddle.shape(x.x) if isinstance(x, Sizes) else x, *arguments)
-
-        def concat(self, x, axis=0):
-            lifted = [t.reshape([1]) if len(t.shape) == 0 else t for t in x] if isinstance(x, list) else x
-            return paddle.concat(lifted, axis)
+    def concat(x, axis=0):
+        lifted = [t.reshape([1]) if len(t.shape) == 0 else t for t in x] if isinstance(x, list) else x
+        return paddle.concat(lifted, axis)
 
     class Sizes:
         def __init__(self, x) -> None:
@@ -124,5 +117,6 @@ def _keep_sizes_one_dimensional() -> None:
         def __getitem__(self, index: int):
             return paddle.shape(self.x)[index : index + 1]
 
+    view = ModuleView(paddle, shape=Sizes, slice=take_slice, concat=concat)
     for name in ("proposal_generator.rpn_head", "post_process"):
-        sys.modules[f"ppdet.modeling.{name}"].paddle = Paddle("paddle")
+        sys.modules[f"ppdet.modeling.{name}"].paddle = view

@@ -1,0 +1,102 @@
+"""What the benchmarks share: measuring in processes of their own, and saying on which machine.
+
+The processes may run under another Python, one with torch, say, in which this project is not installed. So this module
+imports nothing but the standard library, except where a function says otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+__all__ = ["ContenderError", "call", "child_environment", "machine_line", "peak_memory_gb", "take_over_stdout"]
+
+ROOT = Path(__file__).resolve().parents[1]
+# Instruction sets that decide how fast convolutions and matrix products are, on x86 and on ARM.
+_FEATURES = (
+    "avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16",
+    "asimddp", "bf16", "i8mm", "sve",
+)  # fmt: skip
+
+
+class ContenderError(RuntimeError):
+    """A process that should measure something has failed."""
+
+
+def machine_line(threads: int) -> str:
+    """Return the CPU's name, the instruction sets that matter, threads and versions, in one line. Imports Paddle."""
+    from ppdet_res2net.training.machine import describe_machine, list_versions
+
+    machine = describe_machine("cpu", threads)
+    instructions = set(machine["instructions"].split())
+    features = " ".join(name for name in _FEATURES if name in instructions) or "no known features"
+    count = f"{threads} thread{'s' * (threads != 1)}"
+    versions = ", ".join(f"{name} {version}" for name, version in list_versions().items())
+    return f"{machine['CPU']}, {os.cpu_count()} cores, {count}; {features}; {versions}"
+
+
+def child_environment(threads: int) -> Mapping[str, str]:
+    """Return the environment of a process that measures: it finds this checkout, and uses this number of threads."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy" / "python")]),
+        "OMP_NUM_THREADS": str(threads),
+        "FLAGS_paddle_num_threads": str(threads),
+    }
+
+
+def call(function: str, arguments: Mapping[str, Any], *, threads: int, python: str = sys.executable) -> Any:
+    """Call a function in a new process and return its result.
+
+    Args:
+        function: ``package.module:name``.
+        arguments: Keyword arguments that JSON can hold, as the result must.
+        threads: Threads for computing.
+        python: Interpreter to use.
+
+    Raises:
+        ContenderError: The process failed. The message ends with the last line that it wrote to stderr.
+    """
+    command = [python, "-m", "benchmarks.harness", function, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(threads))
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise ContenderError(
+            f"{function} failed with exit code {done.returncode}: {lines[-1] if lines else 'no message'}"
+        )
+    return json.loads(done.stdout)
+
+
+def take_over_stdout() -> TextIO:
+    """Return a stream to the standard output for answers; whatever engines print goes to stderr from now on."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def peak_memory_gb() -> float:
+    """Return the largest resident memory of this process, in units of 1e9 bytes. Needs Linux.
+
+    Not ``ru_maxrss``: that starts with the size of the process that this one came from.
+    """
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def main() -> None:
+    """Be the new process of ``call``."""
+    answers = take_over_stdout()
+    module, _, name = sys.argv[1].partition(":")
+    result = getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))
+    json.dump(result, answers)
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,16 +21,16 @@ _OPACITY = 0.5
 def class_activation_maps(
     network: Res2NetClassifier, images: np.ndarray, outputs: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits of images, and the share of each place in one of them.
+    """Return the logits of images, and how much each place contributes to one of them.
 
     Args:
         network: In evaluation mode.
         images: float32 (N, 3, H, W), prepared.
-        outputs: int64 (N,): which output to explain; default: the highest of each image.
+        outputs: int64 (N,): the output to explain for each image; default: the highest one.
 
     Returns:
-        Logits, float32 (N, classes), and maps, float32 (N, H/32, W/32). The mean of a map and the bias of the output
-        add up to its logit.
+        Logits, float32 (N, classes), and maps, float32 (N, H/32, W/32). The mean of a map plus the bias of the output is
+        its logit.
     """
     with paddle.no_grad():
         features = network.backbone(paddle.to_tensor(images))[-1]  # (N, C, h, w)
@@ -42,10 +42,10 @@ def class_activation_maps(
 
 
 def draw_activation(view: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """Lay a map over what the network has seen: red where the evidence is strongest, blue where there is none.
+    """Lay a map over an image: red where the evidence is strongest, blue where there is none.
 
     Args:
-        view: uint8 (S, S, 3) RGB.
+        view: What the network sees of the image, uint8 (S, S, 3) RGB.
         activation: float32 (h, w), as from :func:`class_activation_maps`.
 
     Returns:

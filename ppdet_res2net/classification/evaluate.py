@@ -24,13 +24,13 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """What the network said of each image.
+    """The labels of all images, and what the network predicted.
 
     Attributes:
-        labels: int64 (N,): the network's output that is right.
-        predicted: int64 (N, 5): the highest outputs, the highest first; fewer columns with fewer classes.
+        labels: int64 (N,): the right output of each image.
+        predicted: int64 (N, 5): the five highest outputs, the highest first; all outputs if there are fewer.
         class_names: The name of each output.
-        seconds: Time for all images, reading included.
+        seconds: Time for all images, including reading.
     """
 
     labels: np.ndarray
@@ -85,7 +85,7 @@ class ClassificationResult:
         return "\n".join(lines)
 
     def confusion_csv(self) -> str:
-        """The confusion matrix as CSV; rows are labels, columns what was predicted."""
+        """The confusion matrix as CSV; rows are labels, columns are predictions."""
         quoted = ['"{}"'.format(name.replace('"', '""')) for name in self.class_names]
         lines = [",".join(["label", *quoted])]
         lines += [",".join([name, *map(str, row)]) for name, row in zip(quoted, self.confusion_matrix.tolist())]
@@ -106,17 +106,17 @@ def evaluate_network(
     """Run a network over a dataset.
 
     Args:
-        network: Maps images to logits; its mode is left as it was.
+        network: Maps images to logits; its mode (training or evaluation) is restored.
         dataset: The images.
         output_of_label: The output that stands for each label of the dataset; see ``match_labels``.
         class_names: The name of each output.
         preprocessor: Prepares the images.
         batch_size: Images at a time.
         num_workers: Processes that prepare images.
-        processes: Where several processes evaluate together, each does its share and all get the whole result.
+        processes: The processes that evaluate together. Each does a share of the images, and all get the whole result.
 
     Raises:
-        DatasetError: An image cannot be read; it is named.
+        DatasetError: An image cannot be read; the message names it.
     """
     processes = processes or Processes()
     loader = LabelledImageLoader(
@@ -140,7 +140,7 @@ def evaluate_network(
         for batch in progress:
             with paddle.no_grad():
                 logits = network(paddle.to_tensor(batch["image"])).numpy()
-            # Stable, so that of equal outputs the first counts, whatever the batch.
+            # A stable sort: of equal outputs the first wins, whatever the batch.
             best = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
             rows.append(np.concatenate([batch["im_id"], batch["label"][:, None], best], axis=1))
     finally:
@@ -148,7 +148,7 @@ def evaluate_network(
         if was_training:
             network.train()
     parts = np.concatenate(processes.gather(np.concatenate(rows)))
-    # Several processes get equally many images; a few are then seen twice.
+    # All processes get the same number of images, so a few images may occur twice.
     table = parts[np.unique(parts[:, 0], return_index=True)[1]]
     labels = np.asarray(output_of_label, np.int64)[table[:, 1]]
     return ClassificationResult(labels, table[:, 2:], tuple(class_names), time.perf_counter() - started)

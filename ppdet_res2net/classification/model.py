@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 ARCHITECTURE = "Res2NetClassifier"
 # Publishers whose evaluation does not prepare images with Pillow.
 _LIBRARIES = {"paddleclas": "opencv", "ppdet": "opencv", "mindcv": "mindspore"}
-# They open images without regard to their EXIF orientation.
+# Publishers that ignore the EXIF orientation of images.
 _IGNORE_ORIENTATION = ("timm", "mindcv")
 
 
@@ -44,8 +44,8 @@ class Classifier:
     """What evaluation, prediction and export need.
 
     Attributes:
-        name: Of the recipe, of the run or of the zoo's model; an export's folder is named after it.
-        weights: What was loaded: a file, a url or a zoo name.
+        name: Name of the recipe, of the run or of the zoo's model; an export's folder is named after it.
+        weights: The file, url or zoo name that was loaded.
         network: Maps (N, 3, size_px, size_px) to logits (N, classes); in evaluation mode.
         preprocessor: Prepares images.
         class_names: The name of each output; None for published weights, whose classes are ImageNet's.
@@ -80,9 +80,9 @@ def load_classifier(
 
     Args:
         model: A zoo name; its published weights are used unless ``weights`` are given.
-        weights: Weights of a run of this project (they know their model), or any weights that fit ``model`` or
-            ``config``.
-        config: A classification recipe; without ``weights``, its ``weights`` count.
+        weights: Weights of a run of this project, whose ``.json`` describes their model; or any weights that fit ``model``
+            or ``config``.
+        config: A classification recipe; its own ``weights`` are used unless ``weights`` are given.
 
     Raises:
         ConfigError: Nothing says which model it is, the model is unknown, or it is a detector.
@@ -105,8 +105,8 @@ def load_classifier(
         logger.info("%s", load_weights(network, weights))
     elif info is not None:
         raise ConfigError(
-            f"'{weights}' are the weights of a {info.get('architecture', 'detector')}, which need their recipe: pass -c CFG, "
-            f"for instance the config.yml of the run that wrote them."
+            f"'{weights}' holds the weights of a {info.get('architecture', 'detector')}, which needs its recipe. Pass -c CFG, "
+            f"for instance the config.yml of the run that wrote the weights."
         )
     else:
         raise ConfigError(
@@ -123,7 +123,7 @@ def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | Non
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
     weights = weights or spec.name
-    logger.info("%s", load_weights(network, weights))  # strict: also the last layer must fit
+    logger.info("%s", load_weights(network, weights))  # the last layer must fit too
     return Classifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
 
 
@@ -143,11 +143,11 @@ def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | N
 
 
 def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> ClassifierPreprocessor:
-    """Return what prepares images as the publisher's own evaluation does.
+    """Return the preprocessor of the publisher's own evaluation.
 
     Args:
         spec: A model of the zoo.
-        upright: Turn images by their EXIF orientation although the publisher does not: better for photos that are
+        upright: Turn images by their EXIF orientation even if the publisher does not. This is better for photos that are
             not ImageNet's.
     """
     return ClassifierPreprocessor(
@@ -162,16 +162,16 @@ def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> Classifie
 
 
 def preprocessor_of_config(config: Mapping) -> ClassifierPreprocessor:
-    """Return what ``EvalReader`` says.
+    """Return the preprocessor that ``EvalReader`` describes.
 
     Raises:
-        ConfigError: It is not one ``ClassifierInput``.
+        ConfigError: The reader's transforms are not one ``ClassifierInput``, or its arguments are wrong.
     """
     transforms = (config.get("EvalReader") or {}).get("sample_transforms") or []
     if len(transforms) != 1 or list(transforms[0]) != ["ClassifierInput"]:
         raise ConfigError(
             f"EvalReader.sample_transforms is {transforms!r}; expected one entry, for instance "
-            f"'- ClassifierInput: {{size_px: 224, crop_fraction: 0.875}}'. Evaluation and export prepare images by it."
+            f"'- ClassifierInput: {{size_px: 224, crop_fraction: 0.875}}'. Evaluation and export prepare images with it."
         )
     try:
         return ClassifierInput(**(transforms[0]["ClassifierInput"] or {})).preprocessor
@@ -180,7 +180,7 @@ def preprocessor_of_config(config: Mapping) -> ClassifierPreprocessor:
 
 
 def describe_classifier(network: Res2NetClassifier, norm_type: str) -> dict:
-    """Return the arguments of the trunk as plain data, to travel with the weights."""
+    """Return the arguments of the trunk as plain data, which is saved beside the weights."""
     trunk = network.backbone
     return {
         "depth": list(trunk.stage_depths),
@@ -197,23 +197,23 @@ def describe_classifier(network: Res2NetClassifier, norm_type: str) -> dict:
 def match_labels(classifier_names: Sequence[str] | None, num_classes: int, dataset: LabelledImages) -> list[int]:
     """Return the output of the network that stands for each label of a dataset.
 
-    Classes are matched by name. Where one side has none (published weights; lists without a file of names), their
-    number must be equal, and the order is taken to be.
+    Classes are matched by name. If one side has no names (published weights; lists without a file of names), both must
+    have the same number of classes, and their order is assumed to be the same.
 
     Raises:
-        DatasetError: The classes are others, or of another number.
+        DatasetError: The dataset has classes that the model does not know, or the numbers of classes differ.
     """
     names = dataset.class_names
     if classifier_names is not None and set(names) <= set(classifier_names) and len(set(names)) == len(names):
         return [classifier_names.index(name) for name in names]
-    are_numbers = all(name.isdigit() for name in names)  # of a list without a file of names
+    are_numbers = all(name.isdigit() for name in names)  # as in a list without a file of names
     unknown = [] if classifier_names is None or are_numbers else [n for n in names if n not in classifier_names]
     if len(names) != num_classes:
         raise DatasetError(
             f"{dataset.contents.source} has {len(names)} classes ({_some(names)}), but the model has {num_classes}"
             f"{f' ({_some(classifier_names)})' if classifier_names else ''}"
-            f"{f', which do not include {_some(unknown)}' if unknown else ''}. Evaluate on data with the model's classes; of a "
-            f"part of them, the labels are known only by a file of class names (--label_file)."
+            f"{f', which do not include {_some(unknown)}' if unknown else ''}. Evaluate on data with the model's classes. If "
+            f"the data has only some of them, pass a file with all class names (--label_file)."
         )
     if unknown:
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""The most probable classes of image files, and pictures of why."""
+"""Classify image files, and draw where in the image the evidence lies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ppdet_res2net.classification.cam import class_activation_maps, draw_activation
@@ -21,12 +20,13 @@ from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.modeling.res2net import STAGE_STRIDES
 from res2net_runtime.classification import probabilities
 from res2net_runtime.errors import ImageError
+from res2net_runtime.jobs import save_picture
 
 __all__ = ["ImageClasses", "classify_files"]
 
 logger = logging.getLogger(__name__)
 
-_COARSE = 3  # places in a row from which a map shows something
+_MIN_PLACES = 3  # a map with fewer places in a row shows next to nothing
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def classify_files(
     batch_size: int = 8,
     cam_dir: str | os.PathLike[str] | None = None,
 ) -> Iterator[ImageClasses]:
-    """Classify images, and draw class activation maps if a folder for them is given.
+    """Classify images; with a folder for them, also draw class activation maps.
 
     Args:
         classifier: The network with its classes and preprocessing.
@@ -76,18 +76,18 @@ def classify_files(
         cam_dir: Folder for ``<name of the image>.png`` with the map of the most probable class.
 
     Yields:
-        One result per image, in order; one that cannot be read carries its error.
+        One result per image, in order. An image that cannot be read, or whose map cannot be written, carries its error.
 
     Raises:
-        ConfigError: A picture would overwrite an image or another picture, or cannot be written.
+        ConfigError: The maps would overwrite the images or each other, or their folder cannot be written.
     """
     files = [Path(path) for path in paths]
     folder = _cam_folder(cam_dir, files) if cam_dir is not None else None
     places = -(-classifier.preprocessor.size_px // STAGE_STRIDES[-1])
-    if folder is not None and places < _COARSE:
+    if folder is not None and places < _MIN_PLACES:
         size = classifier.preprocessor.size_px
         logger.warning(
-            "activation maps are coarse: of images of %d pixels they have %dx%d places", size, places, places
+            "activation maps are coarse: images of %d pixels give maps of %dx%d places", size, places, places
         )
     progress = tqdm(total=len(files), unit="image", disable=len(files) == 1 or not sys.stderr.isatty())
     with ThreadPoolExecutor(2) as pool, progress:
@@ -97,14 +97,23 @@ def classify_files(
             seen = [view for view in views if isinstance(view, np.ndarray)]
             found = _classify(classifier, seen, top_k) if seen else iter(())
             for path, view in zip(part, views):
-                if isinstance(view, np.ndarray):
-                    classes, activation = next(found)
-                    if folder is not None:
-                        _write(folder / f"{path.stem}.png", draw_activation(view, activation))
-                    yield ImageClasses(path, *classes)
-                else:
-                    yield ImageClasses(path, error=str(view))
+                yield _result(path, view, found, folder)
                 progress.update()
+
+
+def _result(
+    path: Path, view: np.ndarray | ImageError, found: Iterator[tuple[tuple, np.ndarray]], folder: Path | None
+) -> ImageClasses:
+    """Take the next classes and map, if the image could be read; draw the map if there is a folder for it."""
+    if isinstance(view, ImageError):
+        return ImageClasses(path, error=str(view))
+    classes, activation = next(found)
+    try:
+        if folder is not None:
+            save_picture(folder / f"{path.stem}.png", draw_activation(view, activation))
+    except ImageError as error:
+        return ImageClasses(path, error=str(error))
+    return ImageClasses(path, *classes)
 
 
 def _view_or_error(classifier: Classifier, path: Path) -> np.ndarray | ImageError:
@@ -127,10 +136,3 @@ def _cam_folder(cam_dir: str | os.PathLike[str], files: Sequence[Path]) -> Path:
     if len({path.stem for path in files}) < len(files):
         raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
     return make_output_folder(cam_dir, files, "--cam", ConfigError)
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    try:
-        Image.fromarray(picture).save(path)
-    except OSError as error:
-        raise ConfigError(f"The picture '{path}' cannot be written: {error}.") from error

@@ -1,4 +1,4 @@
-"""What the trainer trains when it trains a classifier."""
+"""Training of a classifier: its loader, its losses and its evaluation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def train_classifier(config: Config, options: TrainOptions) -> TrainResult:
     """Train the classifier of a configuration.
 
     Raises:
-        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        ConfigError, DatasetError, WeightsError: The configuration, the data or the weights are wrong, or do not fit
+            together.
         TrainingError: The loss is not finite, or the run's folder cannot be written.
     """
     if config.get("architecture") != ARCHITECTURE:
@@ -54,8 +55,8 @@ def create_labelled_images(config: Mapping, key: str) -> LabelledImages:
     """Create and read the dataset that ``config`` describes under ``key``.
 
     Raises:
-        ConfigError: There is none, or it is none of labelled images.
-        DatasetError: It is missing or wrong.
+        ConfigError: The configuration has no such dataset, or its images have no labels.
+        DatasetError: The dataset is missing or wrong.
     """
     dataset = create_dataset(config, key)
     if not isinstance(dataset, LabelledImages):
@@ -78,7 +79,7 @@ class ClassificationTask(Task):
         self.class_names = dataset.class_names
         if config.get("num_classes") != len(self.class_names):
             logger.warning(
-                "num_classes is set to %d, the classes of the training data; the configuration says %s",
+                "num_classes is set to %d, the number of classes in the training data; the configuration says %s",
                 len(self.class_names),
                 config.get("num_classes"),
             )
@@ -103,7 +104,7 @@ class ClassificationTask(Task):
         self.model: Res2NetClassifier = create_from_config(config, ARCHITECTURE)
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
-        """Return the cross entropy with the label, or with both labels of mixed images by their shares."""
+        """Return the cross entropy with the label; for mixed images, with both labels, weighted by their shares."""
         logits = model(batch["image"]).astype("float32")
         loss = self._cross_entropy(logits, batch["label"])
         if "label_share" in batch:
@@ -136,19 +137,19 @@ class ClassificationTask(Task):
         return Evaluation(result.summary, result.report, result.summary["top1"])
 
     def load_pretrained(self) -> None:
-        """Load ``pretrain_weights``; refuse to do without where normalization is frozen."""
+        """Load ``pretrain_weights``; a network with a frozen part must have them."""
         weights = self._config.get("pretrain_weights")
         if weights:
             logger.info("%s", load_pretrained(self.model, weights))
         elif self.model.backbone.freeze_norm or self.model.backbone.freeze_at >= 0:
             raise ConfigError(
-                "A part of Res2Net is frozen (freeze_norm, freeze_at) but there are no pretrain_weights: random numbers would "
-                "stay what they are. Pass -o pretrain_weights=... , or train everything with -o Res2Net.freeze_norm=false "
+                "A part of Res2Net is frozen (freeze_norm, freeze_at) but there are no pretrain_weights, so its random weights "
+                "would never change. Pass -o pretrain_weights=... , or train everything with -o Res2Net.freeze_norm=false "
                 "Res2Net.freeze_at=-1."
             )
 
     def info(self) -> dict[str, Any]:
-        """Return all that evaluation, prediction and export need beside the weights."""
+        """Return what evaluation, prediction and export need besides the weights."""
         norm_type = (self._config.get("Res2Net") or {}).get("norm_type", self._config.get("norm_type", "bn"))
         return {
             "task": "classification",
@@ -160,7 +161,7 @@ class ClassificationTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Evaluate, look at the classes of an image, and export."""
+        """Return the commands that evaluate, classify an image, and export."""
         config = Path(weights).parent / "config.yml"
         return [
             f"ppdet-res2net eval -c {config} --weights {weights}",

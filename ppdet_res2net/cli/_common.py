@@ -28,7 +28,7 @@ EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command. Options have to be written in full, with underscores.
+    """The parser of one command. It takes options only in full, and they are spelled with underscores.
 
     Args:
         command: Name of the command.
@@ -56,7 +56,7 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):  # as typeshed has it: the class of ``namespace``, if one is given
-        """Parse a command line; an unknown option ends the program with exit code 2, as any wrong usage."""
+        """Parse a command line. Like any wrong usage, an unknown option ends the program with exit code 2."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             has_dashes = any("-" in word.lstrip("-") for word in unknown if word.startswith("--"))
@@ -66,7 +66,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class CommaList(argparse.Action):
-    """An option whose value is names with commas between them; the parsed value is a list."""
+    """An option that takes several names with commas between them, as a list."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         names = [name.strip() for name in values.split(",")]

@@ -27,7 +27,7 @@ def is_classifier(config: Config) -> bool:
 
 
 class TaskOptions:
-    """The options of a command that only one task has; a group of their own in ``--help``.
+    """The options of a command that only one task has. They are a group of their own in ``--help``.
 
     Args:
         parser: The command's parser.
@@ -43,7 +43,7 @@ class TaskOptions:
         """Add an option, as ``add_argument`` does; the default is appended to its help."""
         if default is not None:
             help = f"{help} (default: {default})"
-        # None until the defaults are filled in: so it shows which options were given.
+        # None until the defaults are filled in, which tells the options that were given from the others.
         self._defaults[self._group.add_argument(*flags, help=help, default=None, **settings)] = default
 
     def find_given(self, args: argparse.Namespace) -> list[str]:
@@ -74,12 +74,12 @@ class TaskParser(CommandParser):
         self.add_argument(
             "--weights",
             metavar="W",
-            help="file, url or zoo name; instead of -o weights=W. The weights of a classifier that was trained here need "
+            help="weights to use: a file, url or zoo name; the same as -o weights=W. A classifier that was trained here needs "
             "neither -c nor --model",
         )
         self.detectors, self.classifiers = TaskOptions(self, "detectors"), TaskOptions(self, "classifiers")
         self.classifiers.add(
-            "--model", metavar="NAME", help="classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them"
+            "--model", metavar="NAME", help="a classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them"
         )
         self.classifiers.add(
             "--label_file", metavar="FILE", help="names of the classes, one per line, in the order of the labels"
@@ -92,7 +92,7 @@ class TaskParser(CommandParser):
         images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
 
     def parse_task(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config | None]:
-        """Parse a command line and load its recipe; options of the other task end the program with exit code 2.
+        """Parse a command line and load its recipe. Options of the other task end the program with exit code 2.
 
         Returns:
             The arguments, and the recipe with ``--weights`` as its ``weights``; None for a classifier without a recipe.
@@ -118,7 +118,7 @@ class TaskParser(CommandParser):
         return args, config
 
     def require_model(self, args: argparse.Namespace) -> None:
-        """End the program with exit code 2 where nothing says which model it is."""
+        """End the program with exit code 2 if nothing says which model to use."""
         if not (args.config or args.model or args.weights):
             self.error("one of the arguments -c/--config --model --weights is required")
 
@@ -130,7 +130,7 @@ class TaskParser(CommandParser):
 
 
 def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Classifier:
-    """Load the classifier that a command line names, on the recipe's device, else on a GPU if there is one."""
+    """Load the classifier that a command line names, on the recipe's device; without a recipe, on a GPU if there is one."""
     from ppdet_res2net.classification.model import load_classifier
     from ppdet_res2net.training.device import select_device
 
@@ -139,14 +139,14 @@ def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Class
 
 
 def name_classes(classifier: Classifier, label_file: str | None) -> Classifier:
-    """Return the classifier with the class names of a file; without one, warn where its classes have no names."""
+    """Return the classifier with the class names of a file. Without a file, warn if its classes have no names."""
     from ppdet_res2net.data.classification.names import read_class_names
 
     if label_file:
         return dataclasses.replace(classifier, class_names=read_class_names(label_file).names)
     if classifier.class_names is None:
         logger.warning(
-            "classes are called by their numbers: published weights bring no names. Pass --label_file FILE; for ImageNet's "
-            "1000, LOC_synset_mapping.txt (Kaggle's download) or imagenet1k_label_list.txt (PaddleClas)"
+            "classes are called by their numbers, because published weights bring no names. Pass --label_file FILE; for "
+            "ImageNet's 1000 classes, LOC_synset_mapping.txt (Kaggle's download) or imagenet1k_label_list.txt (PaddleClas)"
         )
     return classifier

@@ -1,8 +1,7 @@
-"""``ppdet-res2net browse-dataset``: the pictures that the network is trained on."""
+"""``ppdet-res2net browse-dataset``: show the pictures that the network is trained on."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from ppdet_res2net.cli._common import CommandParser, positive_int
@@ -12,12 +11,15 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "browse-dataset",
         "Write a page with training pictures after augmentation, with their boxes, masks and classes.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_recipe_arguments()
-    parser.add_argument("-n", "--num", type=positive_int, default=24, metavar="N", help="how many pictures")
-    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0")
-    parser.add_argument("--html", default="browse.html", metavar="FILE", help="page to write")
+    parser.add_argument(
+        "-n", "--num", type=positive_int, default=24, metavar="N", help="how many pictures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0 (default: %(default)s)"
+    )
+    parser.add_argument("--html", default="browse.html", metavar="FILE", help="page to write (default: %(default)s)")
     return parser
 
 

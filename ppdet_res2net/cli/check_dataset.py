@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = _sources(args)
     if args.fix and (len(sources) > 1 or args.skip_images):
         raise ConfigError(
-            "--fix writes one file, and has to read the images: name one annotation file, or --only train or eval, "
-            "and leave out --skip_images."
+            "--fix corrects one annotation file, and has to read its images. Name one file, or choose --only train or "
+            "--only eval, and leave out --skip_images."
         )
     reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())
     if args.json:
@@ -77,7 +77,7 @@ def _sources(args: argparse.Namespace) -> list:
         folders = folders * len(args.annotations)
     if len(folders) != len(args.annotations):
         raise ConfigError(
-            f"--annotations names {len(args.annotations)} files and --images {len(folders)} folders; expected one folder "
+            f"--annotations names {len(args.annotations)} files, but --images {len(folders)} folders. Expected one folder "
             "for each file, or one for all."
         )
     return [DatasetSource(Path(file), Path(folder), Path(file).stem) for file, folder in zip(args.annotations, folders)]

@@ -23,24 +23,26 @@ def _parser() -> CommandParser:
     voc.add_argument(
         "--list", type=Path, metavar="FILE", help="names of the images to take, e.g. ImageSets/Main/train.txt"
     )
-    voc.add_argument("--masks", type=Path, metavar="DIR", help="folder SegmentationObject")
+    voc.add_argument("--masks", type=Path, metavar="DIR", help="folder of the masks, SegmentationObject")
     voc.add_argument(
-        "--ignore_difficult", action="store_true", help="difficult objects are not trained on and not counted"
+        "--ignore_difficult", action="store_true", help="neither train on difficult objects nor count them"
     )
     labelme = formats.add_parser("labelme", help="labelme: JSON files", allow_abbrev=False)
     labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
-    labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if it is another one")
+    labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if they are elsewhere")
     yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or segments", allow_abbrev=False)
     yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     yolo.add_argument(
         "--labels",
         type=Path,
         metavar="DIR",
-        help="folder of the text files; by default, 'labels' in place of 'images'",
+        help="folder of the text files (default: the images' folder, with 'labels' instead of 'images')",
     )
     for name, one in formats.choices.items():
         needed = name == "yolo"
-        what = "data.yaml or a file with one class name a line" + ("" if needed else "; by default, those that occur")
+        what = "data.yaml, or a file with one class name per line" + (
+            "" if needed else " (default: the names that occur)"
+        )
         one.add_argument("--names", required=needed, metavar="FILE", help=what)
         one.add_argument("--out", required=True, type=Path, metavar="FILE", help="annotation file to write")
     return parser
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _labels_beside(image_dir: Path) -> Path:
-    """Return YOLO's usual place of the labels: the last folder 'images' of the path exchanged for 'labels'."""
+    """Return where YOLO usually keeps the labels: the path with its last folder 'images' replaced by 'labels'."""
     parts = list(image_dir.parts)
     for index in reversed(range(len(parts))):
         if parts[index] == "images":

@@ -1,4 +1,4 @@
-"""``ppdet-res2net convert-weights``: any published weight file to ``.pdparams`` or ``.safetensors``."""
+"""``ppdet-res2net convert-weights``: convert a published weight file to ``.pdparams`` or ``.safetensors``."""
 
 from __future__ import annotations
 

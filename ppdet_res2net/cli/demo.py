@@ -1,4 +1,4 @@
-"""``ppdet-res2net demo``: the whole road on the generated dataset, from data to pictures."""
+"""``ppdet-res2net demo``: every step on the generated dataset, from data to pictures."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ MIN_AP50 = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0 if the trained detector is as good as it should be."""
+    """Run the command; returns the exit code, 0.
+
+    Raises:
+        TrainingError: The trained detector is worse than it should be.
+    """
     parser = CommandParser(
         "demo", "Make a small dataset, train a Mask R-CNN on it, evaluate, export, verify the export and predict."
     )
-    parser.add_argument("--output_dir", default="demo", help="folder for everything; default: %(default)s")
+    parser.add_argument(
+        "--output_dir", default="demo", metavar="DIR", help="folder for everything (default: %(default)s)"
+    )
     output_dir = Path(parser.parse_args(argv).output_dir).resolve()
     started = time.perf_counter()
     metrics = _walk(output_dir)
@@ -37,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _walk(output_dir: Path) -> dict:
-    """Do every step; return the evaluation's figures."""
+    """Do every step and return the evaluation's figures."""
     from ppdet_res2net.config import load_config
     from ppdet_res2net.datasets.demo import make_demo_data
     from ppdet_res2net.detection.evaluate import evaluate_from_config

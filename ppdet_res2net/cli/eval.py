@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ppdet_res2net.config import Config
     from ppdet_res2net.data.classification.labelled import LabelledImages
 
-# What --check, which only decodes images, has no use for.
+# Options that --check refuses, since it only decodes images.
 _NEEDS_A_MODEL = ("weights", "model", "batch_size", "classwise", "confusion", "json")
 
 
@@ -98,7 +98,7 @@ def _check_dataset_arguments(parser: TaskParser, args: argparse.Namespace) -> No
         parser.error("the following arguments are required: --data (or -c)")
     if not args.data and (args.split or args.label_file):
         parser.error(
-            "--split and --label_file tell about --data; add --data DIR, or set them in the recipe's EvalDataset"
+            "--split and --label_file describe --data; add --data DIR, or set them in the recipe's EvalDataset"
         )
     if args.check:
         unused = [f"--{name}" for name in _NEEDS_A_MODEL if getattr(args, name)]

@@ -11,7 +11,7 @@ import ppdet_res2net
 from ppdet_res2net.cli._common import PROG, run
 from ppdet_res2net.errors import did_you_mean
 
-# Command -> what it does. The module has the same name, with '_' for '-'.
+# Command -> what it does. Its module has the same name, with '_' instead of '-'.
 COMMANDS = {
     "demo": "train, evaluate, export and predict on a generated dataset",
     "train": "train a detector or a classifier",
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROG,
         usage=f"{PROG} [-h] [--version] COMMAND ...",
         description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors and classifiers.",
-        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' describes one of them.",
+        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' describes one command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _instead_of(command: str) -> str:
-    """Say what to type instead of an unknown command."""
+    """Return a hint: what to type instead of an unknown command."""
     verb = command.removesuffix("-classifier").removesuffix("_classifier")
     if verb != command and verb in COMMANDS:
         return f" '{PROG} {verb}' serves classifiers too: pass a recipe of a classifier with -c" + (

@@ -1,4 +1,4 @@
-"""``ppdet-res2net make-class-folders``: small real datasets for classification, from what is at hand."""
+"""``ppdet-res2net make-class-folders``: write small real datasets for classification."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def _parser() -> CommandParser:
         "make-class-folders",
         "Write images as a folder per class: scikit-learn's handwritten digits, or the objects of a COCO dataset.",
     )
-    parser.add_argument("output_dir", metavar="DIR", help="the folder to write; must be new or empty")
+    parser.add_argument("output_dir", metavar="DIR", help="folder to write; must be new or empty")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--digits", action="store_true", help="1797 scans of digits; a fifth is held out as val")
+    source.add_argument("--digits", action="store_true", help="1797 scans of digits; every fifth is held out as val")
     source.add_argument("--coco", metavar="ANNOTATIONS", help="cut out the objects of this annotation file")
     parser.add_argument("--image_dir", metavar="DIR", help="the images of --coco")
     return parser

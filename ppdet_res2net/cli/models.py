@@ -23,9 +23,15 @@ def _parser() -> CommandParser:
     form.add_argument("--sweep", metavar="FILE", help="measure every combination of depths, widths, ... in a YAML file")
     parser.add_argument("--plot", metavar="FILE", help="with --measure or --sweep: also draw accuracy against latency")
     parser.add_argument(
-        "--size", type=positive_int, default=224, help="side of the measured image (default: %(default)s)"
+        "--size",
+        type=positive_int,
+        default=224,
+        metavar="PX",
+        help="side of the measured image, in pixels (default: %(default)s)",
     )
-    parser.add_argument("--runs", type=positive_int, default=5, help="timed runs of each model (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=positive_int, default=5, metavar="N", help="timed runs of each model (default: %(default)s)"
+    )
     return parser
 
 

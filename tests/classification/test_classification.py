@@ -131,7 +131,9 @@ def test_losses(data, tmp_path):
 def test_the_number_of_classes_comes_from_the_data(data, tmp_path, caplog):
     task = make_task(data, tmp_path)
     assert task.model.fc.weight.shape[1] == 3
-    assert "num_classes is set to 3, the classes of the training data; the configuration says 10" in caplog.text
+    assert (
+        "num_classes is set to 3, the number of classes in the training data; the configuration says 10" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,10 +282,14 @@ def test_prediction_and_maps(run, data, tmp_path, caplog):
     assert len(results[0].names) == 2 and results[0].scores[0] >= results[0].scores[1]
     assert sorted(path.name for path in (tmp_path / "cam").iterdir()) == ["dark0.png", "light0.png"]
     assert Image.open(tmp_path / "cam/dark0.png").size == (224, 224)
-    assert "activation maps are coarse: of images of 32 pixels they have 1x1 places" in caplog.text
+    assert "activation maps are coarse: images of 32 pixels give maps of 1x1 places" in caplog.text
     alone = next(classify_files(classifier, paths[2:], top_k=2))
     assert alone.scores == pytest.approx(results[2].scores, abs=1e-6)
     assert results[0].as_dict()["classes"][0].keys() == {"label", "name", "score"}
+    (tmp_path / "cam/dark0.png").unlink()
+    (tmp_path / "cam/dark0.png").mkdir()  # in the way of the first map
+    blocked, _, fine = classify_files(classifier, paths, cam_dir=tmp_path / "cam")
+    assert blocked.error.startswith(f"The picture '{tmp_path}/cam/dark0.png' cannot be written") and not fine.error
     with pytest.raises(ConfigError, match="holds the images themselves; pass another folder"):
         list(classify_files(classifier, paths, cam_dir=bad.parent))
 

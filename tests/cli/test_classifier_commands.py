@@ -147,7 +147,7 @@ def test_usage(capsys):
             [*classify, "-c", "digits", "--model", "x"],
             "-c and --model both say which model it is; leave one of them out",
         ),
-        (["eval", "-c", "digits", "--split", "val"], "--split and --label_file tell about --data; add --data DIR"),
+        (["eval", "-c", "digits", "--split", "val"], "--split and --label_file describe --data; add --data DIR"),
         (["eval", "-c", "digits", "--check", "--json", "x"], "--check only decodes images; leave out --json"),
         (["models", "--plot", "x.png"], "--plot needs --measure or --sweep"),
     ):
@@ -234,7 +234,8 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
     arguments = ["infer", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
     assert main(arguments) == 0
     assert (
-        "classes are called by their numbers: published weights bring no names. Pass --label_file FILE" in caplog.text
+        "classes are called by their numbers, because published weights bring no names. Pass --label_file FILE"
+        in caplog.text
     )
     assert {"0", "1"} == {part.split()[0] for part in capsys.readouterr().out.split(": ")[1].split(", ")}
     caplog.clear()
@@ -313,7 +314,7 @@ def test_weights_of_a_detector_need_their_recipe(tmp_path, capsys):
     info = {"architecture": "MaskRCNN", "class_names": CLASSES, "category_ids": [1, 2]}
     (tmp_path / "model_final.json").write_text(json.dumps(info))
     assert run("infer", "--weights", tmp_path / "model_final", "--infer_img", "x") == 1
-    expected = f"Error: '{tmp_path}/model_final' are the weights of a MaskRCNN, which need their recipe: pass -c CFG"
+    expected = f"Error: '{tmp_path}/model_final' holds the weights of a MaskRCNN, which needs its recipe. Pass -c CFG"
     assert expected in capsys.readouterr().err
 
 

@@ -19,29 +19,46 @@ from res2net_runtime.results import Detections
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
+        prog="python -m res2net_runtime" if Path(sys.argv[0]).stem == "__main__" else None,
         description="Detect objects in images, or classify them, with an exported model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--model_dir", required=True, help="folder that export_model.py wrote")
+    parser.add_argument("--model_dir", required=True, help="folder that the export wrote")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image_file", help="one image")
     source.add_argument("--image_dir", help="a folder of images")
     source.add_argument("--video_file", help="a video")
     source.add_argument("--camera_id", type=int, help="number of a camera, from 0; stop with Ctrl-C")
-    parser.add_argument("--device", default="CPU", help="CPU, GPU or GPU:<index>")
-    parser.add_argument("--cpu_threads", type=int, help="threads of the network on a CPU; default: all cores")
-    parser.add_argument("--batch_size", type=int, default=1, help="images that run at once, if they are of one size")
-    parser.add_argument("--threshold", type=float, help="draw detections from this score; default: as exported")
-    parser.add_argument("--output_dir", default="output", help="where pictures and results are written")
-    parser.add_argument("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
-    parser.add_argument("--max_pixels", type=int, default=DEFAULT_MAX_PIXELS, help="larger images are refused")
-    parser.add_argument("--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name")
+    parser.add_argument("--device", default="CPU", help="CPU, GPU or GPU:<index> (default: %(default)s)")
+    parser.add_argument("--cpu_threads", type=int, help="threads of the network on a CPU (default: all cores)")
+    parser.add_argument(
+        "--batch_size", type=int, default=1, help="images of one size that run at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="draw detections from this score on (default: the model's draw_threshold)"
+    )
+    parser.add_argument(
+        "--output_dir", default="output", help="where pictures and results are written (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--save_results",
+        action="store_true",
+        help="write bbox.json, and mask.json if there are masks; classes.json for a classifier",
+    )
+    parser.add_argument(
+        "--max_pixels",
+        type=int,
+        default=DEFAULT_MAX_PIXELS,
+        help="refuse images with more pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name (default: %(default)s)"
+    )
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine, instead of --run_mode")
     parser.add_argument("--precision", choices=PRECISIONS, help="precision, instead of --run_mode")
     args = parser.parse_args(argv)
     if (args.backend or args.precision) and args.run_mode != "auto":
-        parser.error("--run_mode already says backend and precision; leave it out, or leave those out")
+        parser.error("--run_mode already says backend and precision; leave out --run_mode, or both of the others")
     for name in ("cpu_threads", "batch_size", "max_pixels"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
@@ -100,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace) -> tuple[str, str]:
-    """Return backend and precision, named by one word or by two."""
+    """Return the backend and the precision, which the user names by ``--run_mode`` or one by one."""
     backend, precision = RUN_MODES[args.run_mode]
     return args.backend or backend, args.precision or precision
 
@@ -116,7 +133,7 @@ def report(summary: Summary, what: str) -> None:
     """Print what was done, and each failure.
 
     Args:
-        summary: What was done.
+        summary: What a job of :mod:`res2net_runtime.jobs` returned.
         what: ``images`` or ``frames``.
     """
     output = summary.output

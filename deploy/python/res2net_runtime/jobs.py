@@ -1,4 +1,4 @@
-"""Run a predictor over images, a video or a camera, and save what it finds; what the command lines do."""
+"""Jobs of the command lines: run a predictor over images, a video or a camera, and save what it finds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Output:
 
 @dataclass
 class Summary:
-    """What has been done.
+    """What a job did.
 
     Attributes:
         output: Where the results are.
@@ -126,7 +126,7 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
             for frame in frames:
                 sent.append(_Moment(frame.index, frame.time_s))
                 yield frame.image
-        except ImageError as error:  # breaks off: what came before is worth having
+        except ImageError as error:  # the video is damaged here; the frames before are worth having
             summary.failures.append(str(error))
 
     def finish(
@@ -150,7 +150,7 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
 
 
 def run_camera(predictor: Predictor, camera_id: int, output: Output) -> Summary:
-    """Detect in the newest frame of a camera, again and again, until it ends or Ctrl-C is pressed.
+    """Detect in the newest frame of a camera, again and again, until the camera ends or Ctrl-C is pressed.
 
     The video that is written lasts as long as the recording: each picture stays until the next one is ready.
 
@@ -171,13 +171,13 @@ def run_camera(predictor: Predictor, camera_id: int, output: Output) -> Summary:
                     outcome = _shown_and_entries(detections, frame.index, output)
                     _note(summary, outcome, files, output, file_name=name, time_s=round(frame.time_s, 3))
                     progress.update()
-            except KeyboardInterrupt:  # how one stops a camera
+            except KeyboardInterrupt:  # the way to stop a camera
                 pass
     return summary
 
 
 def make_image_ids(paths: list[Path]) -> dict[Path, int]:
-    """Return COCO image ids: the file names if all are numbers, as in COCO, else positions in the list."""
+    """Return the image id of each path: its file name if all of them are numbers, as in COCO, else its position."""
     if all(path.stem.isascii() and path.stem.isdigit() for path in paths):
         ids = {path: int(path.stem) for path in paths}
         if len(set(ids.values())) == len(paths):
@@ -225,7 +225,7 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
         raise ImageError(
-            f"The picture '{path}' cannot be written: {error.strerror}. Make room for it, or choose another --output_dir."
+            f"The picture '{path}' cannot be written: {error.strerror}. Make room for it, or choose another folder."
         ) from error
 
 
@@ -255,12 +255,12 @@ def _result_files(predictor: Predictor, output: Output) -> ResultFiles:
 
 
 def _progress(total: int | None, unit: str) -> tqdm[Any]:
-    # None: shown on a terminal only.
+    # For tqdm, None means to show the bar on a terminal only.
     return tqdm(total=total, unit=unit, disable=True if total == 1 else None)
 
 
 def _map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` in order; other threads work on the last items while the next one is awaited."""
+    """Yield ``function(item)`` for each item, in order. Other threads compute it while the next items are awaited."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="res2net-draw") as pool:
         for item in items:

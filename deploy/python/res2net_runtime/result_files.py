@@ -41,7 +41,7 @@ class ResultFiles:
 
         Args:
             entries: What ``Detections.to_coco`` gives.
-            **more: Keys that each entry gets besides, before its own.
+            **more: Further keys of each entry; they come first.
 
         Raises:
             OSError: The files cannot be written.

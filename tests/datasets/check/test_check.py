@@ -144,9 +144,12 @@ def test_wrong_usage(data, capsys):
     for arguments, words in (
         (["check-dataset"], "needs either -c CFG, or --annotations FILE with --images DIR"),
         ([*data.arguments(), "--fix", "x.json", "--skip_images"], "leave out --skip_images"),
+        ([*data.arguments(), "--only", "eval"], "-o and --only belong to a recipe; add -c CFG, or leave them out"),
+        (["check-dataset", "-c", "demo_mask_rcnn", "--images", "d"], "--images belongs to --annotations"),
+        (["check-dataset", "-c", "digits"], "TrainDataset is ClassFolderDataSet; only COCODataSet can be checked here"),
         (
             ["check-dataset", "--annotations", "a", "b", "c", "--images", "d", "e"],
-            "3 files and --images 2 folders",
+            "3 files, but --images 2 folders",
         ),
         (
             ["check-dataset", "--annotations", str(data.file) + "x", "--images", "d"],
@@ -169,7 +172,7 @@ def test_a_recipe_is_checked(tmp_path, capsys):
     assert main(["check-dataset", "-c", "demo_mask_rcnn", "--only", "eval", "-o", *overrides]) == 0
     assert "TrainDataset" not in capsys.readouterr().out
     assert main(["check-dataset", "-c", "demo_mask_rcnn", "--fix", "x.json", "-o", *overrides]) == 1
-    assert "--fix writes one file" in capsys.readouterr().err
+    assert "--fix corrects one annotation file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "split"), [("coco_tiny", "2017"), ("nuts", "")])

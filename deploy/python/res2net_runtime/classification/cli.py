@@ -1,4 +1,4 @@
-"""What ``deploy/python/infer.py`` does with the folder of a classifier."""
+"""The part of ``deploy/python/infer.py`` for classifiers."""
 
 from __future__ import annotations
 

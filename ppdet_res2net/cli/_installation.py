@@ -75,9 +75,12 @@ def installed_packages() -> dict[str, str]:
     versions = {"ppdet_res2net": ppdet_res2net.__version__, "res2net_runtime": res2net_runtime.__version__}
     for name in (RUNTIME, *SHOWN):
         try:
-            versions[name] = metadata.version(name)
+            found = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
+        # Building the runtime leaves metadata beside its source, which PYTHONPATH may lead to. pip leaves its own mark.
+        if name != RUNTIME or found.read_text("INSTALLER"):
+            versions[name] = found.version
     return versions
 
 

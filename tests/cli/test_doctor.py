@@ -145,6 +145,16 @@ def test_a_second_distribution_of_the_runtime_is_a_warning():
     assert find_runtime_problems(GOOD, here) == []
 
 
+@pytest.mark.parametrize(("mark", "is_installed"), [("INSTALLER", True), ("SOURCES.txt", False)])
+def test_what_a_build_leaves_beside_the_source_is_no_installation(mark, is_installed, monkeypatch, tmp_path):
+    folder = tmp_path / "res2net_runtime-0.0.1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: res2net-runtime\nVersion: 0.0.1\n")
+    (folder / mark).write_text("pip\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert (_installation.installed_packages().get("res2net-runtime") == "0.0.1") is is_installed
+
+
 def test_a_second_copy_of_the_runtime_is_found_and_told(monkeypatch, tmp_path):
     copies = _installation.runtime_copies()
     assert list(copies.items())[0] == (Path(res2net_runtime.__file__).resolve().parent, res2net_runtime.__version__)

@@ -1,4 +1,4 @@
-"""Whether two detectors give the same results, and the comparison of exported models with the eager one."""
+"""Compare the results of two detectors, and those of an exported model with the eager model's."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Tolerance:
     """How far the detections of two runs of one network may differ.
 
     Attributes:
-        min_box_iou: Of matched boxes.
-        max_score_difference: Of matched detections.
-        max_mask_difference: Of the probability of a pixel of their masks.
-        max_unmatched_share: Detections without a counterpart. Those at the edge of a threshold may appear in one run only,
-            and of boxes that suppress each other, rounding may let another one win.
-        matched_from_iou: Detections of the same class match from this IoU of their boxes.
-        max_mean_mask_difference: Of the probabilities on average over a mask, where single pixels may differ much.
+        min_box_iou: Smallest IoU of two matched boxes.
+        max_score_difference: Largest difference of two matched scores.
+        max_mask_difference: Largest difference of the probability of a mask's pixel.
+        max_unmatched_share: Largest share of detections without a counterpart. A detection near a threshold may appear in
+            one run only, and rounding may decide which of two boxes suppresses the other.
+        matched_from_iou: IoU from which boxes of the same class match.
+        max_mean_mask_difference: Largest difference of the probabilities on average over a mask.
     """
 
     min_box_iou: float
@@ -41,7 +41,7 @@ class Tolerance:
 
 
 # By precision. float32 on other kernels: scores and mask probabilities differ by about 1e-4. bfloat16 keeps 8 bits;
-# docs/performance.md tells what was seen.
+# docs/performance.md says what was measured.
 TOLERANCES = {
     "fp32": Tolerance(0.99, 0.005, 0.02, 0.01),
     "bf16": Tolerance(0.95, 0.1, 0.6, 0.15, matched_from_iou=0.95, max_mean_mask_difference=0.2),
@@ -50,17 +50,17 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two detectors agree; the largest differences over matched detections.
+    """How far two detectors agree. Differences are the largest ones over all matched detections.
 
     Attributes:
         images: Images compared.
         detections: Detections of the first detector.
-        unmatched: Those without a counterpart, or those of the second one if they are more.
-        min_box_iou: Smallest IoU of matched boxes, None if there are none.
-        max_score_difference: Of matched detections.
-        max_mask_difference: Of the probability of a mask's pixel, 0 without masks.
-        max_mean_mask_difference: Of the probabilities on average over a mask, 0 without masks.
-        tolerance: What the differences are measured against.
+        unmatched: Detections without a counterpart, of the detector that has more of them.
+        min_box_iou: Smallest IoU of two matched boxes; None if none matched.
+        max_score_difference: Difference of two matched scores.
+        max_mask_difference: Difference of the probability of a mask's pixel; 0 without masks.
+        max_mean_mask_difference: Difference of the probabilities on average over a mask; 0 without masks.
+        tolerance: The limits.
     """
 
     images: int
@@ -166,7 +166,7 @@ def compare_detections(
 
 
 def _match(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int, float]]:
-    """Pairs of indices and their IoU."""
+    """Return the matched pairs: an index into each, and the IoU."""
     iou = box_iou(a.boxes_xyxy, b.boxes_xyxy)
     candidates = np.argwhere((iou >= min_iou) & (a.labels[:, None] == b.labels[None, :]))
     # Of several boxes over one object, the counterpart is the one with the most similar score.

@@ -36,7 +36,7 @@ def rewrite(path, **changes):
         ({"schema": {"name": "res2net_runtime", "version": 1}}, "has schema version 1, this runtime reads 2"),
         ({"task": "keypoints"}, "is for task 'keypoints'"),
         ({"label_list": None}, "infer_cfg.yml' lacks the key 'label_list'. Export the model again"),
-        ({"label_list": "cat"}, "has label_list: 'cat', which is of the wrong type"),
+        ({"label_list": "cat"}, r"has label_list: 'cat', which is of the wrong type \(expected a list\). Export"),
         ({"label_list": ["cat"]}, "has 1 names in label_list but 2 category_ids"),
         ({"category_ids": ["a", "b"]}, r"has category_ids: \['a', 'b'\], expected whole numbers"),
         ({"formats": None}, "lacks the key 'formats'"),

@@ -79,7 +79,7 @@ def test_what_cannot_be_quantised(model_dir, image_dir, tmp_path, capsys):
     config = yaml.safe_load((model_dir / "infer_cfg.yml").read_text())
     config["formats"] = {"paddle": {"model_file": "model.onnx", "params_file": "model.onnx"}}
     (model_dir / "infer_cfg.yml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ModelFolderError, match="holds paddle, and int8 is made from onnx. Export the model again"):
+    with pytest.raises(ModelFolderError, match="holds paddle, but int8 is made from onnx. Export the model again"):
         quantize_model(model_dir, [image_dir / "0.png"])
 
 

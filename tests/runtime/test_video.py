@@ -215,4 +215,4 @@ def test_no_such_camera(model_dir, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(video.cv2, "VideoCapture", FakeCamera)
     assert run(model_dir, tmp_path, "--camera_id", "3") == 1
     message = capsys.readouterr().err
-    assert "Error: Cannot open camera 3: is it connected, free, and may this user read it?" in message
+    assert "Error: Cannot open camera 3: check that it is connected, that no other program uses it" in message

@@ -36,7 +36,7 @@ _GOLDEN_RATIO = 0.618033988749895
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """Return the RGB colour (0 to 255) of a class: always the same, and far from those of its neighbours."""
+    """Return the RGB colour (0 to 255) of a class. It never changes, and differs clearly from those of the next classes."""
     hue = (0.02 + label * _GOLDEN_RATIO) % 1.0
     saturation, value = ((0.85, 1.0), (0.6, 0.95), (0.95, 0.75))[label % 3]
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
@@ -57,9 +57,8 @@ def draw_detections(
         detections: Its result; lower scores are drawn first, so that the best are on top.
         score_threshold: Detections below it are not drawn.
         mask_opacity: From 0 (masks are invisible) to 1.
-        font_file: A TrueType or OpenType file for the labels, or None for the first of the system's fonts
-            that has all letters of a class name. Where none has them, the label says "class <index>" and a
-            warning is logged.
+        font_file: A TrueType or OpenType file for the labels, or None for the first of the system's fonts that has all
+            letters of a class name. If no font has them, the label says "class <index>", and a warning is logged.
 
     Returns:
         uint8 (H, W, 3) in RGB order.
@@ -123,7 +122,7 @@ def _draw_label(
     font: ImageFont.FreeTypeFont,
     color: tuple[int, int, int],
 ) -> None:
-    """Write a text on a bar of the class's colour above the box, or inside its top edge if space lacks."""
+    """Write a text on a bar of the class's colour above the box, or inside its top edge if there is no space above."""
     left, top, right, bottom = font.getbbox(text)
     margin = max(1, round(font.size / 8))
     width, height = right - left + 2 * margin, bottom - top + 2 * margin
@@ -169,6 +168,6 @@ def _system_fonts(font_px: int) -> tuple[ImageFont.FreeTypeFont, ...]:
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Return whether a font has a glyph for every letter: it draws the same sign for all that it lacks."""
+    """Return whether a font has every letter of a text. It draws one and the same sign for each letter that it lacks."""
     missing = bytes(font.getmask("\U0010ffff"))  # a code point that will never be a letter
     return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in text)

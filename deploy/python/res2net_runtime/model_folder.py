@@ -39,7 +39,7 @@ _KNOWN_OUTPUTS = (*_BOX_OUTPUTS, "masks")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What has to be known of a detector to feed it images and to understand its outputs.
+    """What a predictor needs to know about a detector: how to prepare images, and what its outputs mean.
 
     Attributes:
         arch: Name of the detector, for instance ``MaskRCNN``.
@@ -61,7 +61,7 @@ class ModelInfo:
 
     @property
     def least_side_px(self) -> int:
-        """Least height and width of a network's input, which are padded to multiples of it."""
+        """Smallest height and width of the network's input: images are padded to multiples of it."""
         return Preprocessor.from_config(self.preprocess).stride
 
 
@@ -180,7 +180,7 @@ def find_files(formats: Mapping[str, Any], config_path: Path) -> dict[str, Model
             if not path.is_file():
                 raise ModelFolderError(
                     f"The model folder lacks '{path}', which {CONFIG_NAME} names as {key} of format {name}. "
-                    "Copy the whole folder again, export the model again, or, if you do without this format, "
+                    "Copy the whole folder again, export the model again, or, if you do not need this format, "
                     f"remove it from {CONFIG_NAME}."
                 )
         found[name] = ModelFiles(*paths)
@@ -219,16 +219,31 @@ def _check_schema(config: Mapping[str, Any], config_path: Path, task: str | None
         )
 
 
+_KIND_NAMES: dict[type | tuple[type, ...], str] = {
+    list: "a list",
+    str: "text",
+    Mapping: "a mapping",
+    (int, float): "a number",
+}
+
+
 def take(config: Mapping[str, Any], key: str, kind: type | tuple[type, ...], config_path: Path) -> Any:
     """Return a setting of ``infer_cfg.yml``.
 
+    Args:
+        config: Its content.
+        key: The setting.
+        kind: The expected type, a key of the table above.
+        config_path: Its path, for messages.
+
     Raises:
-        ModelFolderError: It is missing, or of another type.
+        ModelFolderError: The setting is missing, or of another type.
     """
     if key not in config:
         raise ModelFolderError(f"'{config_path}' lacks the key '{key}'. Export the model again.")
     if not isinstance(config[key], kind):
         raise ModelFolderError(
-            f"'{config_path}' has {key}: {config[key]!r}, which is of the wrong type. Export the model again."
+            f"'{config_path}' has {key}: {config[key]!r}, which is of the wrong type (expected {_KIND_NAMES[kind]}). "
+            "Export the model again."
         )
     return config[key]

@@ -63,7 +63,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
             image's result does not depend on its neighbours.
         backend: ``"auto"``, ``"openvino"``, ``"onnxruntime"``, ``"onednn"``, ``"paddle"`` or ``"tensorrt"``.
             ``"auto"`` takes the fastest that is installed and reads a format of the folder, and logs a warning
-            where it has to step down; any other either works or raises.
+            when it steps down to a slower one. Any other choice either works or raises.
         precision: ``"fp32"``, ``"bf16"`` (OpenVINO, oneDNN), ``"int8"`` (OpenVINO, ONNX Runtime; after
             ``python -m res2net_runtime.quantize``) or ``"fp16"`` (TensorRT).
         max_pixels: Larger images are refused.

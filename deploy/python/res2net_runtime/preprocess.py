@@ -117,7 +117,7 @@ def _check_pixels(image_hw: tuple[int, int], max_pixels: int, name: str) -> None
 class Preprocessor:
     """The transforms from an RGB image to the inputs of the network, for one image at a time.
 
-    Build it with :meth:`from_config`. Instances hold no state that changes and may be shared between threads.
+    Build it with :meth:`from_config`. Instances never change, so threads may share them.
 
     Attributes:
         target_size: (height, width) to resize to, as PaddleDetection's ``Resize`` understands it, or None to
@@ -222,7 +222,7 @@ class Preprocessor:
             # Given the scales, not the size, OpenCV samples at scales that are not rounded to whole pixels.
             resized = cv2.resize(image, None, None, fx=scale_x, fy=scale_y, interpolation=self.interp)
             return resized, im_shape, (scale_y, scale_x)
-        # So long and thin that the short side vanishes (PaddleDetection fails here): keep one pixel of it.
+        # The image is so long and thin that its short side vanishes (PaddleDetection fails here): keep one pixel of it.
         im_shape = (max(1.0, im_shape[0]), max(1.0, im_shape[1]))
         resized = cv2.resize(image, (round(im_shape[1]), round(im_shape[0])), interpolation=self.interp)
         return resized, im_shape, (im_shape[0] / height, im_shape[1] / width)

@@ -33,7 +33,7 @@ __all__ = ["QuantizationReport", "compare_precisions", "quantize_model"]
 _FORMAT = "onnx_int8"
 (MODEL_NAME,) = FORMATS[_FORMAT].files
 
-# Where the time goes. The arithmetic on boxes in between has no precision to spare.
+# Most of the time goes into these. The arithmetic on boxes would lose too much in int8.
 _QUANTIZED_OPERATORS = ["Conv", "Gemm", "MatMul"]
 _SAME_OBJECT_IOU = 0.5
 
@@ -58,7 +58,7 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
     folder = load_model_folder(model_dir)
     if "onnx" not in folder.formats:
         raise ModelFolderError(
-            f"The model folder '{folder.path}' holds {', '.join(folder.formats)}, and int8 is made from onnx. Export "
+            f"The model folder '{folder.path}' holds {', '.join(folder.formats)}, but int8 is made from onnx. Export "
             "the model again with export_model.py --format onnx."
         )
     if not images:
@@ -100,14 +100,14 @@ class QuantizationReport:
     """How a quantised network compares with the original.
 
     Attributes:
-        engine: What ran it.
+        engine: The engine that ran it.
         images: Images compared.
         fp32_s: Median CPU time of an image, from array to detections, in float32. It is summed over the threads,
             and unlike the clock's it does not count other programs.
         int8_s: The same in int8.
         detections: Detections of float32 that would be drawn.
-        missing: Those that int8 does not find: same class, IoU of at least 0.5, any score.
-        added: Detections of int8 that would be drawn and that float32 does not find.
+        missing: Those for which int8 has no box of the same class with an IoU of at least 0.5, whatever its score.
+        added: Detections of int8 that would be drawn, and for which float32 has no such box.
     """
 
     engine: str
@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
-    # ONNX Runtime advises those who call its functions through the root logger.
+    # Through the root logger, ONNX Runtime gives advice that is meant for programmers.
     return record.name != "root"
 
 

@@ -89,7 +89,7 @@ class Prepared:
 
     Attributes:
         inputs: The network's inputs for this image, without the axis of the batch.
-        image: The decoded image, uint8 (H, W, 3) RGB, or None if nothing needs it any more.
+        image: The decoded image, uint8 (H, W, 3) RGB, or None if the prediction does not include it.
     """
 
     inputs: dict[str, np.ndarray]
@@ -103,7 +103,8 @@ class FailedPrediction:
     Attributes:
         source: The image as it was passed in.
         error: What went wrong with it.
-        image: The decoded image, uint8 (H, W, 3) RGB, if it is the network of a detector that failed; else None.
+        image: The decoded image, uint8 (H, W, 3) RGB, if a detector's network failed on it. None if the image could not be
+            read, and for classifiers.
     """
 
     source: ImageSource

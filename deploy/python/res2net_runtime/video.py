@@ -17,11 +17,11 @@ from res2net_runtime.errors import ImageError
 
 __all__ = ["Camera", "Frame", "VideoFile", "VideoWriter"]
 
-# What is written where a container or a camera does not say how fast it is, or says nonsense.
+# Used if a container or a camera gives no frame rate, or an impossible one.
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1000.0
 _CODEC = "mp4v"  # MPEG-4: the one that every build of OpenCV can write into an MP4 file
-_MAX_WAIT_S = 5.0  # for the last frame of a camera
+_MAX_WAIT_S = 5.0  # until a camera has delivered its last frame
 # Containers state the number of frames only roughly; a file that ends earlier than this is damaged.
 _MISSING_FRAMES, _MISSING_SHARE = 5, 0.02
 
@@ -33,8 +33,8 @@ class Frame:
     """A picture of a video.
 
     Attributes:
-        index: From 0.
-        time_s: Seconds since the first one.
+        index: Its number, from 0.
+        time_s: Seconds since the first frame.
         image: uint8 (H, W, 3), RGB.
     """
 
@@ -71,7 +71,7 @@ class VideoFile(_Capture):
 
     Attributes:
         fps: Frames per second.
-        frame_count: How many the file says it has, or None if it does not say.
+        frame_count: Number of frames that the file states, or None if it states none.
 
     Raises:
         ImageError: The file is missing or cannot be decoded.
@@ -111,7 +111,7 @@ class VideoFile(_Capture):
 
 
 class Camera(_Capture):
-    """A camera, of which always the newest frame is read: those that come while the network runs are dropped.
+    """A camera. Reading gives its newest frame; frames that arrive while the network runs are dropped.
 
     Attributes:
         fps: Frames per second that the camera claims.
@@ -121,7 +121,7 @@ class Camera(_Capture):
     """
 
     def __init__(self, camera_id: int) -> None:
-        advice = "is it connected, free, and may this user read it? Cameras are numbered from 0."
+        advice = "check that it is connected, that no other program uses it, and that you may read it. The first is 0."
         super().__init__(camera_id, f"camera {camera_id}", advice)
         self._newest: np.ndarray | None = None
         self._has_ended = False
@@ -145,7 +145,7 @@ class Camera(_Capture):
         self._has_ended = True
         if self._reader.is_alive():
             self._reader.join(timeout=_MAX_WAIT_S)
-        if not self._reader.is_alive():  # a camera that hangs is left to the end of the process
+        if not self._reader.is_alive():  # a camera that hangs is freed when the process ends
             super().__exit__(*exception)
 
     def _keep_reading(self) -> None:
@@ -186,7 +186,7 @@ class VideoWriter:
 
         Args:
             picture_rgb: uint8 (H, W, 3).
-            until_s: Repeat it until the video lasts so many seconds; default: once.
+            until_s: Repeat the picture until the video lasts this many seconds. Default: write it once.
 
         Raises:
             ImageError: The file cannot be written, or the size is not that of the first picture.
@@ -202,8 +202,8 @@ class VideoWriter:
                 )
         if size_wh != self._size_wh:
             raise ImageError(
-                f"The frames change from {self._size_wh} to {size_wh} (width, height), which '{self.path}' cannot. "
-                "Convert the video to one size first."
+                f"The frames change from {self._size_wh} to {size_wh} (width, height), but '{self.path}' can only hold "
+                "one size. Convert the video to one size first."
             )
         picture_bgr = cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR)
         frames = 1 if until_s is None else max(1, round(until_s * self._fps) - self._written)

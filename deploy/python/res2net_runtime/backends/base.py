@@ -57,7 +57,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a network shall run.
+    """How to run a network.
 
     Attributes:
         engine: A key of :data:`~res2net_runtime.backends.BACKENDS`.
@@ -65,7 +65,7 @@ class EngineOptions:
         precision: One of :data:`~res2net_runtime.backends.PRECISIONS`.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads on a CPU.
-        may_simulate: Whether bfloat16 may be simulated where the CPU lacks it, which takes many times as long.
+        may_simulate: Whether bfloat16 may be simulated if the CPU lacks it, which takes many times as long.
     """
 
     engine: str
@@ -80,7 +80,7 @@ def check_names(expected: Sequence[str], actual: Sequence[str], model_path: Path
     """Check that a loaded network has the outputs that ``infer_cfg.yml`` names.
 
     Raises:
-        BackendError: It lacks one.
+        BackendError: An output is missing.
     """
     missing = [name for name in expected if name not in actual]
     if missing:

@@ -19,7 +19,7 @@ _BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
-    """Return the instruction sets that Linux lists for the first CPU, or None where it cannot be known."""
+    """Return the instruction sets that Linux lists for the first CPU, or None if they are unknown."""
     if not cpu_info.is_file():
         return None
     for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -30,19 +30,20 @@ def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
 
 
 def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool | None:
-    """Return whether the CPU multiplies bfloat16 in hardware, or None where it cannot be known."""
+    """Return whether the CPU multiplies bfloat16 in hardware, or None if that is unknown."""
     features = cpu_features(cpu_info)
     return None if features is None else bool(features & _BFLOAT16_FEATURES)
 
 
 def warn_of_simulated_bfloat16(engine: str) -> None:
-    """Say aloud that an engine in bfloat16 is slower, not faster, on this CPU.
+    """Warn that an engine in bfloat16 is slower, not faster, on this CPU.
 
-    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) simulate what a CPU lacks, and tell at most their own log.
+    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) simulate instructions that a CPU lacks, and at most write that to their own
+    logs.
     """
     logger.warning(
-        "This CPU has no bfloat16 instructions (such as avx512_bf16 or amx_bf16), and %s simulates them, which takes many "
-        "times as long as fp32. Choose precision fp32, unless you want to compare results.",
+        "This CPU has no bfloat16 instructions (such as avx512_bf16 or amx_bf16). %s simulates them, which takes many times as "
+        "long as fp32. Choose precision fp32, unless you want to compare results.",
         engine,
     )
 
@@ -50,7 +51,7 @@ def warn_of_simulated_bfloat16(engine: str) -> None:
 def available_cores(cgroup: Path = _CGROUP) -> int:
     """Return how many cores this process may use, as CPU affinity and a container's CPU quota allow.
 
-    More threads than that do not run at the same time but wait for each other.
+    More threads would not run at the same time, but wait for each other.
     """
     if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
         cores = len(os.sched_getaffinity(0))

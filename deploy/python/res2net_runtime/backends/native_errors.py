@@ -1,4 +1,4 @@
-"""Turn whatever an engine's native code raises into a :class:`BackendError` that says what to do."""
+"""Turn the exceptions of an engine's native code into a :class:`BackendError` that says what to do."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def import_engine(module: str, requirement: str = "") -> ModuleType:
         requirement: What to pass to pip; default: the module's name.
 
     Raises:
-        BackendError: It is not installed, or not for this machine.
+        BackendError: It is not installed, or its build does not fit this machine.
     """
     try:
         return importlib.import_module(module)
-    except Exception as error:  # a broken installation raises whatever type it likes
+    except Exception as error:  # a broken installation may raise any type
         raise BackendError(
             f"Cannot import {module} ({error}). Install it with: pip install {requirement or module}."
         ) from error
@@ -47,7 +47,7 @@ def loading(description: str, model_path: Path) -> Iterator[None]:
         yield
     except Res2NetError:
         raise
-    except Exception as error:  # native code raises whatever type it likes
+    except Exception as error:  # native code may raise any type
         raise BackendError(
             f"{description} cannot load '{model_path}': {_summarize(error)}. Choose another backend, or export "
             "the model again."
@@ -64,7 +64,7 @@ def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]
     """
     try:
         yield
-    except Exception as error:  # native code raises whatever type it likes
+    except Exception as error:  # native code may raise any type
         raise BackendError(
             f"{description} failed on a batch of shape {tuple(batch['image'].shape)}: {_summarize(error)}. "
             "Choose another backend."
@@ -72,7 +72,7 @@ def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]
 
 
 def _summarize(error: Exception) -> str:
-    """Return the lines of a native error that say something, without C++ stacks and banners."""
+    """Return the informative lines of a native error, without C++ stacks and banners."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line.startswith(("(", "[Hint", "[operator"))]  # Paddle's
     summary = " ".join(telling) or " ".join(line for line in lines if line)[:_MAX_CHARACTERS]

@@ -19,7 +19,7 @@ class OnnxRuntimeBackend:
 
     Args:
         folder: The exported model.
-        options: Format and number of threads count.
+        options: The format and the number of threads are used.
 
     Raises:
         BackendError: ONNX Runtime is missing, or refuses the model.

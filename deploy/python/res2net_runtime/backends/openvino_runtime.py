@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVINOBackend", "read_network"]
 
-# Of what is not quantised. OpenVINO's default follows the CPU: bfloat16 where it has it.
+# Precision of the operators that are not quantised. OpenVINO's own default is bfloat16 on CPUs that have it.
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -26,7 +26,7 @@ class OpenVINOBackend:
 
     Args:
         folder: The exported model.
-        options: Format, precision and number of threads count.
+        options: The format, the precision and the number of threads are used.
 
     Raises:
         BackendError: OpenVINO is missing, or refuses the model, or the CPU lacks the precision.
@@ -75,10 +75,15 @@ class OpenVINOBackend:
 
 
 def read_network(core: openvino.Core, model: str | bytes, least_side_px: int) -> openvino.Model:
-    """Read a model (a path, or the bytes of an ONNX one) and say that images are not smaller than padding makes them.
+    """Read a model, and tell OpenVINO the smallest size of its images.
 
-    Shapes are ranges to OpenVINO. Those of a doubled map of the pyramid, the largest of which has at least 8 pixels, and of
-    the one that it is added to, at least 1, then become the same; where they differ, it copies both.
+    OpenVINO handles unknown sizes as ranges. With a lower bound it sees that a doubled map of the pyramid and the map that
+    it is added to have the same range of sizes, and adds them in place. Otherwise it copies both.
+
+    Args:
+        core: OpenVINO.
+        model: The path of a model, or the bytes of an ONNX model.
+        least_side_px: Smallest height and width of an image.
     """
     import openvino
 

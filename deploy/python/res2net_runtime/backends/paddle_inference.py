@@ -29,7 +29,7 @@ class PaddleBackend:
 
     Args:
         folder: The exported model.
-        options: The engine is ``"paddle"``, ``"onednn"`` or ``"tensorrt"``.
+        options: The engine is ``"paddle"``, ``"onednn"`` or ``"tensorrt"``; everything else is used too.
 
     Raises:
         BackendError: Paddle is missing, or refuses the device or the model.

@@ -1,14 +1,14 @@
 """Known defects of Paddle's inference library, each with its reason and the versions in which it was seen.
 
-One cannot be worked around here, and the exporter must avoid it: many operators fail on arrays without
-elements, as they occur where nothing is found, and some end the process. Seen in 3.3.1 with oneDNN:
+The exporter must avoid one of them: many operators fail on arrays without elements, which occur when nothing is
+found, and some end the process. Seen in 3.3.1 with oneDNN:
 ``concat`` dies of SIGSEGV; ``conv2d``, ``conv2d_transpose``, ``reshape``, ``transpose``, ``split``,
 ``softmax``, ``clip``, ``where`` and multiplication by a constant raise. Seen in 2.6.2: ``concat`` dies with
 and without oneDNN, ``split``, ``slice`` and ``take_along_axis`` die with it, convolutions raise. ``gather``
 works everywhere, so a graph keeps a spare row until a last ``gather`` drops it.
 
-Another cannot be mended at all: ``Predictor.run`` holds Python's interpreter lock until it is done (seen in
-3.3.1), so no other thread prepares the next image meanwhile. OpenVINO and ONNX Runtime release it.
+Another has no workaround: ``Predictor.run`` holds Python's interpreter lock until it is done (seen in 3.3.1), so no other
+thread prepares the next image meanwhile. OpenVINO and ONNX Runtime release the lock.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def check_model_format(paddle: ModuleType, model_path: Path) -> None:
 
 
 def enable_memory_reuse(config: Any, model_path: Path) -> None:
-    """Let intermediate tensors share memory, where Paddle can do it.
+    """Let intermediate tensors share memory, if Paddle can do that.
 
     Under PIR on a CPU the pass does not exist, and asking for it makes creating the predictor raise "Not find
     predictor_id ... memory_optimize_pass". Seen in Paddle 3.3.1; graphs of Paddle 2 (2.6.2) are not affected.
@@ -149,8 +149,8 @@ def enable_memory_reuse(config: Any, model_path: Path) -> None:
 def enable_onednn(config: Any) -> None:
     """Turn oneDNN on.
 
-    A Paddle that was built without it, as for some ARM machines, only says so in its own log and would run
-    its slow kernels.
+    A Paddle that was built without oneDNN, as for some ARM machines, only writes that to its own log and would run its
+    slow kernels.
     """
     call_onednn_method(config, "enable")
     if not config.mkldnn_enabled():

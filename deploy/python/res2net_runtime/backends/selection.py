@@ -57,9 +57,7 @@ def create_backend(
             f"Backend '{backend}' on device '{device}' has no precision '{precision}'. Choose one of: {offered}."
         )
     if backend == "auto" and precision == "bf16" and has_bfloat16() is False:
-        logger.warning(
-            "This CPU has no bfloat16 instructions, without which bf16 is slower than fp32: running in fp32."
-        )
+        logger.warning("This CPU has no bfloat16 instructions, so bf16 would be slower than fp32. Running in fp32.")
         return create_backend(folder, "auto", "fp32", device, cpu_threads)
 
     if backend != "auto":
@@ -103,7 +101,7 @@ def _require_format(folder: NetworkFolder, name: str, precision: str) -> None:
 
 
 def _usable_engines(folder: NetworkFolder, names: Sequence[str], precision: str) -> list[str]:
-    """Return the engines that are installed and read a format of the folder; say how to have faster ones."""
+    """Return the engines that are installed and read a format of the folder; log how to get faster ones."""
     usable: list[str] = []
     for name in names:
         is_installed = importlib.util.find_spec(BACKENDS[name].module) is not None

@@ -1,4 +1,4 @@
-"""Use the fastest of several engines, and the next one for what it refuses."""
+"""Use the fastest of several engines, and the next one for batches that it refuses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["SteppingDownBackend"]
 
 logger = logging.getLogger(__name__)
 
-# Batches that an engine may refuse before it is given up, if it has not run a single one.
+# An engine that has not run a single batch is given up after refusing this many.
 _FAILURES_TO_GIVE_UP = 3
 
 
 class SteppingDownBackend:
-    """The fastest of several engines that works, with a logged step down to the next where one fails.
+    """The fastest of several engines that loads the model. Each step down to a slower one is logged.
 
-    A batch that an engine refuses runs on the next one. An engine that has never worked is given up after a
-    few batches; one that has worked is kept: Paddle's oneDNN kernels, for instance, refuse arrays without
-    elements (seen in 2.6.2 and 3.3.1), which can occur in images where nothing is found, and run all others.
+    A batch that an engine refuses runs on the next engine. An engine that has never worked is given up after a few batches.
+    An engine that has worked is kept: Paddle's oneDNN kernels, for instance, only refuse arrays without elements (seen in
+    2.6.2 and 3.3.1), which can occur in images where nothing is found.
 
     Args:
         openers: Functions that load the model into an engine, the preferred one first.
@@ -41,9 +41,11 @@ class SteppingDownBackend:
 
     @property
     def description(self) -> str:
+        """The engine in use, for logs."""
         return self._backend.description
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs of one batch; see :class:`~res2net_runtime.backends.Backend`."""
         try:
             outputs = self._backend.run(batch)
         except BackendError as error:
@@ -54,6 +56,7 @@ class SteppingDownBackend:
         return outputs
 
     def close(self) -> None:
+        """Free the network, in every engine that has loaded it."""
         self._backend.close()
         if self._next is not None:
             self._next.close()

@@ -24,7 +24,7 @@ class ClassifierFolder:
     Attributes:
         path: The folder.
         formats: The formats in which it holds the network.
-        outputs: Names of the network's outputs: ``logits``.
+        outputs: Names of the network's outputs: only ``logits``.
         preprocessor: Prepares images.
         label_list: Class names; a label is an index into it.
         versions: What the model was exported with.
@@ -39,7 +39,7 @@ class ClassifierFolder:
 
     @property
     def least_side_px(self) -> int:
-        """Least height and width of a network's input; here its only one."""
+        """Height and width of the network's input."""
         return self.preprocessor.size_px
 
 
@@ -47,13 +47,13 @@ def load_classifier_folder(model_dir: str | os.PathLike[str]) -> ClassifierFolde
     """Read ``infer_cfg.yml`` and check that the folder is complete.
 
     Raises:
-        ModelFolderError: The folder or one of its files is missing, or it is none of a classifier.
+        ModelFolderError: The folder or one of its files is missing, or the folder is not that of a classifier.
     """
     config, config_path = read_model_config(model_dir, TASK)
     outputs = tuple(take(config, "outputs", list, config_path))
     if outputs != (OUTPUT,):
         raise ModelFolderError(
-            f"'{config_path}' names the outputs {list(outputs)}, expected ['{OUTPUT}']. Export again."
+            f"'{config_path}' names the outputs {list(outputs)}, expected ['{OUTPUT}']. Export the model again."
         )
     return ClassifierFolder(
         path=Path(model_dir),

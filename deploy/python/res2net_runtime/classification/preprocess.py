@@ -1,8 +1,8 @@
 """From an image file to a classifier's input, equal to the bit to what the model's publisher evaluates with.
 
-Three lines of code prepare ImageNet's images: torchvision's transforms over Pillow (timm, mmpretrain), PaddleClas'
-operators over OpenCV, and MindSpore's (MindCV), which resample as OpenCV does. They decode, round, resample and
-normalise differently; each model names its line as ``library``.
+Publishers prepare ImageNet's images in three ways: with torchvision's transforms over Pillow (timm, mmpretrain), with
+PaddleClas' operators over OpenCV, and with MindSpore's (MindCV), which resample as OpenCV does. The three decode, round,
+resample and normalise differently; ``library`` says which one a model needs.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 
 __all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "list_first"]
 
-# An error is refused by training, or would teach something wrong. With a warning, training goes on without the
-# annotation or after mending it, or something looks like a mistake. A note is good to know.
+# error: training refuses the file, or would learn something wrong. warning: training leaves the annotation out or mends
+# it, or something looks like a mistake. note: good to know.
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 SHOWN_IDS = 5
 
@@ -21,10 +21,10 @@ class Problem:
     Attributes:
         code: Short name for ``--json``.
         severity: ``error``, ``warning`` or ``note``.
-        title: What has it, after a count: "boxes of zero or negative size".
-        training: What training does about it, after the title: "are not used".
-        remedy: What to do about it, in whole sentences.
-        subject: What the ids of its findings are: ``image``, ``annotation`` or ``category``.
+        title: What has the problem, to be read after a count: "boxes of zero or negative size".
+        training: What training does about it, to be read after the title: "are not used".
+        remedy: What the user can do about it, in whole sentences.
+        subject: What the ids of its findings refer to: ``image``, ``annotation`` or ``category``.
     """
 
     code: str
@@ -41,13 +41,13 @@ class Finding:
 
     Attributes:
         problem: What it is.
-        subject_id: Id of the image, annotation or category that has it; None where that has no id.
-        image_id: Id of the image to look at, if it is about one.
-        detail: What exactly was found, without full stop; may be empty.
+        subject_id: Id of the image, annotation or category that has the problem; None if it has no id.
+        image_id: Id of the image to look at, if there is one.
+        detail: What exactly was found, without a full stop; may be empty.
     """
 
     problem: Problem
-    subject_id: Any = None  # both are what the file says, which may be no number
+    subject_id: Any = None  # both as they are in the file, where they may be of any type
     image_id: Any = None
     detail: str = ""
 
@@ -59,7 +59,7 @@ class Finding:
 
 
 def group_by_problem(findings: Iterable[Finding]) -> dict[Problem, list[Finding]]:
-    """Return the findings of each problem, errors first, else in the order in which problems were first found."""
+    """Return the findings of each problem: errors first, then in the order of the first finding."""
     groups: dict[Problem, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.problem, []).append(finding)
@@ -67,7 +67,7 @@ def group_by_problem(findings: Iterable[Finding]) -> dict[Problem, list[Finding]
 
 
 def describe(problem: Problem, findings: list[Finding]) -> str:
-    """Say how many have a problem, what training does, and which they are: one sentence, without full stop."""
+    """Say how many have a problem, what training does, and which they are: one sentence, without a full stop."""
     known = [finding.subject_id for finding in findings if finding.subject_id is not None]
     which = f": {problem.subject} id {list_first(known)}" if known else ""
     return f"{len(findings)} {problem.title} {problem.training}{which}"

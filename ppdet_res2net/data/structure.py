@@ -1,4 +1,4 @@
-"""What must hold in an annotation file before anything else can be said about it; training refuses the rest."""
+"""The structure of an annotation file: ids, names, sizes and references. Training refuses files where it is wrong."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["find_structure_problems", "get_size", "is_box", "is_number", "keep_f
 
 REFUSED = "are refused"
 
-# What each entry of the three lists is called, and several of them.
+# Singular and plural of the entries of the three lists.
 PLURALS = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 NO_ID = {
     what: Problem(
         f"{what}-without-id",
         ERROR,
-        f"{many} without a whole number as id",
+        f"{many} whose id is not a whole number",
         REFUSED,
-        "Number them: ids are how images, annotations and categories find each other.",
+        "Number them: annotations refer to images and categories by id.",
         what,
     )
     for what, many in PLURALS.items()
@@ -31,22 +31,22 @@ REPEATED_ID = {
     what: Problem(
         f"repeated-{what}-id",
         ERROR,
-        f"{many} with an id that an earlier one has",
+        f"{many} that repeat the id of an earlier one",
         REFUSED,
-        "Number them again (merged files often need it).",
+        "Give them new ids. Merged files often have this problem.",
         what,
     )
     for what, many in PLURALS.items()
 }
 NO_CATEGORY_NAME = Problem(
-    "category-without-name", ERROR, "categories without a name", REFUSED, "Name them.", "category"
+    "category-without-name", ERROR, "categories without a name", REFUSED, "Give each of them a name.", "category"
 )
 SHARED_NAME = Problem(
     "shared-category-name",
     WARNING,
-    "categories with a name that an earlier one has, but for case and spaces,",
-    "count as classes of their own",
-    "If they are the same class, give their annotations one category id and remove the other.",
+    "categories with the same name as an earlier one (ignoring case and spaces)",
+    "are treated as separate classes",
+    "If they are the same class, give all their annotations one category id and remove the other category.",
     "category",
 )
 NO_FILE_NAME = Problem(
@@ -62,7 +62,7 @@ NO_IMAGE_SIZE = Problem(
     ERROR,
     "images without a valid width and height",
     REFUSED,
-    "Boxes cannot be checked without them: write the sizes of the image files there.",
+    "Write the size of the image file there: boxes cannot be checked without it.",
     "image",
 )
 UNKNOWN_CATEGORY = Problem(
@@ -83,7 +83,7 @@ NO_CROWD_FLAG = Problem(
     "no-iscrowd",
     NOTE,
     "annotations without iscrowd",
-    "are taken for single objects (iscrowd 0)",
+    "are treated as single objects (iscrowd 0)",
     "Write iscrowd: 0.",
 )
 NO_AREA = Problem(
@@ -91,12 +91,12 @@ NO_AREA = Problem(
     NOTE,
     "annotations without area",
     "get the area of their mask, or else of their box",
-    "Write area: evaluation sorts objects into small, medium and large by it.",
+    "Write area: evaluation uses it to sort objects into small, medium and large.",
 )
 
 
 def find_structure_problems(dataset: dict) -> Iterator[Finding]:
-    """Find what training refuses in the entries of an annotation file, and missing parts that it fills in.
+    """Find what training refuses in the entries of an annotation file, and missing values that it fills in.
 
     Args:
         dataset: Lists of dicts ``images`` and ``categories``, and maybe ``annotations``.
@@ -128,12 +128,12 @@ def is_box(value: object) -> TypeGuard[list[float]]:
 
 
 def refers_to(number: object, ids: Container[int]) -> bool:
-    """Tell whether ``number`` is one of some ids; whatever else a file may hold there is not."""
+    """Tell whether ``number`` is one of ``ids``. A file may hold a value of any type there."""
     return _is_id(number) and number in ids
 
 
 def keep_first(entries: list[dict]) -> list[dict]:
-    """Return the entries that have an id, and of several with the same one, the first."""
+    """Return the entries with a valid id; of several with the same id, the first."""
     by_id: dict[int, dict] = {}
     for entry in entries:
         if _is_id(entry.get("id")):

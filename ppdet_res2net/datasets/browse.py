@@ -1,17 +1,15 @@
-"""Shows what the network is trained on: the pictures after augmentation, with their boxes, masks and classes."""
+"""Shows what the network is trained on: pictures after augmentation, with their boxes, masks and classes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from ppdet_res2net.data.loader import BatchLoader
-from ppdet_res2net.datasets.html import Shape, draw_picture, make_page
-from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.datasets.html import Shape, draw_picture, save_page
 
 __all__ = ["restore_pixels", "write_browse_page"]
 
@@ -33,7 +31,7 @@ def write_browse_page(
         loader: The training loader.
         class_names: Class names by label.
         sample_transforms: The reader's, to undo the normalisation.
-        path: HTML file to write; it holds everything itself.
+        path: HTML file to write. Pictures are embedded in it.
         title: Heading of the page.
         num_images: How many pictures.
         epoch: Number of the epoch, from 0.
@@ -47,14 +45,10 @@ def write_browse_page(
     pictures = list(islice(_draw_epoch(loader, class_names, sample_transforms, epoch), num_images))
     text = (
         f'<p class="soft">{len(pictures)} pictures of epoch {epoch}, as the network gets them: resized, augmented and '
-        "padded (the even border). Rest the pointer on an object to see what it is.</p>"
+        "padded (the plain border). Rest the pointer on an object to see what it is.</p>"
     )
     gallery = f'<div class="gallery" style="--cell:420px">{"".join(pictures)}</div>'
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(make_page(title, [f"<h1>{title}</h1>", text, gallery]), encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+    save_page(path, title, [f"<h1>{title}</h1>", text, gallery])
     return len(pictures)
 
 

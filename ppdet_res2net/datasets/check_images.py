@@ -17,7 +17,7 @@ _AT_ONCE = 1024  # images whose results are kept at a time
 def find_bad_images(
     dataset: LabelledImages, workers: int = 2, on_image: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
-    """Decode every image, and yield one sentence for each that cannot be.
+    """Decode every image, and yield one sentence for each that cannot be decoded.
 
     Args:
         dataset: The dataset.

@@ -1,4 +1,4 @@
-"""The built-in dataset: generated shapes in COCO's format and layout, to try it all without a download."""
+"""The built-in dataset: generated shapes in COCO's format and layout, to try everything without a download."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from ppdet_res2net.files import replacing
 
 __all__ = ["make_demo_data"]
 
-# Written into the folder; a folder whose recipe reads the same is reused. Raise the version when pictures
-# change.
+# Written into the folder. A folder with an equal recipe is reused. Raise the version when pictures change.
 RECIPE_FILE = "demo_dataset.json"
 RECIPE_VERSION = 2
 SPLITS = ("train2017", "val2017")
 MIN_IMAGE_SIZE_PX = 64
 
-# Every so many pictures show no object at all, or (training only) a crowd. Not drawn by lot, so that small
-# sets have both.
+# Every so many pictures show no object at all, or (training only) a crowd. Fixed rather than random, so that small sets
+# have both.
 EMPTY_EVERY = 12
 CROWD_EVERY = 25
 JPEG_QUALITY = 92
@@ -54,16 +53,15 @@ def make_demo_data(
     """Write the dataset, or reuse the same one if it is already there.
 
     The layout is COCO's: ``train2017/``, ``val2017/``, ``annotations/instances_{train,val}2017.json``. Masks
-    cover what is visible: polygons, of several parts where an object is cut in two, and run lengths where one
-    has a hole. The folder appears under its name only when it is complete. Pictures depend on ``seed`` and
-    their number alone.
+    cover what is visible: polygons, in several parts if an object is cut in two, and run lengths if it has a hole. The
+    folder appears under its name only when it is complete. A picture depends only on ``seed`` and its number.
 
     Args:
         out_dir: Folder to create; it may exist if it is empty.
         train_images: Number of training pictures.
         val_images: Number of validation pictures.
         image_size_px: Long side of the pictures.
-        seed: Chooses the pictures.
+        seed: Determines the pictures.
 
     Returns:
         ``out_dir`` as a path.
@@ -166,7 +164,7 @@ def _add_picture(image_dir: Path, dataset: dict, recipe: _Recipe, split_number: 
 
 
 def _annotate(instance: Instance) -> dict:
-    """Return COCO's description of what is visible of ``instance``."""
+    """Return the visible part of ``instance`` as a COCO annotation."""
     height, width = instance.mask.shape
     segmentation = _run_lengths(instance.mask) if instance.is_crowd else _segment(instance.mask)
     runs = mask_utils.frPyObjects(segmentation, height, width)
@@ -181,8 +179,7 @@ def _annotate(instance: Instance) -> dict:
 
 
 def _segment(mask: np.ndarray) -> list[list[float]] | dict:
-    """Return the outlines of ``mask`` as polygons, or its run lengths if it has holes, which polygons "
-    "cannot say."""
+    """Return the outlines of ``mask`` as polygons, or its run lengths if it has holes, which polygons cannot express."""
     scale = TRACE_ENLARGEMENT
     enlarged = cv2.resize(mask.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     contours, hierarchy = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -53,7 +53,7 @@ def draw_scene(
     Args:
         rng: The only source of randomness.
         image_size_px: Long side of the picture; the short side is 3/4 to 1 of it.
-        with_objects: Whether shapes are drawn at all; without, the picture is background and clutter.
+        with_objects: Whether shapes are drawn at all; if not, the picture is background and clutter.
         with_crowd: Whether a group of small shapes is drawn and annotated as one crowd.
 
     Returns:
@@ -92,7 +92,7 @@ def _draw_background(rng, height, width):
 
 
 def _place_object(rng, image, background_bgr, instances):
-    """Draw one object where it leaves enough of every earlier one; in a full picture, draw none."""
+    """Draw one object where enough of every earlier one stays visible. Draw none if the picture is full."""
     height, width = image.shape[:2]
     for _ in range(PLACEMENT_ATTEMPTS):
         extent_px = max(height, width) * np.exp(rng.uniform(*np.log((SMALLEST_EXTENT, LARGEST_EXTENT))))
@@ -154,7 +154,7 @@ def _draw_mask(corners, height, width):
 
 
 def _contrasting_colour(rng, background_bgr):
-    """Draw a colour that cannot be mistaken for the background."""
+    """Return a random colour that stands out from the background."""
     while True:
         colour = rng.uniform(0, 255, 3)
         if np.linalg.norm(colour - background_bgr) >= MIN_COLOUR_DISTANCE:
@@ -162,7 +162,7 @@ def _contrasting_colour(rng, background_bgr):
 
 
 def _paint(rng, image, mask, category_id, background_bgr):
-    """Fill ``mask`` with a colour under a gradient of light and a darker rim; the surface tells the class as well."""
+    """Fill ``mask`` with a colour, a gradient of light and a darker rim. The surface depends on the class."""
     colour_bgr = _contrasting_colour(rng, background_bgr)
     rows, columns = np.nonzero(mask)
     direction = rng.uniform(0, 2 * np.pi)

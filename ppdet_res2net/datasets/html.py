@@ -1,8 +1,9 @@
-"""Parts of self-contained HTML pages that show pictures with their objects: no scripts, nothing is loaded."""
+"""HTML pages that show pictures with their objects. They are self-contained: no scripts, nothing is loaded."""
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,9 +12,11 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.files import replacing
 from res2net_runtime.draw import class_color
 
-__all__ = ["Shape", "bar_chart", "draw_picture", "make_page", "tiles"]
+__all__ = ["Shape", "bar_chart", "draw_picture", "save_page", "tiles"]
 
 JPEG_QUALITY = 80
 LABEL_PX = 12
@@ -69,12 +72,12 @@ class Shape:
     """One object in a picture.
 
     Attributes:
-        label: Chooses the colour.
+        label: Determines the colour.
         name: Written at the box if there is room; empty for none.
         box_xyxy: Four numbers in pixels of the picture, or None.
         segmentation: Polygons or RLE, in pixels of the picture, or None.
-        is_marked: Whether it stands out; the picture is then enlarged to hold its box, up to twice its size.
-        is_faint: Whether it is only hinted at.
+        is_marked: Whether it stands out. The view is enlarged to hold its box, up to twice the picture's size.
+        is_faint: Whether it is drawn faintly.
         hint: Shown when the pointer rests on it.
     """
 
@@ -87,18 +90,27 @@ class Shape:
     hint: str = ""
 
 
-def make_page(title: str, body: Iterable[str]) -> str:
-    """Return a whole page."""
-    return (
+def save_page(path: str | os.PathLike, title: str, body: Iterable[str]) -> None:
+    """Write a page; its folder is created.
+
+    Raises:
+        DatasetError: The file cannot be written.
+    """
+    page = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>\n'
         + "\n".join(body)
         + "\n</body></html>\n"
     )
+    try:
+        with replacing(path) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
 
 
 def tiles(facts: Iterable[tuple[str, object]]) -> str:
-    """Return a row of figures: pairs of what it is, and the figure."""
+    """Return a row of figures, from pairs of a name and a value."""
     cells = "".join(
         f'<div class="tile"><b>{escape(str(value))}</b><span>{escape(name)}</span></div>' for name, value in facts
     )
@@ -109,7 +121,7 @@ def bar_chart(rows: Sequence[tuple[str, int, int]], largest: int) -> str:
     """Return horizontal bars.
 
     Args:
-        rows: Name, count, and the number that chooses the colour.
+        rows: Name, count, and the number that determines the colour.
         largest: The count of a bar of full length.
     """
     cells = []
@@ -134,12 +146,12 @@ def draw_picture(
         size: (height, width) of the picture in whose pixels the shapes are given.
         shapes: The objects; marked ones are drawn last.
         caption: Written below.
-        max_side_px: The image is shrunk to it.
+        max_side_px: Larger images are shrunk to this size.
     """
     height, width = size
     shapes = sorted(shapes, key=lambda shape: shape.is_marked)
     x0, y0, x1, y1 = _view(size, [shape.box_xyxy for shape in shapes if shape.is_marked])
-    unit = max(x1 - x0, y1 - y0) / max_side_px  # pixels of the picture in one of the screen
+    unit = max(x1 - x0, y1 - y0) / max_side_px  # pixels of the picture per pixel of the screen
     parts = [f'<svg viewBox="{x0} {y0} {x1 - x0} {y1 - y0}" role="img" aria-label="{escape(caption)}">']
     if image is None:
         parts.append(
@@ -155,7 +167,7 @@ def draw_picture(
 
 
 def _view(size: tuple[int, int], marked_boxes: list) -> tuple[int, int, int, int]:
-    """Return x0, y0, x1, y1 of what is shown: the picture, and around it what marked boxes need of it."""
+    """Return x0, y0, x1, y1 of the view: the picture, and as much around it as marked boxes need."""
     height, width = size
     corners = [np.array([0, 0, width, height], float)]
     for box in marked_boxes:
@@ -194,7 +206,7 @@ def _draw_shape(shape: Shape, unit: float, middle: float) -> str:
 
 
 def _outlines(segmentation: list | dict | None) -> list[np.ndarray]:
-    """Return polygons x y x y ... around a mask."""
+    """Return the polygons around a mask, each as x y x y ..."""
     if not isinstance(segmentation, dict):
         return [np.asarray(polygon, float) for polygon in segmentation or []]
     bitmap = mask_utils.decode(segmentation)

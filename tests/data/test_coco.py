@@ -215,7 +215,7 @@ def test_missing_area_and_iscrowd_are_filled_in_and_said_once(write, caplog):
     content = read_annotations(Path(arguments["dataset_dir"], "all.json"))
     assert [one["area"] for one in content["annotations"]] == [100.0, 20.0, 100]
     assert [one["iscrowd"] for one in content["annotations"]] == [0, 0, 0]
-    taken = "2 annotations without iscrowd are taken for single objects (iscrowd 0): annotation id 1, 2"
+    taken = "2 annotations without iscrowd are treated as single objects (iscrowd 0): annotation id 1, 2"
     assert caplog.text.count(taken) == 1
     assert caplog.text.count("2 annotations without area get the area of their mask, or else of their box") == 1
 
@@ -260,25 +260,25 @@ def test_unknown_category(write):
 
 
 def test_repeated_ids(write):
-    assert "1 annotations with an id that an earlier one has are refused: annotation id 5" in error_of(
+    assert "1 annotations that repeat the id of an earlier one are refused: annotation id 5" in error_of(
         write([annotation(5), annotation(5, 2)])
     )
     image = {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}
-    assert "1 images with an id that an earlier one has are refused: image id 1" in error_of(
+    assert "1 images that repeat the id of an earlier one are refused: image id 1" in error_of(
         write(images=[image, image])
     )
     category = {"id": 3, "name": "apple"}
-    assert "1 categories with an id that an earlier one has are refused: category id 3" in error_of(
+    assert "1 categories that repeat the id of an earlier one are refused: category id 3" in error_of(
         write(categories=[category, category])
     )
-    assert "1 annotations without a whole number as id are refused (the first: entry 0" in error_of(
+    assert "1 annotations whose id is not a whole number are refused (the first: entry 0" in error_of(
         write([annotation("x")])
     )
 
 
 def test_a_shared_category_name_is_said(write, caplog):
     load(write(categories=[{"id": 3, "name": "apple"}, {"id": 4, "name": "apple"}]))
-    assert "1 categories with a name that an earlier one has, but for case and spaces, count as" in caplog.text
+    assert "1 categories with the same name as an earlier one (ignoring case and spaces) are treated as" in caplog.text
 
 
 def test_incomplete_entries(write):
@@ -290,7 +290,7 @@ def test_incomplete_entries(write):
     )
     message = error_of(write(images=[{"id": 1, "file_name": "a.png", "height": 0}]))
     assert "1 images without a valid width and height are refused: image id 1" in message
-    assert "(the first: 'a.png' has width None and height 0). Boxes cannot be checked" in message
+    assert "(the first: 'a.png' has width None and height 0). Write the size of the image file there" in message
 
 
 def test_broken_files(write):

@@ -16,7 +16,7 @@ __all__ = ["find_content_problems"]
 
 USED = "are used as they are"
 
-# COCO's own boxes follow their masks to a fraction of a pixel; a person's box around a mask is off by a few.
+# COCO's own boxes follow their masks to a fraction of a pixel. A box drawn by hand is off by a few pixels.
 MIN_BOX_MASK_IOU = 0.7
 TOLERATED_OVERHANG_PX = 2.0
 AREA_RATIO, AREA_DIFFERENCE_PX = 2.0, 32.0
@@ -27,52 +27,52 @@ IMBALANCE = 100
 BOX_AND_MASK_DIFFER = Problem(
     "box-mask-differ",
     WARNING,
-    "annotations whose box and mask are not of the same place",
+    "annotations whose box and mask are in different places",
     USED,
-    "One of the two belongs to another object or image, or is in other units. Correct the wrong one.",
+    "One of them belongs to another object or image, or is in other units. Correct it.",
 )
 MASK_OUTSIDE = Problem(
     "mask-outside",
     WARNING,
     "masks that reach beyond their image",
     "are cut at its border",
-    "Correct them if the image is not the one that was annotated.",
+    "Check that the image is the one that was annotated.",
 )
 AREA_DIFFERS = Problem(
     "area-differs",
     NOTE,
-    "annotations whose area is not that of their mask or box",
-    "are used as they are, and evaluated in the size class of that area",
-    "Write the area again: evaluation sorts objects into small, medium and large by it.",
+    "annotations whose area does not match their mask or box",
+    "are used as they are, but evaluation sorts them into small, medium and large by that area",
+    "Compute the area again, from the mask or else from the box.",
 )
 TINY_BOX = Problem(
     "tiny-box",
     NOTE,
     "boxes thinner than two pixels",
     USED,
-    "Mostly a slip of the mouse. Look at them; remove those that show nothing.",
+    "Usually a slip of the mouse. Look at them, and remove those that contain no object.",
 )
 REPEATED = Problem(
     "repeated-annotation",
     WARNING,
-    "annotations that repeat another one of the same image",
+    "annotations that repeat an earlier one of the same image",
     "count twice",
-    "Remove the copies: an object that is found once would count as missed once.",
+    "Remove the copies. Otherwise an object that is detected also counts as missed.",
 )
 LISTED_TWICE = Problem(
     "image-listed-twice",
     WARNING,
-    "images with the file of an earlier entry",
-    "are used with their own annotations only, as if the others' objects were background",
+    "images that name the same file as an earlier one",
+    "are used with their own annotations only, so that the objects of the other entry count as background",
     "List each file once, with all its annotations.",
     "image",
 )
 UNUSED_CATEGORY = Problem(
     "unused-category",
     WARNING,
-    "categories without any object",
-    "are learnt without an example",
-    "Annotate some, or remove the category; a mistyped category id may be the cause.",
+    "categories without objects",
+    "are trained without any example",
+    "Annotate some objects, or remove the category. A mistyped category id may be the cause.",
     "category",
 )
 RARE_CATEGORY = Problem(
@@ -80,7 +80,7 @@ RARE_CATEGORY = Problem(
     NOTE,
     f"categories with fewer than {FEW_OBJECTS} objects",
     USED,
-    "Hardly to be learnt from so few, and their AP is mostly chance. Annotate more.",
+    "So few objects are hardly enough to learn from, and the AP of these categories is mostly chance. Annotate more.",
     "category",
 )
 IMBALANCED = Problem(
@@ -88,15 +88,15 @@ IMBALANCED = Problem(
     NOTE,
     f"categories more than {IMBALANCE} times rarer than the most frequent one",
     USED,
-    "Annotate more of them, or list images that show them more than once in a copy of the annotation file.",
+    "Annotate more of them, or use a copy of the annotation file that lists the images with them several times.",
     "category",
 )
 WITHOUT_OBJECTS = Problem(
     "image-without-objects",
     NOTE,
-    "images without any object that can be used",
+    "images without a usable object",
     "are used only with allow_empty: true",
-    "If they are meant as background, set allow_empty: true in TrainDataset; else annotate them.",
+    "If they are meant as background, set allow_empty: true in TrainDataset; otherwise annotate them.",
     "image",
 )
 
@@ -104,7 +104,7 @@ WITHOUT_OBJECTS = Problem(
 def find_content_problems(
     images: dict[int, dict], categories: dict[int, str], instances: InstanceSelection
 ) -> Iterator[Finding]:
-    """Find what looks wrong in annotations that are sound one by one.
+    """Find what looks wrong in annotations that are valid one by one.
 
     Args:
         images: Image id -> entry of the annotation file.

@@ -43,12 +43,12 @@ __all__ = ["fix_dataset"]
 def fix_dataset(report: DatasetReport, out_path: str | os.PathLike) -> list[str]:
     """Write a corrected annotation file.
 
-    Nothing is guessed: images that cannot be used are removed with their annotations, unusable annotations are
-    removed, a wrong box is replaced by the one around its mask if there is a mask. What needs a person (a box and a
-    mask of different places, categories without name, pictures in two splits) is left as it is.
+    Nothing is guessed. Unusable images are removed with their annotations, unusable annotations are removed, and a wrong
+    box is replaced by the one around the mask if there is a mask. What a person has to decide is left as it is: a box and
+    a mask in different places, categories without a name, pictures in two splits.
 
     Args:
-        report: Of the check, with the images read.
+        report: The report of a check that has read the images.
         out_path: File to write; replaced as a whole.
 
     Returns:
@@ -80,7 +80,7 @@ class _Fixer:
         self._mend_categories()
         self._mend_images()
         self._renumber()
-        # Only now can the annotations be examined of which nobody could tell which they are, or in which image.
+        # Annotations whose id or image was unclear before can be examined only now.
         self.groups = check_content(self.source, self.content).groups
         self._mend_annotations()
 
@@ -104,13 +104,13 @@ class _Fixer:
                 kept.append(one)
                 seen.add(one.get("id"))
         self.content["categories"] = kept
-        self._say("removed repetitions of categories", copies)
+        self._say("removed repeated categories", copies)
 
     def _mend_images(self) -> None:
         names = defaultdict(set)
         for image in self.content["images"]:
             names[image.get("id")].add(image.get("file_name"))
-        # Of two images with one id, nobody knows whose the annotations are.
+        # If two images share an id, it is unclear which of them its annotations belong to.
         unclear = {number for number in self._ids(REPEATED_ID["image"]) if len(names[number]) > 1}
         unusable = self._ids(MISSING_FILE, UNREADABLE, SIZE_DIFFERS, NO_FILE_NAME) | unclear
         measured = []
@@ -135,12 +135,12 @@ class _Fixer:
                 annotation["image_id"] = joined[annotation["image_id"]]
         before = len(self.content["images"])
         self.content["images"] = [one for one in images if one["id"] not in unusable and one["id"] not in joined]
-        self._say("removed images that cannot be used, with their annotations", unusable)
-        self._say("wrote the size of the file for images", measured)
-        self._say("joined entries of the same file, with their annotations, to the first one: images", joined)
+        self._say("removed unusable images with their annotations", unusable)
+        self._say("took the size from the file for images", measured)
+        self._say("merged entries of the same file into the first one, with their annotations: images", joined)
         others = before - len(self.content["images"]) - len(unusable & set(names)) - len(joined)
         if others > 0:
-            self.changes.append(f"removed {others} entries of images without an id, or that repeat another one")
+            self.changes.append(f"removed {others} image entries that have no id or repeat another one")
 
     def _measure(self, image: dict) -> tuple[int, int] | None:
         """Return the size of an image file, or None if it cannot be read."""
@@ -161,39 +161,39 @@ class _Fixer:
             number, image_id = annotation["id"], annotation.get("image_id")
             is_lost = number in no_mask and self.source.with_masks
             if number in unusable or is_lost or not refers_to(image_id, sizes):
-                done["removed annotations that cannot be used, or that repeat another one"].append(number)
+                done["removed annotations that are unusable or repeat another one"].append(number)
                 continue
             height, width = sizes[image_id]
             if number in no_mask and annotation.get("segmentation"):
                 annotation["segmentation"] = []
-                done["removed the unusable masks, but not the boxes, of annotations"].append(number)
+                done["removed unusable masks, and kept the boxes, of annotations"].append(number)
             if number in bad_part:
                 parts = read_polygons(annotation["segmentation"])
                 annotation["segmentation"] = [part.tolist() for part in parts]
-                done["removed parts that are no polygons from the masks of annotations"].append(number)
+                done["removed parts that are not polygons from the masks of annotations"].append(number)
             if number in wrong_box:
                 box = _box_of_mask(annotation.get("segmentation"), height, width)
                 if box is None:
                     done["removed annotations without a usable box or mask"].append(number)
                     continue
                 annotation["bbox"] = box
-                done["replaced unusable boxes by those around the masks of annotations"].append(number)
+                done["replaced unusable boxes by the boxes around the masks of annotations"].append(number)
             elif number in cut:
                 annotation["bbox"] = _cut(annotation["bbox"], height, width)
-                done["cut the boxes at the border of the image of annotations"].append(number)
+                done["cut boxes at the border of the image: annotations"].append(number)
             if number in wrong_area:
                 annotation["area"] = compute_area(annotation, (height, width))
-                done["measured the area again of annotations"].append(number)
+                done["measured the area again: annotations"].append(number)
             kept.append(annotation)
         for text, numbers in done.items():
             self._say(text, numbers)
         self.content["annotations"] = kept
         missing = Counter(key for one in kept for key in ("iscrowd", "area") if key not in one)
         fill_in(self.content)
-        self.changes += [f"wrote {key} into {count} annotations" for key, count in missing.items()]
+        self.changes += [f"added {key} to {count} annotations" for key, count in missing.items()]
 
     def _renumber(self) -> None:
-        """Give a new id to each annotation without one, or with that of an earlier one."""
+        """Give a new id to each annotation that has none, or repeats that of an earlier one."""
         annotations = self.content["annotations"]
         firsts = {id(one) for one in keep_first(annotations)}
         others = [one for one in annotations if id(one) not in firsts]

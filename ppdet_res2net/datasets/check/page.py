@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from ppdet_res2net.data.problems import Finding, Problem
 from ppdet_res2net.data.structure import get_size, is_box
 from ppdet_res2net.datasets.check.run import DatasetReport
 from ppdet_res2net.datasets.check.text import locate
-from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, make_page, tiles
+from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, save_page, tiles
 from ppdet_res2net.errors import DatasetError, Res2NetError
 
 __all__ = ["write_page"]
@@ -23,12 +22,12 @@ __all__ = ["write_page"]
 SHOWN_PICTURES, SHOWN_FINDINGS = 8, 200
 SAMPLES = 12
 SHOWN_CLASSES = 16
-NEUTRAL = 2  # the number of a calm colour
+NEUTRAL = 2  # number of a colour that does not stand out
 _FINE = '<span class="chip fine">nothing wrong</span>'
 
 
 def write_page(reports: Sequence[DatasetReport], path: str | os.PathLike) -> None:
-    """Write a page that holds everything itself, pictures included.
+    """Write a page that needs no other file: pictures are embedded.
 
     Raises:
         DatasetError: The file cannot be written.
@@ -36,11 +35,7 @@ def write_page(reports: Sequence[DatasetReport], path: str | os.PathLike) -> Non
     body = ["<h1>Dataset check</h1>", _verdict(reports)]
     for report in reports:
         body += _Section(report).render()
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(make_page("Dataset check", body), encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+    save_page(path, "Dataset check", body)
 
 
 def _verdict(reports: Sequence[DatasetReport]) -> str:
@@ -159,7 +154,7 @@ class _Section:
         return draw_picture(self._read(image_id), size, shapes, caption)
 
     def _read(self, image_id: int) -> np.ndarray | None:
-        """Return the pixels, as they are if they are of another size, or None if they cannot be read."""
+        """Return the pixels, even if their size is not the annotated one, or None if they cannot be read."""
         entry = self.report.images[image_id]
         try:
             data = read_image_file(self.report.source.image_dir / entry["file_name"])
@@ -172,6 +167,6 @@ class _Section:
 
 
 def _raw_box(annotation: dict) -> list[float] | None:
-    """Return the box as it is in the file, so that one outside its image is seen there."""
+    """Return the box as it is in the file, so that a box outside its image is shown there."""
     box = annotation.get("bbox")
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]] if is_box(box) else None

@@ -1,4 +1,4 @@
-"""Looks at every image file: can it be read, is it of the annotated size, is it there twice."""
+"""Checks every image file: is it readable, has it the annotated size, is it there twice?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Picture", "examine_pictures", "find_copies", "find_file_problems"]
 SAME_FILE = Problem(
     "same-picture",
     WARNING,
-    "images whose file has the same content as another one",
+    "images whose file has the same content as an earlier one",
     "are used as they are",
     "Keep one of them, with all annotations.",
     "image",
@@ -36,9 +36,9 @@ SAME_FILE = Problem(
 IN_BOTH_SPLITS = Problem(
     "in-both-splits",
     WARNING,
-    "images that another split has too, or nearly the same",
+    "images that are also in another split, or look like one there",
     "are used as they are",
-    "Remove them from one of the two: what has been trained on cannot measure what was learnt, and the AP is too high.",
+    "Remove them from one of the two splits. The score on images that were trained on is too high.",
     "image",
 )
 ALMOST_SAME = Problem(
@@ -46,12 +46,12 @@ ALMOST_SAME = Problem(
     NOTE,
     "images that look like another one",
     "are used as they are",
-    "Frames of a video or copies of another quality teach little; above all, keep them within one split.",
+    "Frames of a video and copies in another quality teach little. Keep them within one split.",
     "image",
 )
 
-# Pictures are compared as grey ones of so many pixels a side. They look the same where the root mean square of the
-# difference is below so many grey levels, and below this share of the picture's own contrast.
+# Pictures are compared as grey thumbnails of SIGNATURE_SIDE x SIGNATURE_SIDE pixels. They look the same if the root mean
+# square difference is at most SAME_RMS grey levels, and at most SAME_SHARE of each picture's contrast.
 SIGNATURE_SIDE = 16
 SAME_RMS, SAME_SHARE = 4.0, 0.1
 COMPARED_AT_ONCE = 1024
@@ -59,13 +59,13 @@ COMPARED_AT_ONCE = 1024
 
 @dataclass
 class Picture:
-    """What the file of one image is like.
+    """What was found out about the file of one image.
 
     Attributes:
         image_id: Id of the image.
         path: Its file.
         size: (height, width) of the pixels as they are shown, or None if they cannot be read.
-        digest: Of the file's content; empty if there is none.
+        digest: Hash of the file's content; empty if it cannot be read.
         signature: float32 (256,), the picture in grey, 16 x 16; None if it cannot be read.
         findings: What is wrong with the file.
     """
@@ -79,19 +79,19 @@ class Picture:
 
 
 def examine_pictures(images: dict[int, dict], image_dir: str | os.PathLike) -> Iterator[Picture]:
-    """Read all images, on all cores, and yield what each is like, in order.
+    """Read all images on all cores, and yield a :class:`Picture` of each, in order.
 
     Args:
         images: Image id -> entry of the annotation file, with ``file_name``.
         image_dir: Folder of the images.
     """
     folder = Path(image_dir)
-    with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock alone
+    with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
         yield from pool.map(lambda image: _examine(image, folder), images.values())
 
 
 def find_file_problems(pictures: Iterable[Picture], image_dir: str | os.PathLike) -> Iterator[Finding]:
-    """Yield the findings of all pictures; those about missing files say where such a file is."""
+    """Yield the findings of all pictures. For a missing file they name one of the same name elsewhere in the folder."""
     folder = Path(image_dir)
     by_stem: dict[str, str] | None = None
     for picture in pictures:
@@ -106,7 +106,7 @@ def find_file_problems(pictures: Iterable[Picture], image_dir: str | os.PathLike
 
 
 def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
-    """Find pictures that are there twice, in one split or in two.
+    """Find pictures that occur twice, within a split or in two of them.
 
     Args:
         splits: The pictures of each annotation file.
@@ -168,7 +168,7 @@ def _find_alike(signatures: list[np.ndarray]) -> Iterator[tuple[int, int]]:
     if not signatures:
         return
     table = np.stack(signatures)
-    # Around the middle grey, so that the products below keep their accuracy in float32.
+    # Centred on middle grey, so that the products below stay accurate in float32.
     table = table - 128.0
     squares = (table**2).sum(axis=1)
     limits = np.minimum(SAME_RMS, SAME_SHARE * table.std(axis=1)) ** 2 * table.shape[1]

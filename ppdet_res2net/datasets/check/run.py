@@ -25,7 +25,7 @@ CATEGORIES_DIFFER = Problem(
     ERROR,
     "annotation files whose categories are not those of the first one",
     "lead to an evaluation with wrong classes",
-    "Give all splits the same list of categories, with the same ids in the same order: labels follow it.",
+    "Give all splits the same list of categories, with the same ids in the same order: labels are positions in it.",
     "category",
 )
 # Limits of COCO's size classes: areas of 32 x 32 and 96 x 96 pixels.
@@ -40,7 +40,7 @@ class DatasetSource:
         annotation_path: The annotation file.
         image_dir: The folder.
         name: What the report calls it, for instance ``TrainDataset``.
-        with_masks: Whether masks are needed; None: if any annotation has one.
+        with_masks: Whether masks are needed; None: they are if any annotation has one.
     """
 
     annotation_path: Path
@@ -56,10 +56,10 @@ class DatasetReport:
     Attributes:
         source: What was checked.
         content: The annotation file as it was read.
-        images: Image id -> entry, of the sound ones.
-        categories: Category id -> name, of the sound ones.
-        instances: The annotations that belong to those, examined.
-        pictures: What the image files are like, unless they were not to be read.
+        images: Image id -> entry; valid entries only.
+        categories: Category id -> name; valid entries only.
+        instances: The annotations of these images and categories, examined.
+        pictures: What was found out about the image files; empty if they were not read.
         findings: Everything that was found.
     """
 
@@ -123,7 +123,7 @@ def check_datasets(
     Args:
         sources: What to check. Pictures of a later one are also looked for in the earlier ones, and its categories
             are compared with those of the first one.
-        read_images: Decode every image; otherwise the files are not looked at.
+        read_images: Decode every image. Otherwise the files are not even opened.
         show_progress: Show a bar on stderr.
 
     Returns:
@@ -204,6 +204,6 @@ def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Find
 
 
 def _spread(values: np.ndarray) -> dict[str, int]:
-    """Return the smallest, middle and largest of some whole numbers; 0 if there are none."""
+    """Return minimum, median and maximum of whole numbers; 0 if there are none."""
     values = values if len(values) else np.zeros(1)
     return {name: int(pick(values)) for name, pick in (("min", np.min), ("median", np.median), ("max", np.max))}

@@ -1,4 +1,4 @@
-"""Other formats of annotations to COCO's."""
+"""Converts annotations in other formats to COCO's."""
 
 from __future__ import annotations
 

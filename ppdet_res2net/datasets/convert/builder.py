@@ -64,9 +64,9 @@ class DatasetBuilder:
             image: Entry of its image.
             name: Class name.
             source: Where it comes from, for messages.
-            box_xyxy: The box; None: that around the segmentation.
+            box_xyxy: The box; None for the box around the segmentation.
             segmentation: Polygons or compressed RLE; None for an object without mask.
-            is_crowd: Whether it is left out of training and ignored in evaluation.
+            is_crowd: Whether training leaves it out and evaluation ignores it.
 
         Raises:
             DatasetError: The class is not one of the names.
@@ -147,7 +147,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def find_image(folder: Path, wanted: str, source: str) -> Path:
-    """Return an image file by the name that an annotation gives it: with another ending or folder if need be.
+    """Return the image file that an annotation names. If it is missing, another folder and ending are tried.
 
     Raises:
         DatasetError: There is none.

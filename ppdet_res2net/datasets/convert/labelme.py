@@ -63,14 +63,14 @@ def _parse(path: Path) -> dict:
 
 def _find_image(path: Path, content: dict, image_dir: Path) -> Path:
     named = content.get("imagePath") or f"{path.stem}.jpg"
-    beside = path.parent / named.replace("\\", "/")  # as labelme means it
+    beside = path.parent / named.replace("\\", "/")  # relative to the JSON file, as in labelme
     if beside.is_file() and image_dir.resolve() in beside.resolve().parents:
         return image_dir / beside.resolve().relative_to(image_dir.resolve())
     return find_image(image_dir, named, f"'{path}'")
 
 
 def _group(shapes: list[dict], path: Path) -> dict[tuple, list[tuple[int, dict]]]:
-    """Return the shapes of each object, with their positions; those without group id stand alone."""
+    """Return the shapes of each object, with their positions. A shape without group id is an object of its own."""
     groups: dict[tuple, list[tuple[int, dict]]] = {}
     for position, shape in enumerate(shapes, 1):
         label = shape.get("label")
@@ -119,7 +119,7 @@ def _points(shape: dict, where: str) -> np.ndarray:
 
 
 def _read_mask(shape: dict, points: np.ndarray, image: dict, where: str) -> dict:
-    """Return the RLE of a shape that is a picture laid on the image, its first point at the corner."""
+    """Return the RLE of a mask shape: a picture whose corner lies at the first point."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
             part = np.array(picture) > 0

@@ -16,7 +16,7 @@ from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_voc"]
 
-BORDER = 255  # pixels of SegmentationObject that belong to nobody for certain
+BORDER = 255  # pixels of SegmentationObject whose object is uncertain
 
 
 def convert_voc(

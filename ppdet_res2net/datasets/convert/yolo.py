@@ -20,7 +20,7 @@ def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> Data
     """Read label files of YOLO, boxes as well as segments.
 
     A line is ``class x_centre y_centre width height``, or ``class x y x y x y ...`` with at least three points of an
-    outline; all are shares of the image's width and height. An image without a label file has no objects.
+    outline. Coordinates are fractions of the image's width and height. An image without a label file has no objects.
 
     Args:
         image_dir: Folder of the images, searched with its subfolders.

@@ -119,7 +119,7 @@ def test_the_command(data, capsys, tmp_path):
     assert main(data.arguments("--html", str(page), "--fix", str(fixed))) == 1
     out = capsys.readouterr().out
     assert "error:   1 annotations of a category that the file does not define [unknown-category]" in out
-    assert "removed annotations that cannot be used, or that repeat another one: id 15 (1 in all)" in out
+    assert "removed annotations that are unusable or repeat another one: id 15 (1 in all)" in out
     assert "what is left to do by hand: fixed: 1 note" in out
     html = page.read_text()
     assert "annotation id 15" in html and html.count("data:image/jpeg;base64,") >= 4 and "<script" not in html
@@ -198,4 +198,4 @@ def test_pages_escape_names(data, tmp_path):
 def test_findings_without_ids_are_described():
     from ppdet_res2net.data.structure import NO_ID
 
-    assert describe(NO_ID["image"], [Finding(NO_ID["image"])]) == "1 images without a whole number as id are refused"
+    assert describe(NO_ID["image"], [Finding(NO_ID["image"])]) == "1 images whose id is not a whole number are refused"

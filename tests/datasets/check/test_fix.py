@@ -46,13 +46,13 @@ def test_what_fixing_does_is_said(data):
     (data.images_dir / "3.png").unlink()
     changes, _, content = data.fix()
     for words in (
-        "removed images that cannot be used, with their annotations: id 3 (1 in all)",
-        "wrote the size of the file for images: id 2 (1 in all)",
-        "removed annotations that cannot be used, or that repeat another one: id 13, 19 (2 in all)",
-        "replaced unusable boxes by those around the masks of annotations: id 15 (1 in all)",
-        "cut the boxes at the border of the image of annotations: id 16 (1 in all)",
-        "removed parts that are no polygons from the masks of annotations: id 17 (1 in all)",
-        "wrote iscrowd into 1 annotations",
+        "removed unusable images with their annotations: id 3 (1 in all)",
+        "took the size from the file for images: id 2 (1 in all)",
+        "removed annotations that are unusable or repeat another one: id 13, 19 (2 in all)",
+        "replaced unusable boxes by the boxes around the masks of annotations: id 15 (1 in all)",
+        "cut boxes at the border of the image: annotations id 16 (1 in all)",
+        "removed parts that are not polygons from the masks of annotations: id 17 (1 in all)",
+        "added iscrowd to 1 annotations",
         "gave new ids to annotations: now id 20 (1 in all)",
     ):
         assert words in changes
@@ -69,8 +69,8 @@ def test_what_an_error_hides_is_fixed_too(data):
     data.annotate(1, id=12, bbox=[5, 5, 0, 9])  # has the id of a good one
     changes, after, content = data.fix()
     assert "gave new ids to annotations: now id 16 (1 in all)" in changes
-    assert "replaced unusable boxes by those around the masks of annotations: id 16 (1 in all)" in changes
-    assert "cut the boxes at the border of the image of annotations: id 15 (1 in all)" in changes
+    assert "replaced unusable boxes by the boxes around the masks of annotations: id 16 (1 in all)" in changes
+    assert "cut boxes at the border of the image: annotations id 15 (1 in all)" in changes
     assert found(after) == {}
     assert content["annotations"][1]["bbox"] == [10, 10, 10, 10]
 
@@ -78,7 +78,7 @@ def test_what_an_error_hides_is_fixed_too(data):
 def test_boxes_stay_where_masks_are_not_needed(data):
     data.annotate(bbox=[1, 1, 5, 6], segmentation=[[1, 2]])
     changes, _, content = data.fix(with_masks=None)
-    assert changes.startswith("removed the unusable masks, but not the boxes, of annotations: id 15 (1 in all)")
+    assert changes.startswith("removed unusable masks, and kept the boxes, of annotations: id 15 (1 in all)")
     assert content["annotations"][-1]["segmentation"] == [] and content["annotations"][-1]["bbox"] == [
         1,
         1,
@@ -90,7 +90,7 @@ def test_boxes_stay_where_masks_are_not_needed(data):
 def test_images_with_one_id_are_removed_as_nobody_knows_whose_the_annotations_are(data):
     data.content["images"].append({**data.content["images"][1], "id": 1})
     changes, _, content = data.fix()
-    assert "removed images that cannot be used, with their annotations: id 1 (1 in all)" in changes
+    assert "removed unusable images with their annotations: id 1 (1 in all)" in changes
     assert [image["id"] for image in content["images"]] == [2, 3, 4]
     assert [one["image_id"] for one in content["annotations"]] == [2, 3, 4]
 
@@ -99,7 +99,7 @@ def test_entries_of_one_file_are_joined(data):
     data.content["images"].append({**data.content["images"][1], "id": 9})
     data.annotate(9, bbox=[1, 1, 5, 5], segmentation=[[1, 1, 6, 1, 6, 6]])
     changes, _, content = data.fix()
-    assert "joined entries of the same file, with their annotations, to the first one: images id 9" in changes
+    assert "merged entries of the same file into the first one, with their annotations: images id 9" in changes
     assert [one["image_id"] for one in content["annotations"]] == [1, 2, 3, 4, 2]
 
 

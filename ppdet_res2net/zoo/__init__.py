@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppdet_res2net.errors import ConfigError, WeightsError
 from ppdet_res2net.zoo.catalog import get_model_spec, list_models
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["InputSpec", "ModelSpec", "create_backbone", "create_classifier", "get_model_spec", "list_models"]
 
 
-def create_backbone(name: str, weights: bool | str | os.PathLike[str] | None = None, **overrides) -> Res2Net:
+def create_backbone(name: str, weights: bool | str | os.PathLike[str] | None = None, **overrides: Any) -> Res2Net:
     """Create the trunk of a published model.
 
     Args:
@@ -44,7 +44,7 @@ def create_backbone(name: str, weights: bool | str | os.PathLike[str] | None = N
 
 
 def create_classifier(
-    name: str, weights: bool | str | os.PathLike[str] | None = None, num_classes: int = 1000, **overrides
+    name: str, weights: bool | str | os.PathLike[str] | None = None, num_classes: int = 1000, **overrides: Any
 ) -> Res2NetClassifier:
     """Create a published classifier.
 

@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.modeling import Res2Net, Res2NetClassifier
 from ppdet_res2net.zoo import create_backbone, create_classifier
 from ppdet_res2net.zoo.catalog import get_model_spec
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
@@ -46,6 +47,7 @@ def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.
     """
     spec = get_model_spec(name)
     weights = read_weights(source)
+    model: Res2Net | Res2NetClassifier
     if spec.task == "classifier":
         head = weights.tensors.get("fc.bias")
         model = create_classifier(name, num_classes=1000 if head is None else len(head))

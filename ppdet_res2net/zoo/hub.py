@@ -114,10 +114,13 @@ def _fetch(url: str, part: Path, target: Path) -> None:
         try:
             return _fetch_once(url, part)
         except requests.RequestException as error:
-            status = error.response.status_code if error.response is not None else None
-            if attempt < _ATTEMPTS and (status is None or status >= 500):
+            response = error.response  # "is None" below, because a response with an error status is false
+            if attempt < _ATTEMPTS and (response is None or response.status_code >= 500):
                 continue
-            problem = f"the server answers {status} {error.response.reason}" if status else _shortened(error)
+            if response is None:
+                problem = _shortened(error)
+            else:
+                problem = f"the server answers {response.status_code} {response.reason}"
             raise WeightsError(
                 f"weights: cannot download {url}: {problem}. Fetch it by other means and put it at {target}, "
                 "or give a path to it."
@@ -132,11 +135,8 @@ def _fetch_once(url: str, part: Path) -> None:
         size_bytes = int(length) if length.isdigit() else None
         _announce(url, size_bytes, part.parent)
         received = 0
-        units = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        with (
-            open(part, "wb") as file,
-            tqdm(total=size_bytes, desc=part.stem, file=sys.stderr, **units) as bar,
-        ):
+        progress = tqdm(total=size_bytes, desc=part.stem, file=sys.stderr, unit="B", unit_scale=True, unit_divisor=1024)
+        with open(part, "wb") as file, progress as bar:
             for chunk in response.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
                 received += len(chunk)

@@ -127,13 +127,14 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
         raise WeightsError(
             f"weights: {file.path} names an unknown dialect {dialect!r}; known are {', '.join(DIALECTS)}."
         )
+    dialects: tuple[str, ...]
     if dialect:
         dialects, reason = (dialect,), "the file says so"
     elif spec:
         dialects, reason = (spec.dialect,), f"they are published as {spec.name}"
     else:
         dialects, reason = tuple(DIALECTS), ""
-    pools_shortcuts = bool(spec) and spec.variant == "d" and not DIALECTS[spec.dialect].blocks_ignore_variant
+    pools_shortcuts = spec is not None and spec.variant == "d" and not DIALECTS[spec.dialect].blocks_ignore_variant
     tensors = to_our_names(file.tensors, pools_shortcuts)
     layout, _ = find_layout(file.tensors)
     if not reason and layout is not None:
@@ -233,10 +234,13 @@ def _what_to_start_from(model: nn.Layer, weights: Weights) -> tuple[dict[str, pa
     trunk = _trunk_of(model)
     if model is not trunk and weights.is_detector:
         return _state_of(model), ("the detector has another number of classes",)
-    state, rules = _state_of(trunk), _FOR_TRUNKS
+    state = _state_of(trunk)
+    rules: tuple[str, ...] = _FOR_TRUNKS
     if len(trunk.stages) < 4:
         last_stage = getattr(getattr(model, "bbox_head", None), "head", None)
-        if hasattr(last_stage, "res5"):  # an R-CNN without FPN: the last stage is the box head
+        if last_stage is not None and hasattr(
+            last_stage, "res5"
+        ):  # an R-CNN without FPN: the last stage is the box head
             state.update({f"backbone.{name}": tensor for name, tensor in last_stage.state_dict().items()})
         rules += ("the model has fewer stages",)
     if any(stage >= 0 for stage in trunk.dcn_v2_stages):
@@ -265,7 +269,7 @@ def _state_of(layer: nn.Layer) -> dict[str, paddle.Tensor]:
 
 
 def compare(
-    state: Mapping[str, object], tensors: Mapping[str, np.ndarray], rules: Iterable[Rule], source: str
+    state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], rules: Iterable[Rule], source: str
 ) -> LoadReport:
     """Compare names and shapes of a model's state and of weights."""
     rules = list(rules)
@@ -342,7 +346,7 @@ def _compute_the_same(one: Dialect, other: Dialect, variant: str) -> bool:
     return one == other
 
 
-def _explain(state: Mapping[str, object], tensors: Mapping[str, np.ndarray]) -> str:
+def _explain(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray]) -> str:
     model = describe_contents({name: tuple(parameter.shape) for name, parameter in state.items()})
     file = describe_contents({name: array.shape for name, array in tensors.items()})
     text = f"The file seems to be {file}; the model is {model}. Nothing was loaded. "

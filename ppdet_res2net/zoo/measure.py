@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -57,12 +58,13 @@ def measure_network(name: str, network: nn.Layer, size_px: int, runs: int, top1:
     """
     macs = 0
 
-    def count(layer: nn.Layer, _: object, output: paddle.Tensor) -> None:
+    def count(layer: nn.Layer, _: paddle.Tensor, output: paddle.Tensor) -> paddle.Tensor:
         nonlocal macs
         if isinstance(layer, nn.Conv2D):
             macs += int(np.prod(output.shape)) * int(np.prod(layer.weight.shape[1:]))
         elif isinstance(layer, nn.Linear):
             macs += int(np.prod(layer.weight.shape))
+        return output
 
     image = paddle.zeros([1, 3, size_px, size_px])
     network.eval()
@@ -115,7 +117,7 @@ def measure_sweep(path: str | os.PathLike[str], size_px: int = 224, runs: int = 
         yield measure_network(name, network, size_px, runs)
 
 
-def _read_sweep(path: Path) -> tuple[dict[str, list], int]:
+def _read_sweep(path: Path) -> tuple[dict[str, list[Any]], int]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -163,7 +165,7 @@ def plot_accuracy(measurements: Sequence[Measurement], target: str | os.PathLike
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for number, m in enumerate(shown, start=1):
-        height = m.top1 if has_accuracy else m.macs / 1e9
+        height = m.macs / 1e9 if m.top1 is None else m.top1
         axes.plot(m.latency_ms, height, "o", label=f"{number}  {m.name}")
         axes.annotate(str(number), (m.latency_ms, height), xytext=(4, 4), textcoords="offset points", fontsize=8)
     figure.legend(loc="outside right upper", fontsize=7)

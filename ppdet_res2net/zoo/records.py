@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 from ppdet_res2net.zoo.model_spec import InputSpec, ModelSpec
 
@@ -72,7 +73,7 @@ def _classifier(
     )
 
 
-def _timm(name: str, file: str, **arguments) -> ModelSpec:
+def _timm(name: str, file: str, **arguments: Any) -> ModelSpec:
     return _classifier(
         f"timm/{name}",
         "official",
@@ -86,7 +87,7 @@ def _timm(name: str, file: str, **arguments) -> ModelSpec:
     )
 
 
-def _mmpretrain(name: str, file: str, **arguments) -> ModelSpec:
+def _mmpretrain(name: str, file: str, **arguments: Any) -> ModelSpec:
     return _classifier(
         f"mmpretrain/{name}",
         "official",
@@ -98,7 +99,7 @@ def _mmpretrain(name: str, file: str, **arguments) -> ModelSpec:
     )
 
 
-def _mindcv(name: str, file: str | None, note: str = "", **arguments) -> ModelSpec:
+def _mindcv(name: str, file: str | None, note: str = "", **arguments: Any) -> ModelSpec:
     return _classifier(
         f"mindcv/{name}",
         "official",
@@ -110,7 +111,7 @@ def _mindcv(name: str, file: str | None, note: str = "", **arguments) -> ModelSp
     )
 
 
-def _paddleclas(name: str, note: str = "", **arguments) -> ModelSpec:
+def _paddleclas(name: str, note: str = "", **arguments: Any) -> ModelSpec:
     return _classifier(
         f"paddleclas/{name}",
         "paddle",

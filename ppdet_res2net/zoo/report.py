@@ -26,7 +26,7 @@ class Rule:
 
     name: str
     kind: str
-    pattern: re.Pattern
+    pattern: re.Pattern[str]
 
 
 RULES = {

@@ -117,7 +117,7 @@ def _proof(spec: ModelSpec) -> str:
     return spec.proved_against + (f" (the model is `{twin}`)" if twin else "")
 
 
-def _plain(spec: ModelSpec) -> dict:
+def _plain(spec: ModelSpec) -> dict[str, object]:
     fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     return {**fields, "metrics": dict(spec.metrics), "input": dataclasses.asdict(spec.input)}
 

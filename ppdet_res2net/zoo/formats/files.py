@@ -7,9 +7,9 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import safetensors
@@ -31,6 +31,9 @@ __all__ = [
     "resolve_weights_path",
     "save_weights_file",
 ]
+
+_Source = TypeVar("_Source")
+_Result = TypeVar("_Result")
 
 WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
 
@@ -127,6 +130,7 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
     if damage:
         raise WeightsError(f"weights: {name} {damage}")
     with open(path, "rb") as file:
+        content: object
         head = file.read(16)
         file.seek(0)
         if _is_safetensors(head):  # first: the length that it begins with can look like another format
@@ -145,7 +149,7 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
             )
     wrapper, entries = _unwrap(content)
     tensors = _translated(name, _arrays, entries)
-    if not tensors:
+    if not isinstance(entries, Mapping) or not tensors:
         found = ", ".join(map(str, list(entries)[:5])) if isinstance(entries, Mapping) else type(entries).__name__
         raise WeightsError(
             f"weights: {name} holds no tensors (found: {found or 'nothing'}). Save a state_dict, e.g. "
@@ -227,7 +231,7 @@ def _read_safetensors(file: BinaryIO) -> dict[str, object]:
     if int.from_bytes(content[:8], "little") + 8 > len(content):
         raise EOFError("the header is longer than the file")
     try:
-        parts = dict(safetensors.deserialize(content))
+        parts = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]  # written in Rust, has no types
     except safetensors.SafetensorError as error:
         raise EOFError(str(error)) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -262,12 +266,12 @@ def _arrays(entries: object) -> dict[str, np.ndarray]:
     return merge_split_parameters(entries, {name: array for name, array in arrays.items() if array is not None})
 
 
-def _metadata(entries: Mapping) -> dict[str, str]:
+def _metadata(entries: Mapping[str, object]) -> dict[str, str]:
     metadata = entries.get(METADATA_KEY)
     return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {}
 
 
-def _translated(name: str, read, source):
+def _translated(name: str, read: Callable[[_Source], _Result], source: _Source) -> _Result:
     """Call ``read(source)``; say what is wrong with the file where that fails.
 
     Damaged bytes can provoke nearly any exception in a parser, so all of them are translated.

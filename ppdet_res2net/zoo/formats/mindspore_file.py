@@ -38,21 +38,21 @@ def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
     for number, value in _fields(view):
         if number != 1:
             raise ValueError(f"a message with field {number}, which checkpoints do not have")
-        fields = dict(_fields(value))
+        fields = dict(_fields(_as_bytes(value)))
         if 1 not in fields or 2 not in fields:
             raise ValueError("a value without name or tensor")
-        name = bytes(fields[1]).decode()
-        dims, dtype, data = _tensor(fields[2])
+        name = bytes(_as_bytes(fields[1])).decode()
+        dims, dtype, data = _tensor(_as_bytes(fields[2]))
         layout[name] = (dtype, dims)
         parts.setdefault(name, []).append(data)
     tensors = {}
     for name, (dtype, dims) in layout.items():
         if dtype == "str":  # appended remarks, e.g. the epoch's name
             continue
-        data = b"".join(parts[name])
+        joined = b"".join(parts[name])
         # MindSpore writes dims [0] for a scalar.
-        shape = () if dims == (0,) and data else dims
-        array = array_from_bytes(data, dtype.lower(), (-1,))
+        shape = () if dims == (0,) and joined else dims
+        array = array_from_bytes(joined, dtype.lower(), (-1,))
         if array.size < math.prod(shape):
             raise EOFError(f"tensor {name} has {array.size} of {math.prod(shape)} elements")
         tensors[name] = array.reshape(shape)
@@ -66,14 +66,14 @@ def _tensor(message: memoryview) -> tuple[tuple[int, ...], str, memoryview]:
         if number == 1 and isinstance(value, int):
             dims.append(value)
         elif number == 1:  # packed
-            position = 0
-            while position < len(value):
-                dim, position = _varint(value, position)
+            packed, position = _as_bytes(value), 0
+            while position < len(packed):
+                dim, position = _varint(packed, position)
                 dims.append(dim)
         elif number == 2:
-            dtype = bytes(value).decode()
+            dtype = bytes(_as_bytes(value)).decode()
         elif number == 3:
-            data = value
+            data = _as_bytes(value)
     return tuple(dims), dtype, data
 
 
@@ -83,6 +83,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while position < len(message):
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
+        value: int | memoryview
         if kind == _VARINT:
             value, position = _varint(message, position)
         else:
@@ -96,6 +97,12 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
                 raise EOFError(f"a field of {size} bytes with {len(message) - position} left")
             value, position = message[position : position + size], position + size
         yield number, value
+
+
+def _as_bytes(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number in the place of bytes")
+    return value
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _NAME_TABLE = "StructuredToParameterName@@"
 _SPLIT_TABLE = "UnpackBigParamInfor@@"
 
 
-def merge_split_parameters(entries: dict, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def merge_split_parameters(entries: Mapping[str, Any], tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Join the parameters that Paddle cut into slices of 1 GiB because old pickle protocols end at 4 GiB."""
     merged = dict(tensors)
     for name, info in entries.get(_SPLIT_TABLE, {}).items():

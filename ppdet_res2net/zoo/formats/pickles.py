@@ -12,7 +12,7 @@ import functools
 import pickle
 import re
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -40,16 +40,21 @@ class TensorStandIn:
     """A torch tensor: a storage and how to look at it."""
 
     def __init__(self, storage: object, offset: object, shape: object, strides: object) -> None:
-        numbers = [offset, *shape, *strides]
-        if not isinstance(storage, Storage) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("a tensor without a storage or with other strides than dimensions")
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+        if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
+            raise pickle.UnpicklingError("a tensor without a storage or a shape")
+        if not isinstance(strides, (tuple, list)) or len(shape) != len(strides):
+            raise pickle.UnpicklingError("a tensor with other strides than dimensions")
+        given = (offset, *shape, *strides)
+        numbers = [n for n in given if isinstance(n, int) and not isinstance(n, bool) and n >= 0]
+        if len(numbers) < len(given):
             raise pickle.UnpicklingError(f"a tensor of shape {shape}, strides {strides}, offset {offset}")
-        self.storage, self.offset = storage, offset
-        self.shape, self.strides = tuple(shape), tuple(strides)
+        self.storage, self.offset = storage, numbers[0]
+        self.shape, self.strides = tuple(numbers[1 : 1 + len(shape)]), tuple(numbers[1 + len(shape) :])
 
     def array(self) -> np.ndarray:
         """Copy the view out of the storage, after checking that it lies inside."""
+        if self.storage.data is None:
+            raise pickle.UnpicklingError("a tensor whose storage is not in the file")
         flat = array_from_bytes(self.storage.data, self.storage.dtype, (self.storage.count,))
         if 0 in self.shape:
             return np.zeros(self.shape, flat.dtype)
@@ -68,7 +73,7 @@ class _DTypeStandIn:
             raise pickle.UnpicklingError(f"an array of type {code!r}; only arrays of numbers are weights")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -81,12 +86,12 @@ class _ArrayStandIn:
     def __init__(self, *_: object) -> None:
         pass
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, data = state
         self.value = _array(data, dtype, shape, "F" if is_fortran else "C")
 
 
-def _array(data: object, dtype: object, shape: tuple, order: str = "C") -> np.ndarray:
+def _array(data: object, dtype: object, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> np.ndarray:
     if isinstance(data, str):  # Python 2 wrote bytes as strings
         data = data.encode("latin1")
     if not isinstance(dtype, _DTypeStandIn) or not isinstance(data, (bytes, bytearray)):
@@ -95,7 +100,7 @@ def _array(data: object, dtype: object, shape: tuple, order: str = "C") -> np.nd
     return np.array(array, dtype.dtype.newbyteorder("="), order="C")
 
 
-def _from_buffer(buffer: object, dtype: object, shape: tuple, order: str) -> _ArrayStandIn:
+def _from_buffer(buffer: object, dtype: object, shape: tuple[int, ...], order: Literal["C", "F"]) -> _ArrayStandIn:
     stand_in = _ArrayStandIn()
     stand_in.value = _array(buffer, dtype, shape, order)
     return stand_in
@@ -125,7 +130,7 @@ def _inert_type() -> type:
     return type("Inert", (), {"__init__": lambda self, *_: None})
 
 
-_FUNCTIONS: dict[str, Callable] = {
+_FUNCTIONS: dict[str, Callable[..., object]] = {
     "_codecs.encode": _encode,
     "numpy.dtype": _DTypeStandIn,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
@@ -173,7 +178,7 @@ _MARKERS = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, find_storage: Callable[[tuple], Storage] | None) -> None:
+    def __init__(self, file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Storage] | None) -> None:
         super().__init__(file, encoding="latin1")
         self.find_storage = find_storage
 
@@ -196,7 +201,7 @@ class _Unpickler(pickle.Unpickler):
         return self.find_storage(pid)
 
 
-def load_pickle(file: BinaryIO, find_storage: Callable[[tuple], Storage] | None = None) -> object:
+def load_pickle(file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Storage] | None = None) -> object:
     """Read one pickle from ``file``.
 
     Args:

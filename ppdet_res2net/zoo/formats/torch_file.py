@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
 from ppdet_res2net.zoo.formats.pickles import Storage, load_pickle
@@ -37,7 +37,7 @@ def read_torch_zip(file: BinaryIO) -> object:
             raise pickle.UnpicklingError("it was written on a big-endian machine")
         storages: dict[str, Storage] = {}
 
-        def find_storage(pid: tuple) -> Storage:
+        def find_storage(pid: tuple[Any, ...]) -> Storage:
             dtype, key, count = _storage_reference(pid)
             if key not in storages:
                 data = archive.read(members[f"data/{key}"])
@@ -62,14 +62,17 @@ def read_torch_legacy(file: BinaryIO) -> object:
         raise pickle.UnpicklingError(f"torch's legacy protocol is {protocol!r}, not {_LEGACY_PROTOCOL}")
     storages: dict[str, Storage] = {}
 
-    def find_storage(pid: tuple) -> Storage:
+    def find_storage(pid: tuple[Any, ...]) -> Storage:
         dtype, key, count = _storage_reference(pid)
         if len(pid) > 5 and pid[5] is not None:
             raise pickle.UnpicklingError("it has views of storages, which torch has not written since 0.4")
         return storages.setdefault(key, Storage(dtype, count))
 
     result = load_pickle(file, find_storage)
-    for key in load_pickle(file):
+    keys = load_pickle(file)
+    if not isinstance(keys, list):
+        raise pickle.UnpicklingError("it has no list of its storages")
+    for key in keys:
         storage = storages[key]
         header = file.read(8)
         if len(header) < 8:
@@ -84,7 +87,7 @@ def read_torch_legacy(file: BinaryIO) -> object:
     return result
 
 
-def _storage_reference(pid: tuple) -> tuple[str, str, int]:
+def _storage_reference(pid: tuple[Any, ...]) -> tuple[str, str, int]:
     kind, dtype, key, _device, count = pid[:5]
     if kind != "storage" or not isinstance(dtype, str) or not isinstance(key, str) or not isinstance(count, int):
         raise pickle.UnpicklingError(f"an unknown reference {pid[:3]!r}")

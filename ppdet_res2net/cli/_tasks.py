@@ -131,10 +131,12 @@ class TaskParser(CommandParser):
 
 def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Classifier:
     """Load the classifier that a command line names, on the recipe's device; without a recipe, on a GPU if there is one."""
+    import paddle
+
     from ppdet_res2net.classification.model import load_classifier
     from ppdet_res2net.training.device import select_device
 
-    select_device(config or {})
+    select_device(config if config is not None else {"use_gpu": paddle.is_compiled_with_cuda()})
     return load_classifier(args.model, args.weights, config)
 
 

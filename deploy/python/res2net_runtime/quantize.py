@@ -173,6 +173,7 @@ def _count_missing(wanted: Detections, found: Detections) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m res2net_runtime.quantize",
         description="Make an int8 version of an exported model; infer.py --precision int8 runs it.",
     )

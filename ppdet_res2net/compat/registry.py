@@ -16,6 +16,7 @@ from ppdet_res2net.compat import (
     host_memory,
     import_noise,
     multiclass_nms,
+    omp_threads,
     one_element,
     onednn_division,
     onednn_interpolate,
@@ -42,6 +43,7 @@ DEFECTS: tuple[Defect, ...] = (
     zero_dim.DEFECT,
     one_element.DEFECT,
     crowd_labels.DEFECT,
+    omp_threads.DEFECT,
     recompute_log.DEFECT,
     host_memory.DEFECT,
     # Export

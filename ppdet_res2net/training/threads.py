@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from paddle.base import core
 
+from ppdet_res2net.compat.omp_threads import find_omp_threads
 from res2net_runtime.backends.cpu import available_cores
 
 __all__ = ["choose_threads", "set_threads"]
-
-_VARIABLE = "OMP_NUM_THREADS"
-_FIRST_ENVIRONMENT = Path("/proc/self/environ")
 
 
 def choose_threads(config: Mapping) -> int:
@@ -27,7 +24,7 @@ def choose_threads(config: Mapping) -> int:
     else one thread per core that this process may use. Processes that Paddle's launcher has started on one machine share
     its cores.
     """
-    asked = config.get("cpu_threads") or _threads_of_environment()
+    asked = config.get("cpu_threads") or find_omp_threads()
     if asked:
         return asked
     processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # Paddle's launcher sets it
@@ -41,17 +38,3 @@ def set_threads(count: int) -> None:
     of which each thread has its own (seen in Paddle 2.6.2 and 3.3.1).
     """
     core.set_num_threads(count)
-
-
-def _threads_of_environment() -> int | None:
-    """Return ``OMP_NUM_THREADS``, or None where the user has not set it to a number.
-
-    ``import paddle`` sets it to 1 if it is missing (seen in Paddle 2.6.2 and 3.3.1). Linux still knows the environment
-    that the process was started with, and tells the two cases apart; elsewhere a 1 counts as the user's.
-    """
-    text = os.environ.get(_VARIABLE, "")
-    if text == "1" and _FIRST_ENVIRONMENT.is_file():
-        names = [entry.partition(b"=")[0] for entry in _FIRST_ENVIRONMENT.read_bytes().split(b"\0")]
-        if _VARIABLE.encode() not in names:
-            return None
-    return int(text) if text.isdigit() and int(text) > 0 else None

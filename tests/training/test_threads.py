@@ -10,6 +10,7 @@ from pathlib import Path
 import paddle
 import pytest
 
+from ppdet_res2net.compat import omp_threads
 from ppdet_res2net.training import threads as threads_module
 from ppdet_res2net.training.threads import choose_threads, set_threads
 from tests.helpers.toy_task import ToyTask, train_toy
@@ -84,7 +85,7 @@ def test_threads_that_change_between_two_steps_do_not_matter(
 
 def test_the_number_is_that_of_the_configuration_then_of_the_environment_then_of_the_cores(monkeypatch, tmp_path):
     monkeypatch.setattr(threads_module, "available_cores", lambda: 7)
-    monkeypatch.setattr(threads_module, "_FIRST_ENVIRONMENT", tmp_path / "environ")
+    monkeypatch.setattr(omp_threads, "_FIRST_ENVIRONMENT", tmp_path / "environ")
     (tmp_path / "environ").write_bytes(b"PATH=/bin\0LANG=C\0")
     monkeypatch.delenv("PADDLE_LOCAL_SIZE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -101,7 +102,7 @@ def test_the_number_is_that_of_the_configuration_then_of_the_environment_then_of
 
 def test_a_one_in_the_environment_counts_only_if_it_is_not_paddles(monkeypatch, tmp_path):
     monkeypatch.setattr(threads_module, "available_cores", lambda: 7)
-    monkeypatch.setattr(threads_module, "_FIRST_ENVIRONMENT", tmp_path / "environ")
+    monkeypatch.setattr(omp_threads, "_FIRST_ENVIRONMENT", tmp_path / "environ")
     monkeypatch.delenv("PADDLE_LOCAL_SIZE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert choose_threads({}) == 1  # no such file, as on a Mac

@@ -1,7 +1,7 @@
 """The exceptions of the package: one small tree, rooted in the runtime's ``Res2NetError``.
 
-Every message says what went wrong, what was got and expected, and what to do next. Command lines print these without a
-traceback and exit with status 1; anything else that escapes is a defect of this project.
+Every message says what went wrong, what was found and what was expected, and what to do next. Commands print these errors
+without a traceback and exit with status 1. Any other exception that escapes is a defect of this project.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WeightsError(Res2NetError, ValueError):
 
 
 class SetupError(Res2NetError, ImportError):
-    """A dependency is missing, or the installed combination is known not to work."""
+    """A dependency is missing, or the installed versions are known not to work together."""
 
 
 class TrainingError(Res2NetError, RuntimeError):

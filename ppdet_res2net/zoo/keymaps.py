@@ -1,9 +1,8 @@
-"""Source parameter names -> ours; pure functions of names, no files.
+"""Maps the parameter names of other implementations to ours. Pure functions of names: no files are read.
 
-Our names are PaddleDetection's, with the trunk under ``backbone.`` and a classifier's layer under ``fc.``. A
-file's layout is recognised from the names in it: each implementation gives the first small convolution of the
-first block a name of its own, and what stands before that name is the prefix that wrappers have added
-(``module.``, ``backbone.``).
+Our names are PaddleDetection's, with the trunk under ``backbone.`` and a classifier's layer under ``fc.``. The layout of a
+file is recognised from its names: each implementation has its own name for the first small convolution of the first
+block. What precedes that name is the prefix that wrappers have added (``module.``, ``backbone.``).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Target:
 
     Attributes:
         name: Our name.
-        is_transposed: The matrix is stored (out, in); Paddle wants (in, out).
+        is_transposed: Whether the matrix is stored as (out, in); Paddle stores (in, out).
     """
 
     name: str
@@ -34,9 +33,9 @@ class Layout:
 
     Attributes:
         name: ``torch``, ``mindcv``, ``paddleclas`` or ``ppdet``.
-        who: Whose files have it, for messages.
-        anchor: The name of a tensor that every trunk of this layout has, and no other network.
-        dialects: The dialects it is written in; all where the names alone cannot tell.
+        who: Whose files have this layout, for messages.
+        anchor: Name of a tensor that every trunk of this layout has, and no other network.
+        dialects: The dialects that such a file may have; all of them if the names do not tell.
     """
 
     name: str
@@ -72,8 +71,8 @@ _NORM_PARTS = {
     "moving_mean": "_mean",
     "moving_variance": "_variance",
 }
-# PyTorch's deep stem is a flat sequence of convolution, normalisation and ReLU; the last normalisation is
-# ``bn1`` (the authors, timm, MindCV: conv1.N) or in the sequence (mmpretrain: stem.N).
+# PyTorch's deep stem is a flat sequence of convolution, normalisation and ReLU. The last normalisation is ``bn1`` (the
+# authors, timm, MindCV: conv1.N), or part of the sequence (mmpretrain: stem.N).
 _DEEP_STEM = {
     "0": "conv1_1.conv",
     "1": "conv1_1.norm",
@@ -98,7 +97,7 @@ _PLAIN_SHORTCUT = re.compile(r"(backbone\.res[345]\.blocks\.0\.branch1)\.((?:con
 
 
 def find_layout(names: Iterable[str]) -> tuple[Layout | None, str]:
-    """Return the layout of these tensor names and the trunk's prefix; (None, "") where it is no Res2Net."""
+    """Return the layout of these tensor names and the trunk's prefix; (None, "") if they are not a Res2Net's."""
     names = list(names)
     for layout in LAYOUTS.values():
         prefixes = [name[: -len(layout.anchor)] for name in names if _ends_with_name(name, layout.anchor)]
@@ -113,13 +112,12 @@ def find_layout(names: Iterable[str]) -> tuple[Layout | None, str]:
 def map_names(names: Iterable[str], pools_shortcuts: bool = False) -> dict[str, Target]:
     """Map the names of a file to ours.
 
-    Names without a counterpart are kept (without the wrapper's prefix), so that strict loading reports them.
+    Names without a counterpart are kept, without the wrapper's prefix, so that strict loading reports them.
 
     Args:
         names: All tensor names of one file.
-        pools_shortcuts: The file is known to be of a variant d with average-pooled shortcuts.
-            PaddleDetection's own names say ``branch1.conv`` for those too where its code had no pool; ours
-            say ``branch1.conv.conv``.
+        pools_shortcuts: Whether the file is known to be of variant d with average-pooled shortcuts. PaddleDetection, whose
+            code had no pool, names their convolution ``branch1.conv``; we name it ``branch1.conv.conv``.
     """
     names = list(names)
     layout, prefix = find_layout(names)
@@ -153,8 +151,8 @@ def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
         place = f"res{int(stage) + 1}.blocks.{index}"
         if part in _TORCH_PARTS:
             return _tensor(f"{place}.{_TORCH_PARTS[part].format(number)}", leaf)
-        # The shortcut is [pool,] convolution, normalisation; a pool of stride 1 (first stage) is an identity,
-        # which we do not have.
+        # The shortcut is [pool,] convolution, normalisation. A pool of stride 1 (first stage) is an identity, which our
+        # blocks leave out.
         shortcut = f"layer{stage}.{index}.{part}"
         has_pool = any(f"{shortcut}.2.{scale}" in names for scale in ("weight", "gamma"))
         kind = "norm" if number == ("2" if has_pool else "1") else "conv"
@@ -212,8 +210,7 @@ def _tensor(place: str, leaf: str) -> Target | None:
     """Return our name of a convolution's or normalisation's tensor; None for an unknown one."""
     if place.endswith(".conv"):
         return Target(f"backbone.{place}.{leaf}")
-    # ``num_batches_tracked`` has no counterpart, but keeps its place: a rule of strict loading drops it by
-    # this name.
+    # ``num_batches_tracked`` has no counterpart and keeps its name, by which a rule of strict loading drops it.
     return Target(f"backbone.{place}.{_NORM_PARTS.get(leaf, leaf)}")
 
 

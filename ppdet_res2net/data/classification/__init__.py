@@ -1,1 +1,1 @@
-"""Images with one label each: where they come from, how they are augmented and mixed."""
+"""Images with one label each: reading, augmenting and mixing them."""

@@ -34,19 +34,19 @@ _SPLITS = {"train": "train", "val": "test", "test": "test"}
 
 
 def is_cifar(path: Path) -> bool:
-    """Whether ``path`` is the folder of such an archive, holds it, or has the name of the archive."""
+    """Tell whether ``path`` is a CIFAR archive, the folder unpacked from one, or the folder that holds that folder."""
     if path.is_file():
         return path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.name.startswith("cifar")
     return path.name in _VERSIONS or any((path / folder).is_dir() for folder in _VERSIONS)
 
 
 class CIFARDataSet(LabelledImages):
-    """CIFAR-10 or CIFAR-100; which one, the files tell.
+    """CIFAR-10 or CIFAR-100, which is seen from the files.
 
     Args:
-        dataset_dir: ``cifar-10-python.tar.gz``, ``cifar-100-python.tar.gz``, the folder that was unpacked from it, or the
-            folder that holds that one.
-        split: ``train``, or ``val`` or ``test``, which are the same.
+        dataset_dir: ``cifar-10-python.tar.gz`` or ``cifar-100-python.tar.gz``, the folder unpacked from it, or the folder
+            that holds that folder.
+        split: ``train``, ``val`` or ``test``; the last two are the same.
     """
 
     def __init__(self, dataset_dir: str = "", split: str = "train") -> None:
@@ -66,7 +66,9 @@ class CIFARDataSet(LabelledImages):
             rows = as_array(batch.get("data")) if isinstance(batch, dict) else None
             part = _get(batch, label_key, list, where)
             if rows is None or rows.dtype != np.uint8 or rows.shape != (len(part), 3 * _SIDE_PX**2):
-                raise DatasetError(f"'{where}' holds no images as CIFAR's do; get the archive's python version again.")
+                raise DatasetError(
+                    f"'{where}' holds no images in CIFAR's format. Get the python version of the archive again."
+                )
             wrong = [label for label in part if not isinstance(label, int) or not 0 <= label < len(class_names)]
             if wrong:
                 raise DatasetError(f"'{where}' has the label {wrong[0]!r}; labels go from 0 to {len(class_names) - 1}.")
@@ -89,7 +91,7 @@ class CIFARDataSet(LabelledImages):
             if root.is_dir():
                 return folder, lambda file, root=root: _unpickle(_bytes_of(root / file), str(root / file))
         raise DatasetError(
-            f"'{self.path}' is no CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
+            f"'{self.path}' is not a CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
             f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded; get the archive from its publisher."
         )
 
@@ -103,7 +105,7 @@ class CIFARDataSet(LabelledImages):
         folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)
         if folder is None:
             raise DatasetError(
-                f"The archive '{self.path}' holds neither of {', '.join(_VERSIONS)}: get the python version."
+                f"The archive '{self.path}' holds neither {' nor '.join(_VERSIONS)}. Get the python version."
             )
 
         def read(file: str) -> object:
@@ -135,5 +137,5 @@ def _unpickle(data: bytes, where: str) -> object:
 
 def _get(batch: object, key: str, kind: type, where: str):
     if not isinstance(batch, dict) or not isinstance(batch.get(key), kind):
-        raise DatasetError(f"'{where}' has no '{key}'; get the archive's python version again.")
+        raise DatasetError(f"'{where}' has no '{key}'. Get the python version of the archive again.")
     return batch[key]

@@ -1,4 +1,4 @@
-"""ImageNet-1k in the layouts in which it is handed out."""
+"""ImageNet-1k, in the layouts in which it is distributed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ImageNetDataSet(LabelledImages):
     """ImageNet-1k.
 
     Layouts, tried in this order: ``<split>/<WordNet id>/`` (torchvision, timm); ``<split>_list.txt`` (PaddleClas); the
-    validation images in one folder with ``LOC_val_solution.csv`` (Kaggle). A subset of the classes is accepted where a
-    file of names tells the labels.
+    validation images in one folder with ``LOC_val_solution.csv`` (Kaggle). A subset of the classes is accepted if a file
+    of names gives the labels.
 
     Args:
         dataset_dir: The dataset's folder.
@@ -56,22 +56,22 @@ class ImageNetDataSet(LabelledImages):
             )
         if len(contents.class_names) != _NUM_CLASSES:
             raise DatasetError(
-                f"{contents.source} has {len(contents.class_names)} classes, ImageNet-1k has {_NUM_CLASSES}. Of a subset, "
-                f"the labels are known only with a file that names all {_NUM_CLASSES}: put one of {', '.join(LABEL_FILES[:3])} "
+                f"{contents.source} has {len(contents.class_names)} classes, ImageNet-1k has {_NUM_CLASSES}. For a "
+                f"subset, the labels come from a file that names all {_NUM_CLASSES}: put one of {', '.join(LABEL_FILES[:3])} "
                 f"into '{self.dir}', or pass label_file. For a dataset of your own, use ClassFolderDataSet."
             )
         if self.label_file is None:
             logger.info(
-                "classes are called by their folders; %s in '%s' would give their names", LABEL_FILES[0], self.dir
+                "classes are named after their folders; put %s into '%s' for readable names", LABEL_FILES[0], self.dir
             )
         return contents
 
     def _read_solution(self) -> Contents:
-        """Kaggle's form: ``ImageId,PredictionString``, where the latter begins with the WordNet id."""
+        """Read Kaggle's table ``ImageId,PredictionString``. The latter begins with the WordNet id."""
         path = self.dir / _SOLUTION
         if self.label_file is None:
             raise DatasetError(
-                f"'{path}' gives WordNet ids; put {LABEL_FILES[0]}, which orders them, into '{self.dir}'."
+                f"'{path}' names classes by WordNet ids. Put {LABEL_FILES[0]}, which gives their order, into '{self.dir}'."
             )
         classes = read_class_names(self.label_file)
         label_of = {folder: label for label, folder in enumerate(classes.folders)}
@@ -81,7 +81,7 @@ class ImageNetDataSet(LabelledImages):
                 synset = (row.get("PredictionString") or "").split(" ")[0]
                 if synset not in label_of:
                     raise DatasetError(
-                        f"'{path}': '{synset}' of {row.get('ImageId')} is no class of '{self.label_file}'."
+                        f"'{path}': '{synset}' of {row.get('ImageId')} is not a class of '{self.label_file}'."
                     )
                 names.append(str(self.dir / self.split / f"{row['ImageId']}.JPEG"))
                 labels.append(label_of[synset])

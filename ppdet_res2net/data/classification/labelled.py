@@ -1,4 +1,4 @@
-"""What every dataset of labelled images is: files or arrays, their labels, the names of the classes."""
+"""The base of datasets of labelled images: files or arrays, their labels, and the names of the classes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Contents:
 
     Attributes:
         source: What messages call it.
-        names: For each image its path, or what to call it where it lies in an archive.
+        names: The path of each image, or a name for it if it lies in an archive.
         labels: int64 (N,).
         class_names: The name of each label.
-        pixels: uint8 (N, H, W, 3) RGB where the images lie in an archive, else None.
+        pixels: uint8 (N, H, W, 3) RGB if the images lie in an archive, else None.
     """
 
     source: str
@@ -34,7 +34,7 @@ class Contents:
 
 
 class LabelledImages(ABC):
-    """Base of the datasets. Subclasses read in :meth:`_read`, which runs once, when something is asked for."""
+    """Base of the datasets. Subclasses implement :meth:`_read`, which runs once, on first access."""
 
     _contents: Contents | None = None
 
@@ -43,7 +43,7 @@ class LabelledImages(ABC):
         """Return what the dataset holds."""
 
     def parse_dataset(self) -> None:
-        """Read the dataset; the name is the one that ppdet's datasets have. Reading twice does nothing.
+        """Read the dataset, unless that has been done. The name is that of ppdet's datasets.
 
         Raises:
             DatasetError: It is missing, empty or wrong.
@@ -77,8 +77,8 @@ class LabelledImages(ABC):
     def roidbs(self) -> Records:
         """One dict per image, under the name that ppdet's datasets have.
 
-        ``im_id`` (int64 (1,), its position), ``im_file``, ``label`` (int64 ()), and ``image`` (uint8 (H, W, 3) RGB) where
-        the images lie in an archive. Dicts are made when they are asked for: a million would take a gigabyte.
+        ``im_id`` (int64 (1,), its position), ``im_file``, ``label`` (int64 ()), and ``image`` (uint8 (H, W, 3) RGB) if the
+        images lie in an archive. Dicts are made on access: a million of them would take a gigabyte.
         """
         return _Records(self.contents)
 

@@ -1,4 +1,4 @@
-"""From a folder to the dataset in it."""
+"""Opens the dataset in a folder, whatever its layout."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: s
     Args:
         path: A CIFAR archive or its folder; or a folder with ``<split>/<class>/``, with ``<split>_list.txt``, with
             Kaggle's ImageNet files, or directly with a folder per class.
-        split: Which part of it.
+        split: The part to open.
         label_file: Names the classes; see :func:`read_class_names`.
 
     Raises:
-        DatasetError: There is nothing of the kind, or it is wrong.
+        DatasetError: There is no such dataset, or it is wrong.
     """
     folder = Path(path)
     label_file = os.path.abspath(label_file) if label_file else None

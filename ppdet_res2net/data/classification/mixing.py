@@ -15,10 +15,10 @@ class MixImages:
     Sources: https://arxiv.org/abs/1710.09412 (mixup), https://arxiv.org/abs/1905.04899 (CutMix).
 
     Args:
-        mixup_alpha: Parameter of the beta distribution of the shares; 0: no mixup.
+        mixup_alpha: Parameter of the beta distribution of the shares; 0 for no mixup.
         cutmix_alpha: The same for CutMix. If both are above 0, one of the two is drawn for each batch.
         prob: How often a batch is mixed at all.
-        switch_prob: How often CutMix is drawn where both are there.
+        switch_prob: How often CutMix is drawn if both are above 0.
 
     Raises:
         ValueError: Both are 0, or an argument is negative.
@@ -55,17 +55,17 @@ class MixImages:
 
 
 def _mixup(images: np.ndarray, others: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    kept = np.float32(share)  # or the images would become float64
+    kept = np.float32(share)  # a np.float64 would turn the images into float64
     return kept * images + (1 - kept) * others, float(kept)
 
 
 def _cutmix(images: np.ndarray, others: np.ndarray, share: float) -> tuple[np.ndarray, float]:
     height, width = images.shape[2:]
-    side = math.sqrt(1 - share)  # of the rectangle that comes from the other image, as a share of the image's
+    side = math.sqrt(1 - share)  # of the pasted rectangle, as a fraction of the image's side
     cut_h, cut_w = int(height * side), int(width * side)
     centre_y, centre_x = np.random.randint(height), np.random.randint(width)
     top, bottom = np.clip([centre_y - cut_h // 2, centre_y + (cut_h + 1) // 2], 0, height)
     left, right = np.clip([centre_x - cut_w // 2, centre_x + (cut_w + 1) // 2], 0, width)
     mixed = images.copy()
     mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-    return mixed, 1 - (bottom - top) * (right - left) / (height * width)  # the edges may have cut it off
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)  # the border may have cut the rectangle

@@ -1,7 +1,7 @@
 """Files that name the classes.
 
 The 1000 names of ImageNet are not part of this package: they come with the dataset (``LOC_synset_mapping.txt``), with
-PaddleClas (``imagenet1k_label_list.txt``) and in many other places, as one of the forms that are read here.
+PaddleClas (``imagenet1k_label_list.txt``) and many other projects. All usual forms are read here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ppdet_res2net.errors import DatasetError
 
 __all__ = ["LABEL_FILES", "ClassNames", "find_label_file", "read_class_names"]
 
-# Where names are looked for in a dataset's folder unless a file is given.
+# Files that are looked for in a dataset's folder if none is given.
 LABEL_FILES = (
     "LOC_synset_mapping.txt",
     "synset_words.txt",
@@ -34,7 +34,7 @@ class ClassNames:
 
     Attributes:
         folders: The names of their folders: WordNet ids in ImageNet's layout, else the names themselves.
-        names: What people call them.
+        names: Readable names.
     """
 
     folders: tuple[str, ...]

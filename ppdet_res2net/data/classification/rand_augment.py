@@ -1,4 +1,4 @@
-"""RandAugment: a few operations out of fourteen, all equally strong.
+"""RandAugment: a few operations out of fourteen, all of the same strength.
 
 Source: https://arxiv.org/abs/1909.13719.
 """
@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 __all__ = ["LARGEST_MAGNITUDE", "RandAugment"]
 
 LARGEST_MAGNITUDE = 10
-_GREY = (128, 128, 128)  # what rotating and shifting leave uncovered
+_GREY = (128, 128, 128)  # fills what rotating and shifting uncover
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:

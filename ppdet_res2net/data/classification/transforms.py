@@ -1,6 +1,6 @@
 """Transforms of one labelled image: decoding, augmentation, the network's input.
 
-Where Paddle has a transform that does the right thing to a Pillow image, it is used. All draw from ``random`` and
+Paddle's transforms are used where they treat Pillow images correctly. All take their random numbers from ``random`` and
 ``numpy.random``, which the loader seeds for each sample.
 """
 
@@ -24,7 +24,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "hamming"]
 
 
 def _take_source(sample: dict) -> str | np.ndarray:
-    """Remove and return what the image is read from: pixels that are there already, else the file."""
+    """Remove and return the source of the image: its pixels if the dataset holds them, else its path."""
     path = sample.pop("im_file")
     return sample.pop("image", path)
 
@@ -85,7 +85,7 @@ class RandomCrop(_OfPillow):
 
 
 class Resize(_OfPillow):
-    """Resize to (size, size), whatever the shape was.
+    """Resize to (size, size), whatever the shape.
 
     Args:
         size: Side in pixels.
@@ -152,7 +152,7 @@ class RandomErasing:
         prob: How often.
         scale: Smallest and largest share of the area.
         ratio: Smallest and largest height / width.
-        mode: ``const``: zeros, that is, the mean colour; ``pixel``: noise of standard deviation 1.
+        mode: ``const`` for zeros, which are the mean colour; ``pixel`` for noise of standard deviation 1.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Weight files: recognised by their contents, read without running anything from them, written atomically.
 
-Formats: Paddle ``.pdparams``, PyTorch ``.pth``/``.pt`` (zip and legacy), ``.safetensors``, MindSpore
-    ``.ckpt``. Neither
-torch nor mindspore is needed. Only the tar format of PyTorch before 0.2 is not read.
+Formats: Paddle ``.pdparams``, PyTorch ``.pth``/``.pt`` (zip and legacy), ``.safetensors``, MindSpore ``.ckpt``. Neither
+torch nor mindspore is needed. Only the tar format of PyTorch before 0.2 is not supported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers from bytes: the types that weight files hold, bfloat16 included."""
+"""Arrays from bytes, of every type that weight files hold, bfloat16 included."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def array_from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...
     """Return a C-contiguous array of ``shape``; bfloat16, which NumPy lacks, becomes float32.
 
     Raises:
-        ValueError: The type is unknown, or the number of bytes is not that of the shape.
+        ValueError: The type is unknown, or the number of bytes does not match the shape.
     """
     if dtype == "bfloat16":
         halves = np.frombuffer(data, "<u2").reshape(shape)

@@ -1,4 +1,4 @@
-"""One weight file in, a dictionary of arrays out, and back."""
+"""Reads a weight file into a dictionary of arrays, and writes one."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _Result = TypeVar("_Result")
 
 WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
 
-# Where training scripts put the weights inside their checkpoints. Averaged weights come first: they are the
-# ones that the script itself evaluates (timm, mmengine).
+# Where training scripts put the weights inside their checkpoints. Averaged weights come first: these are the ones that
+# the scripts themselves evaluate (timm, mmengine).
 _WRAPPERS = (
     "state_dict_ema",
     "ema_state_dict",
@@ -72,8 +72,8 @@ class WeightsFile:
         format: ``paddle``, ``torch-zip``, ``torch-legacy``, ``safetensors`` or ``mindspore``.
         wrapper: The entries that led to the weights, e.g. ``("state_dict",)``; empty for a plain file.
         tensors: Arrays by the names in the file.
-        others: Names of entries beside the tensors that are no tensors, e.g. ``epoch``.
-        metadata: What this package wrote beside the tensors: ``dialect``, and ``model`` for a zoo name.
+        others: Names of the entries that are not tensors, e.g. ``epoch``.
+        metadata: What this package wrote beside the tensors: ``dialect``, and ``model``, a zoo name.
     """
 
     path: Path
@@ -114,15 +114,15 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> WeightsFile:
-    """Read a weight file of any supported format. Its contents decide which, not its name.
+    """Read a weight file of any supported format. The format is seen from the contents, not from the name.
 
     Args:
         path: The file; ``.pdparams`` may be left off.
-        name: How messages call it; its path by default.
+        name: What messages call the file; its path by default.
 
     Raises:
-        WeightsError: There is no such file, or it is empty, a web page, cut off, damaged, unsafe, of an
-            unknown format, or without tensors.
+        WeightsError: There is no such file, or it is empty, a web page, cut off, damaged, unsafe, of an unknown format, or
+            without tensors.
     """
     path = resolve_weights_path(path)
     name = name or str(path)
@@ -144,8 +144,7 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
         else:
             raise WeightsError(
                 f"weights: {name} has an unknown format (it begins with {head[:8]!r}). Supported are Paddle "
-                ".pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt; the contents count, not the "
-                "name."
+                ".pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt, whatever the name."
             )
     wrapper, entries = _unwrap(content)
     tensors = _translated(name, _arrays, entries)
@@ -167,13 +166,12 @@ def save_weights_file(
     The file appears under its name only when it is complete.
 
     Args:
-        path: Where to; its folder is created.
+        path: The file to write; its folder is created.
         tensors: Arrays by name.
-        metadata: Kept beside the tensors, where :func:`read_weights_file` finds it and other programs ignore
-            it.
+        metadata: Kept beside the tensors, where :func:`read_weights_file` finds it and other programs ignore it.
 
     Raises:
-        WeightsError: Another suffix, or the folder cannot be written to.
+        WeightsError: The suffix is another, or the file cannot be written.
     """
     path = Path(path).expanduser()
     if path.suffix not in (".pdparams", ".safetensors"):
@@ -187,11 +185,11 @@ def save_weights_file(
                     _write_safetensors(file, tensors, metadata or {})
             sync_to_disk(unfinished)
     except OSError as error:
-        raise WeightsError(f"weights: cannot write {path}: {error.strerror}. Choose another place.") from error
+        raise WeightsError(f"weights: cannot write {path}: {error.strerror or error}. Choose another place.") from error
 
 
 def describe_damage(path: Path) -> str:
-    """Return what is visibly wrong with a downloaded file, as the rest of a sentence, or ``""``."""
+    """Return what is visibly wrong with a downloaded file, as the rest of a sentence; ``""`` if nothing is."""
     with open(path, "rb") as file:
         head = file.read(512)
         file.seek(257)
@@ -222,7 +220,7 @@ def _read_pickle(file: BinaryIO) -> tuple[str, object]:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """The format begins with the length of its JSON header, eight bytes, and the header."""
+    """Tell whether these are the first bytes of the format: eight bytes with the length of the JSON header, then that."""
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
@@ -248,7 +246,7 @@ def _write_safetensors(file: BinaryIO, tensors: Mapping[str, np.ndarray], metada
 
 
 def _unwrap(content: object) -> tuple[tuple[str, ...], object]:
-    """Descend to the dictionary that holds the weights; return the path to it as well."""
+    """Return the path to the dictionary that holds the weights, and the dictionary."""
     path: list[str] = []
     while isinstance(content, Mapping):
         key = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping) and content[w]), None)
@@ -272,9 +270,9 @@ def _metadata(entries: Mapping[str, object]) -> dict[str, str]:
 
 
 def _translated(name: str, read: Callable[[_Source], _Result], source: _Source) -> _Result:
-    """Call ``read(source)``; say what is wrong with the file where that fails.
+    """Call ``read(source)``. If that fails, say what is wrong with the file.
 
-    Damaged bytes can provoke nearly any exception in a parser, so all of them are translated.
+    Damaged bytes can cause nearly any exception in a parser, so all exceptions are translated.
     """
     try:
         return read(source)

@@ -28,7 +28,7 @@ def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
 
     Raises:
         EOFError: The file ends inside a message.
-        ValueError: It is not such a message.
+        ValueError: It is not a checkpoint.
     """
     view = memoryview(content)
     if content[-len(_CRC_MARK) - _CRC_BYTES : -_CRC_BYTES] == _CRC_MARK:
@@ -37,17 +37,17 @@ def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
     layout: dict[str, tuple[str, tuple[int, ...]]] = {}
     for number, value in _fields(view):
         if number != 1:
-            raise ValueError(f"a message with field {number}, which checkpoints do not have")
+            raise ValueError(f"it has a field {number}, which checkpoints do not have")
         fields = dict(_fields(_as_bytes(value)))
         if 1 not in fields or 2 not in fields:
-            raise ValueError("a value without name or tensor")
+            raise ValueError("a value has no name or no tensor")
         name = bytes(_as_bytes(fields[1])).decode()
         dims, dtype, data = _tensor(_as_bytes(fields[2]))
         layout[name] = (dtype, dims)
         parts.setdefault(name, []).append(data)
     tensors = {}
     for name, (dtype, dims) in layout.items():
-        if dtype == "str":  # appended remarks, e.g. the epoch's name
+        if dtype == "str":  # remarks, e.g. the name of the epoch
             continue
         joined = b"".join(parts[name])
         # MindSpore writes dims [0] for a scalar.
@@ -92,9 +92,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             elif kind in (_FIXED64, _FIXED32):
                 size = 8 if kind == _FIXED64 else 4
             else:
-                raise ValueError(f"wire type {kind}")
+                raise ValueError(f"unknown wire type {kind}")
             if position + size > len(message):
-                raise EOFError(f"a field of {size} bytes with {len(message) - position} left")
+                raise EOFError(f"a field has {size} bytes, but only {len(message) - position} are left")
             value, position = message[position : position + size], position + size
         yield number, value
 
@@ -106,11 +106,11 @@ def _as_bytes(value: int | memoryview) -> memoryview:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Return the number at ``position`` and the position behind it."""
+    """Return the number at ``position``, and the position after it."""
     result = shift = 0
     while True:
         if position >= len(message):
-            raise EOFError("the end of the file inside a number")
+            raise EOFError("it ends inside a number")
         byte = message[position]
         position += 1
         result |= (byte & 0x7F) << shift

@@ -1,8 +1,8 @@
-"""Reading pickles without letting them run anything.
+"""Reads pickles without letting them run anything.
 
-A pickle is a program: it may name any importable function and call it. The unpickler here answers each name
-itself, from a short list of names that weight files really use. Arrays and tensors become small stand-ins made
-of plain data and are built afterwards; neither NumPy's own reconstruction functions nor torch are ever reached.
+A pickle is a program: it may name any importable function and call it. The unpickler here resolves each name itself, from
+a short list of names that weight files really use. Arrays and tensors become stand-ins made of plain data, from which the
+arrays are built afterwards. Neither NumPy's own reconstruction functions nor torch are ever reached.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ class RefusedName(pickle.UnpicklingError):
 
 
 class Storage:
-    """The flat memory that torch tensors are views of; legacy files deliver its bytes after the tensors."""
+    """The flat memory that torch tensors are views of. In legacy files its bytes come after the tensors."""
 
     def __init__(self, dtype: str, count: int, data: bytes | None = None) -> None:
         self.dtype, self.count, self.data = dtype, count, data
 
 
 class TensorStandIn:
-    """A torch tensor: a storage and how to look at it."""
+    """A torch tensor: a storage, and the view of it."""
 
     def __init__(self, storage: object, offset: object, shape: object, strides: object) -> None:
         if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
-            raise pickle.UnpicklingError("a tensor without a storage or a shape")
+            raise pickle.UnpicklingError("a tensor has no storage or no shape")
         if not isinstance(strides, (tuple, list)) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("a tensor with other strides than dimensions")
+            raise pickle.UnpicklingError("a tensor has not one stride per dimension")
         given = (offset, *shape, *strides)
         numbers = [n for n in given if isinstance(n, int) and not isinstance(n, bool) and n >= 0]
         if len(numbers) < len(given):
-            raise pickle.UnpicklingError(f"a tensor of shape {shape}, strides {strides}, offset {offset}")
+            raise pickle.UnpicklingError(f"a tensor has the shape {shape}, strides {strides}, offset {offset}")
         self.storage, self.offset = storage, numbers[0]
         self.shape, self.strides = tuple(numbers[1 : 1 + len(shape)]), tuple(numbers[1 + len(shape) :])
 
     def array(self) -> np.ndarray:
         """Copy the view out of the storage, after checking that it lies inside."""
         if self.storage.data is None:
-            raise pickle.UnpicklingError("a tensor whose storage is not in the file")
+            raise pickle.UnpicklingError("the storage of a tensor is not in the file")
         flat = array_from_bytes(self.storage.data, self.storage.dtype, (self.storage.count,))
         if 0 in self.shape:
             return np.zeros(self.shape, flat.dtype)
@@ -70,7 +70,7 @@ class _DTypeStandIn:
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[biufc][0-9]{1,2}|\?", code):
-            raise pickle.UnpicklingError(f"an array of type {code!r}; only arrays of numbers are weights")
+            raise pickle.UnpicklingError(f"an array has the type {code!r}; weights are arrays of numbers")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -79,7 +79,7 @@ class _DTypeStandIn:
 
 
 class _ArrayStandIn:
-    """``numpy.core.multiarray._reconstruct(...)``, whose state brings shape, type and bytes."""
+    """``numpy.core.multiarray._reconstruct(...)``. Shape, type and bytes follow as its state."""
 
     value: np.ndarray | None = None
 
@@ -95,7 +95,7 @@ def _array(data: object, dtype: object, shape: tuple[int, ...], order: Literal["
     if isinstance(data, str):  # Python 2 wrote bytes as strings
         data = data.encode("latin1")
     if not isinstance(dtype, _DTypeStandIn) or not isinstance(data, (bytes, bytearray)):
-        raise pickle.UnpicklingError("an array without type or bytes")
+        raise pickle.UnpicklingError("an array has no type or no bytes")
     array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
     return np.array(array, dtype.dtype.newbyteorder("="), order="C")
 
@@ -113,7 +113,7 @@ def _scalar(dtype: object, data: object = b"") -> _ArrayStandIn:
 def _encode(text: object, encoding: object = "latin1", *_: object) -> bytes:
     """``_codecs.encode``: how protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
+        raise pickle.UnpicklingError(f"bytes have the encoding {encoding!r}")
     return text.encode("latin1")
 
 
@@ -126,7 +126,7 @@ def _rebuild_parameter(tensor: object, *_: object) -> object:
 
 
 def _inert_type() -> type:
-    """A class whose objects keep whatever attributes the pickle gives them, and do nothing."""
+    """Return a class whose objects keep the attributes that the pickle gives them, and do nothing."""
     return type("Inert", (), {"__init__": lambda self, *_: None})
 
 
@@ -146,7 +146,7 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
         )
     },
 }
-# Types implemented in C: nothing in a pickle can change them, and creating one has no effect besides.
+# Types implemented in C: a pickle cannot change them, and creating an object has no side effect.
 _TYPES = {
     "collections.OrderedDict": collections.OrderedDict,
     "torch.Size": tuple,
@@ -155,7 +155,7 @@ _TYPES = {
         for kind in (tuple, list, dict, set, frozenset, bytes, bytearray, complex, int, float, bool)
     },
 }
-# Settings beside the weights in training checkpoints; nothing here reads them.
+# Settings beside the weights in training checkpoints. Nothing here reads them.
 _INERT = ("argparse.Namespace", "torch.device")
 _TORCH_DTYPES = {
     "Double": "float64",
@@ -185,7 +185,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 speaks Python 2
         if full_name in _FUNCTIONS:
-            # A fresh wrapper (or class, below) each time: attributes that a pickle sets do not outlive it.
+            # A new wrapper (or class, below) each time, so that attributes that a pickle sets do not outlive it.
             return functools.partial(_FUNCTIONS[full_name])
         if full_name in _TYPES:
             return _TYPES[full_name]
@@ -197,7 +197,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> Storage:
         if self.find_storage is None or not isinstance(pid, tuple):
-            raise pickle.UnpicklingError("a reference to something outside the file")
+            raise pickle.UnpicklingError("it refers to something outside the file")
         return self.find_storage(pid)
 
 
@@ -205,7 +205,7 @@ def load_pickle(file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Stora
     """Read one pickle from ``file``.
 
     Args:
-        file: Positioned at the pickle; left just behind it.
+        file: Positioned at the pickle; afterwards, just after it.
         find_storage: Answers torch's references to storages.
 
     Returns:
@@ -213,13 +213,13 @@ def load_pickle(file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Stora
 
     Raises:
         RefusedName: The pickle names a function or class outside the list. Nothing has been run.
-        Exception: Whatever a damaged pickle provokes.
+        Exception: Any other exception, if the pickle is damaged.
     """
     return _Unpickler(file, find_storage).load()
 
 
 def as_array(value: object) -> np.ndarray | None:
-    """Return the array that ``value`` stands for, or None where it is no tensor.
+    """Return the array that ``value`` stands for, or None if it is not a tensor.
 
     Paddle writes a tensor as an array, or as a tuple of its name and an array.
     """

@@ -51,7 +51,7 @@ def read_torch_zip(file: BinaryIO) -> object:
 
 
 def read_torch_legacy(file: BinaryIO) -> object:
-    """Return the pickled object of a legacy file; ``file`` stands just behind the magic number.
+    """Return the pickled object of a legacy file; ``file`` is positioned just after the magic number.
 
     Raises:
         EOFError: The file is cut off.
@@ -90,5 +90,5 @@ def read_torch_legacy(file: BinaryIO) -> object:
 def _storage_reference(pid: tuple[Any, ...]) -> tuple[str, str, int]:
     kind, dtype, key, _device, count = pid[:5]
     if kind != "storage" or not isinstance(dtype, str) or not isinstance(key, str) or not isinstance(count, int):
-        raise pickle.UnpicklingError(f"an unknown reference {pid[:3]!r}")
+        raise pickle.UnpicklingError(f"it has an unknown reference {pid[:3]!r}")
     return dtype, key, count

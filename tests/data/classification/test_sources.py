@@ -196,7 +196,7 @@ class Evil:
     [
         ("test_batch", {"data": Evil(), "labels": [0]}, "names builtins.print, which CIFAR's files do not need"),
         ("test_batch", b"garbage", "is damaged"),
-        ("test_batch", {"labels": [0]}, "holds no images as CIFAR's do"),
+        ("test_batch", {"labels": [0]}, "holds no images in CIFAR's format"),
         (
             "test_batch",
             {"data": np.zeros((1, 3072), np.uint8), "labels": [2]},
@@ -215,7 +215,7 @@ def test_wrong_cifar(tmp_path, capsys, file, content, message):
 
 
 def test_no_cifar(tmp_path):
-    with pytest.raises(DatasetError, match="is no CIFAR dataset: expected an archive"):
+    with pytest.raises(DatasetError, match="is not a CIFAR dataset: expected an archive"):
         CIFARDataSet(str(tmp_path)).parse_dataset()
     with pytest.raises(ConfigError, match="CIFARDataSet: split is 'dev'; choose one of train, val, test"):
         CIFARDataSet(str(tmp_path), "dev")
@@ -227,7 +227,7 @@ def test_no_cifar(tmp_path):
     with pytest.raises(DatasetError, match="lacks 'cifar-10-batches-py/batches.meta'"):
         CIFARDataSet(str(archive)).parse_dataset()
     write_archive(archive, "other", {"test_batch": b""})
-    with pytest.raises(DatasetError, match="holds neither of cifar-10-batches-py, cifar-100-python"):
+    with pytest.raises(DatasetError, match="holds neither cifar-10-batches-py nor cifar-100-python"):
         CIFARDataSet(str(archive)).parse_dataset()
 
 
@@ -247,7 +247,7 @@ def test_imagenet_in_part(tmp_path, caplog):
     for number in (7, 900):
         write_image(tmp_path / "val" / synset(number) / "x.JPEG")
     with pytest.raises(
-        DatasetError, match="has 2 classes, ImageNet-1k has 1000. Of a subset, the labels are known only"
+        DatasetError, match="has 2 classes, ImageNet-1k has 1000. For a subset, the labels come from a file"
     ):
         ImageNetDataSet(str(tmp_path), "val").parse_dataset()
     write_names(tmp_path)
@@ -262,7 +262,7 @@ def test_imagenet_without_names(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         dataset = ImageNetDataSet(str(tmp_path))
         assert len(dataset) == 1000 and dataset.class_names[3] == synset(3)
-    assert "classes are called by their folders; LOC_synset_mapping.txt in" in caplog.text
+    assert "classes are named after their folders; put LOC_synset_mapping.txt into" in caplog.text
 
 
 def test_imagenet_as_kaggle_hands_it_out(tmp_path):
@@ -270,13 +270,15 @@ def test_imagenet_as_kaggle_hands_it_out(tmp_path):
     (tmp_path / "LOC_val_solution.csv").write_text(
         f"ImageId,PredictionString\nILSVRC2012_val_00000001,{synset(5)} 1 2 3 4 {synset(5)} 5 6 7 8\n"
     )
-    with pytest.raises(DatasetError, match="gives WordNet ids; put LOC_synset_mapping.txt, which orders them, into"):
+    with pytest.raises(
+        DatasetError, match="names classes by WordNet ids. Put LOC_synset_mapping.txt, which gives their order, into"
+    ):
         open_dataset(tmp_path)
     write_names(tmp_path)
     dataset = open_dataset(tmp_path)
     assert dataset.labels.tolist() == [5] and dataset.roidbs[0]["im_file"].endswith("val/ILSVRC2012_val_00000001.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nx,n09999999 1 2 3 4\n")
-    with pytest.raises(DatasetError, match="'n09999999' of x is no class of"):
+    with pytest.raises(DatasetError, match="'n09999999' of x is not a class of"):
         open_dataset(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""From a YAML file, the files it is based on, and ``-o`` overrides to one checked configuration."""
+"""Loads a YAML file with its base files and ``-o`` overrides as one checked configuration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CLOSE_NAMES = 5
 
 
 class Config(dict):
-    """A resolved configuration: dicts, lists, scalars and :class:`Tagged`, with no reference to other files.
+    """A resolved configuration: dicts, lists, scalars and :class:`Tagged`, without references to other files.
 
     Attributes:
-        path: the file that it was loaded from.
+        path: File that it was loaded from.
     """
 
     def __init__(self, data: dict, path: Path) -> None:
@@ -34,25 +34,27 @@ class Config(dict):
 
     @property
     def name(self) -> str:
-        """The file's name without its ending; it names the folder of a run. A run's own ``config.yml`` has the run's."""
+        """Name of the file without its suffix, which also names the folder of a run. A run's own ``config.yml`` has the name
+        of the run.
+        """
         return self.path.resolve().parent.name if self.path.name == "config.yml" else self.path.stem
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     """Load a configuration, resolve its ``_BASE_`` files, apply overrides, and check every key.
 
-    Files are merged as PaddleDetection merges them: in the order of ``_BASE_``, each with its own bases
-    first, and the file itself last; mappings are merged key by key, everything else is replaced. Beyond
-    PaddleDetection, a mapping without ``name`` that meets a tagged value changes the arguments of that value.
+    Files are merged as in PaddleDetection: in the order of ``_BASE_``, each after its own bases, and the file itself last.
+    Mappings are merged key by key; all other values are replaced. In addition to PaddleDetection, a mapping without
+    ``name`` over a tagged value changes the arguments of that value.
 
     Args:
-        path: a file, or the name of a recipe that comes with this package; see ``resolve_config_path``.
-        overrides: ``key=value`` as after ``-o``. Keys are dotted and may hold list indices
+        path: File, or name of a recipe that comes with this package; see ``resolve_config_path``.
+        overrides: ``key=value``, as after ``-o``. Keys are dotted and may contain list indices
             (``LearningRate.schedulers.0.milestones=[8,11]``); values are YAML.
 
     Raises:
-        ConfigError: a file is missing, not valid, or based on itself; an override cannot be applied; a key,
-            module, argument, transform or tag does not exist. Nothing in the files is executed.
+        ConfigError: A file is missing, invalid, or based on itself; an override cannot be applied; or a key, module,
+            argument, transform or tag does not exist. Nothing in the files is executed.
     """
     resolved = resolve_config_path(path)
     layers = list(_read_layers(resolved, ()))
@@ -70,14 +72,14 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
 
 
 def _read_layers(path: Path, children: tuple[Path, ...]) -> Iterator[Layer]:
-    """Yield the bases of ``path`` and then the file itself, in the order in which they are merged."""
+    """Yield the bases of ``path`` and then the file itself, in the order of merging."""
     data = read_yaml(path)
     bases = data.pop(_BASE_KEY, [])
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: {_BASE_KEY} is {bases!r}; expected a list of files such as ['../runtime.yml'].")
     chain = (*children, path.resolve())
     for base in bases:
-        base_path = path.parent / os.path.expanduser(base)  # an absolute base stands for itself
+        base_path = path.parent / os.path.expanduser(base)  # an absolute base stays as it is
         if not base_path.is_file():
             raise ConfigError(
                 f"{path}: {_BASE_KEY} names '{base}', but there is no file {base_path}. "
@@ -92,7 +94,7 @@ def _read_layers(path: Path, children: tuple[Path, ...]) -> Iterator[Layer]:
 
 
 def _without_base_batch(data: dict, layers: list[Layer]) -> dict:
-    """Take back ``base_batch_size`` where layers set another ``base_lr``: it was said of the rate that they replace."""
+    """Remove ``base_batch_size`` if layers set another ``base_lr``, because it belongs to the rate that they replace."""
     rates = [layer.data.get("LearningRate") for layer in layers]
     sets_rate = any(isinstance(rate, dict) and "base_lr" in rate for rate in rates)
     if sets_rate and not any("base_batch_size" in layer.data for layer in layers):
@@ -107,7 +109,7 @@ def _nested(keys: list[str], value: Any) -> dict:
 
 
 def _merge(old: Any, new: Any) -> Any:
-    """Return ``new`` merged over ``old``; neither is changed."""
+    """Return ``new`` merged over ``old``, without changing either."""
     if not isinstance(new, dict):
         return new
     if isinstance(old, Tagged) and "name" not in new:
@@ -118,7 +120,7 @@ def _merge(old: Any, new: Any) -> Any:
 
 
 def _parse_override(override: str) -> tuple[list[str], object]:
-    """Split ``a.b=value``; the value is YAML."""
+    """Split ``a.b=value``. The value is YAML."""
     dotted, equals, text = override.strip().partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys) or any(character.isspace() for character in dotted):
@@ -127,7 +129,7 @@ def _parse_override(override: str) -> tuple[list[str], object]:
 
 
 def _assign(node: Any, keys: list[str], depth: int, value: object, override: str) -> Any:
-    """Return ``node`` with ``value`` at ``keys[depth:]``; containers on the way are copied, not changed."""
+    """Return ``node`` with ``value`` at ``keys[depth:]``. Containers on the way are copied, not changed."""
     if depth == len(keys):
         return _merge(node, value)
     key, here = keys[depth], ".".join(keys[:depth])
@@ -150,11 +152,11 @@ def _assign(node: Any, keys: list[str], depth: int, value: object, override: str
 def resolve_config_path(path: str | os.PathLike[str]) -> Path:
     """Find a configuration file.
 
-    ``path`` is tried as given; then as the path (``configs/res2net/x.yml``) or the bare name (``x`` or
-    ``x.yml``) of a recipe that comes with this package, so that an installed wheel works without a checkout.
+    ``path`` is tried first as given, then as the path (``configs/res2net/x.yml``) or the name (``x`` or ``x.yml``) of a
+    recipe that comes with this package. Hence an installed wheel works without a checkout.
 
     Raises:
-        ConfigError: nothing is found; lists the recipes with the closest names.
+        ConfigError: Nothing is found. The message lists the recipes with the closest names.
     """
     given = Path(os.path.expanduser(path))
     if given.is_file():

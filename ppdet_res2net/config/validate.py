@@ -1,8 +1,7 @@
-"""Checking a configuration against what ppdet has registered, before anything is built from it.
+"""Checks a configuration against the modules that ppdet has registered, before anything is built from it.
 
-ppdet ignores a key that it does not know, and fails deep inside a constructor on most other mistakes. Here
-every key, module, argument, transform and tag is checked, and all mistakes are reported at once, each with
-its file.
+ppdet ignores unknown keys, and fails deep inside a constructor on most other mistakes. Here every key, module, argument,
+transform and tag is checked, and all mistakes are reported at once, each with its file.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from ppdet_res2net.ppdet_modules.tagged import Tagged
 
 __all__ = ["Layer", "check_config"]
 
-# Arguments that hold the name of a module although ppdet does not list them in ``__inject__``: it builds them
-# in ``from_config``.
+# Arguments that name a module although ppdet does not list them in ``__inject__``; it builds them in ``from_config``.
 _MODULE_ARGUMENTS = frozenset({"backbone", "neck", "head", "rpn_head", "bbox_head", "mask_head"})
 
-# Arguments whose default lists all arguments of a part, which is built from the mapping given here.
+# Arguments with a mapping from which a part is built; the default lists all arguments of that part.
 _PART_ARGUMENTS = frozenset(
     {"anchor_generator", "rpn_target_assign", "train_proposal", "test_proposal", "roi_extractor"}
 )
@@ -39,8 +37,8 @@ class Layer(NamedTuple):
     """One source of settings: a file or an override.
 
     Attributes:
-        label: what messages call it.
-        data: what it sets. List indices of an override appear as keys.
+        label: Name of the source in messages.
+        data: Settings of the source. List indices of an override appear as keys.
     """
 
     label: str
@@ -56,11 +54,11 @@ def check_config(config: dict, layers: list[Layer]) -> None:
     """Check a resolved configuration.
 
     Args:
-        config: the resolved configuration.
-        layers: where its settings come from, later ones winning; messages name the one to correct.
+        config: The resolved configuration.
+        layers: Sources of its settings; later ones win. Messages name the one to correct.
 
     Raises:
-        ConfigError: with one line per mistake.
+        ConfigError: There are mistakes; the message has one line for each.
     """
     problems = list(_Checker(_schemas()).problems(config))
     if not problems:
@@ -72,7 +70,7 @@ def check_config(config: dict, layers: list[Layer]) -> None:
 
 
 def _origin(place: _Place, layers: list[Layer]) -> str:
-    """Return the label of the last layer that sets the deepest part of ``place`` that any layer sets."""
+    """Return the label of the layer to correct: the last one that sets ``place``, or the deepest part of it."""
     return max(enumerate(layers), key=lambda item: (_depth(item[1].data, place), item[0]))[1].label
 
 
@@ -102,8 +100,7 @@ def _pristine_schemas() -> dict:
 def _schemas() -> dict:
     """Return the schema of every registered module.
 
-    Building a model puts objects in the place of some schemas (ppdet's ``global_config``), so the ones seen
-    first stay.
+    Building a model replaces some schemas in ppdet's ``global_config`` by objects, so the schemas seen first are kept.
     """
     pristine = _pristine_schemas()
     from ppdet.core.workspace import get_registered_modules
@@ -112,7 +109,7 @@ def _schemas() -> dict:
 
 
 class _Checker:
-    """Yields the problems of a configuration, given the schemas of the registered modules."""
+    """Finds the mistakes of a configuration, given the schemas of the registered modules."""
 
     def __init__(self, schemas: dict) -> None:
         self.schemas = schemas
@@ -143,7 +140,7 @@ class _Checker:
         return f"{problem} Correct its name, or remove it."
 
     def _plain(self, place: _Place, key: PlainKey, value: Any) -> Iterator[_Mistake]:
-        # bool is a subclass of int in Python, but 'epoch: true' is a mistake.
+        # In Python, bool is a subclass of int, but 'epoch: true' is a mistake.
         is_expected = isinstance(value, key.types) and (bool in key.types or not isinstance(value, bool))
         if not is_expected:
             text = f"'{'.'.join(place)}' is {value!r}; expected {key.expected} ({key.meaning})."
@@ -167,14 +164,14 @@ class _Checker:
             yield _Mistake(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
 
     def _module(self, place: _Place, schema: Any, value: object) -> Iterator[_Mistake]:
-        """Check the settings of a registered module: its arguments, or a part that takes its place."""
+        """Check the settings of a registered module: its arguments, or an object in its place."""
         if not isinstance(value, (dict, Tagged)):
             text = f"'{'.'.join(place)}' is {value!r}; expected a mapping of its arguments ({{}} for none)."
             yield _Mistake(place, text)
         elif place[-1].endswith("Dataset") and schema.schema == {}:
             yield from self._named(place, value, "dataset", self._datasets())
         elif isinstance(value, Tagged):
-            return  # an object in the place of the module; its arguments are checked with all other tags
+            return  # an object in the place of the module; _tags checks its arguments
         elif place[-1].endswith("Reader"):
             yield from self._reader(place, value)
         elif place == ("OptimizerBuilder",):
@@ -202,7 +199,7 @@ class _Checker:
                     yield from self._named(spot, scheduler, "learning rate schedule", self._schedules())
 
     def _reference(self, place: _Place, value: object) -> Iterator[_Mistake]:
-        """Check a value that stands for another module: its name, or ``{name: Module, argument: value}``."""
+        """Check a value that refers to another module: its name, or ``{name: Module, argument: value}``."""
         if isinstance(value, str) and value not in self.schemas:
             yield _Mistake(
                 place,
@@ -216,7 +213,7 @@ class _Checker:
                 yield from self._arguments(place, self.schemas[named.name], named.kwargs)
 
     def _named(self, place: _Place, value: object, kind: str, known: dict[str, type]) -> Iterator[_Mistake]:
-        """Check ``!Class {...}`` or ``{name: Class, ...}`` where ``Class`` must be one of ``known``."""
+        """Check ``!Class {...}`` or ``{name: Class, ...}``, where ``Class`` must be one of ``known``."""
         named = Tagged.from_value(value)
         if named is None:
             choices = ", ".join(known)
@@ -280,7 +277,7 @@ class _Checker:
             yield from _call((*place, name), name, known[name], arguments or {})
 
     def _tags(self, place: _Place, value: object) -> Iterator[_Mistake]:
-        """Check every tagged part below ``value`` against the constructor of its class."""
+        """Check the arguments of every tagged part below ``value`` against the constructor of its class."""
         if isinstance(value, Tagged):
             yield from _call(place, value.name, self.classes[value.name], value.kwargs)
             value = value.kwargs
@@ -293,7 +290,7 @@ class _Checker:
 
 
 def _optimizer(place: _Place, builder: dict) -> Iterator[_Mistake]:
-    """Check the ``type`` of ``optimizer`` and ``regularizer``, which ppdet looks up in Paddle by name."""
+    """Check the ``type`` of ``optimizer`` and ``regularizer``. ppdet looks it up in Paddle by name."""
     import paddle
 
     regularizers = [name[: -len("Decay")] for name in dir(paddle.regularizer) if name.endswith("Decay")]
@@ -317,7 +314,7 @@ def _is_optimizer(value: object) -> bool:
 
 
 def _call(place: _Place, name: str, function: Callable, arguments: dict) -> Iterator[_Mistake]:
-    """Check keyword arguments against the signature of what they are for."""
+    """Check keyword arguments against the signature of the function that gets them."""
     parameters = inspect.signature(function).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         known = [parameter.name for parameter in parameters]

@@ -1,8 +1,7 @@
-"""Reading and writing YAML without running code.
+"""Reads and writes YAML without running code.
 
-``yaml.SafeLoader`` with two additions: ``!Name`` becomes a :class:`Tagged` if ppdet declared that class
-serializable, and floats such as ``1e-3`` are numbers, as in YAML 1.2 (PyYAML wants ``1.0e-3`` and would give
-a string).
+``yaml.SafeLoader`` with two additions: ``!Name`` becomes a :class:`Tagged` if ppdet declares that class serializable, and
+``1e-3`` is a number, as in YAML 1.2 (for PyYAML it is a string; it expects ``1.0e-3``).
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ _LINE_WIDTH = 110
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader plus tags of ppdet's serializable classes; repeated keys and circular aliases are errors."""
+    """SafeLoader with the tags of ppdet's serializable classes. Repeated keys and circular aliases are errors."""
 
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
         self.name = source
-        # Only while constructing depth first does PyYAML notice an alias inside its own anchor.
+        # PyYAML notices an alias inside its own anchor only if it constructs depth first.
         self.deep_construct = True
 
     @functools.cached_property
     def classes(self) -> dict[str, type]:
-        """The classes that a tag may name."""
+        """Classes that a tag may name."""
         return serializable_classes()
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -52,14 +51,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """The inverse of ``_Loader``."""
+    """Writes what ``_Loader`` reads."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
     def serialize(self, node: yaml.Node) -> None:
         if isinstance(node, yaml.CollectionNode):
-            node.flow_style = False  # one key a line at the top, however short the configuration
+            node.flow_style = False  # one key per line at the top, even in a short configuration
         super().serialize(node)
 
 
@@ -114,11 +113,11 @@ def parse_yaml(text: str, source: str) -> object:
     """Parse one YAML document into dicts, lists, scalars and :class:`Tagged`.
 
     Args:
-        text: the document.
-        source: what messages call it: a file name, or the override that it came from.
+        text: The document.
+        source: Name of the document in messages: a file, or an override.
 
     Raises:
-        ConfigError: the text is not YAML, or has a tag that is not allowed; names ``source`` and the line.
+        ConfigError: The text is not YAML, or has a tag that is not allowed. The message names ``source`` and the line.
     """
     try:
         return _Loader(text, source).get_single_data()
@@ -136,7 +135,7 @@ def read_yaml(path: Path) -> dict:
     """Read a YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: the file cannot be read, or holds something else.
+        ConfigError: The file cannot be read, or its top level is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -152,7 +151,7 @@ def read_yaml(path: Path) -> dict:
 
 
 def dump_config(config: dict) -> str:
-    """Return the configuration as YAML that ``load_config`` reads back to an equal one, tags included."""
+    """Return the configuration as YAML, tags included; ``load_config`` reads an equal one from it."""
     return yaml.dump(
         dict(config),
         Dumper=_Dumper,

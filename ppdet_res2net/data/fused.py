@@ -1,9 +1,9 @@
-"""The usual chain of an R-CNN's reader in a third of the time: same numbers, no float image until the batch.
+"""Runs the usual transforms of an R-CNN's reader in a third of the time, with the same result.
 
-PaddleDetection turns an image to float32 when it is resized, and from there on every transform reads and writes ten
-megabytes: three quarters of the time of a recipe go into that, most of it into normalising. Here the image stays uint8
-until it is written, normalised, into its place in the padded batch. A uint8 image has only 256 values per channel to
-normalise; they are computed once and looked up.
+PaddleDetection converts an image to float32 when it resizes it. From then on every transform reads and writes ten
+megabytes, which takes three quarters of a recipe's time, most of it for normalization. Here the image stays uint8 until it
+is normalized and written to its place in the padded batch. A uint8 image has only 256 values per channel, so normalized
+values are computed once and looked up.
 
 Random numbers are drawn from the same generators in the same order, so a recipe gives the same batch either way.
 """
@@ -25,17 +25,17 @@ RESIZES = ("Resize", "RandomResize")
 
 
 def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms) -> tuple[Transforms, Transforms]:
-    """Replace the transforms of a reader by equal ones that are faster, if all of them are known here.
+    """Replace the transforms of a reader by faster ones with equal results, if all of them are known here.
 
-    Known is: ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then
-    ``NormalizeImage`` and ``Permute``; and for the batch ``PadBatch`` alone. Anything else is returned as it is.
+    Known are chains of ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then
+    ``NormalizeImage`` and ``Permute``, with ``PadBatch`` alone for the batch. All other chains are returned unchanged.
 
     Args:
         sample_transforms: Names and transforms of one image, as :func:`build_transforms` returns them.
         batch_transforms: The same for a batch.
 
     Returns:
-        Both lists. The batch transform gives images that are parts of one array.
+        Both lists. The images that the batch transform returns are parts of one array.
     """
     names = [name for name, _ in sample_transforms]
     middle = names[1:-2]
@@ -78,7 +78,7 @@ def _random_resize(original) -> Callable[[dict], dict]:
 def _resize_sample(sample: dict, resize) -> dict:
     height, width = sample["image"].shape[:2]
     if resize.keep_ratio:
-        # np.float64, not float: NumPy 2 then multiplies float32 coordinates in double precision, as PaddleDetection.
+        # np.float64 instead of float: NumPy 2 then multiplies float32 coordinates in double precision, as PaddleDetection does.
         scale_y = scale_x = min(
             np.min(resize.target_size) / np.float64(min(height, width)),
             np.max(resize.target_size) / np.float64(max(height, width)),

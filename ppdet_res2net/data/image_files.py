@@ -1,4 +1,4 @@
-"""Reads an image file as its annotations see it: the right way up, whole, and of the annotated size."""
+"""Reads an image file as it was annotated: in the same orientation, complete, and of the annotated size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MISSING_FILE = Problem(
     ERROR,
     "images without their file",
     "are refused",
-    "Copy the files there, correct the image folder, or remove the entries.",
+    "Copy the files to this place, correct the image folder, or remove the entries.",
     "image",
 )
 UNREADABLE = Problem(
@@ -44,8 +44,8 @@ SIZE_DIFFERS = Problem(
     ERROR,
     "image files of another size than the annotations say",
     "are refused as soon as they are read, as the boxes may be misplaced",
-    "If the image was resized, put the original back or scale its annotations; if the boxes fit the file, correct "
-    "width and height; else annotate it again.",
+    "If the image was resized, restore the original or scale its annotations; if the boxes fit the file, correct width "
+    "and height; otherwise annotate it again.",
     "image",
 )
 STORED_TURNED = Problem(
@@ -53,13 +53,13 @@ STORED_TURNED = Problem(
     NOTE,
     "images that were annotated as stored, not as their EXIF orientation shows them,",
     "are trained as they are stored",
-    "Nothing has to be done here. Other programs may show the boxes in the wrong place.",
+    "Nothing needs to be done here, but other programs may show the boxes in the wrong place.",
     "image",
 )
 
-# How whole files end. Cameras append data of their own, so that a file that ends otherwise is not always cut.
+# How complete files end. Cameras append data of their own, so a file with another end is not always cut short.
 WHOLE_FILE_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
-# Pillow decodes a JPEG that is only looked through at an eighth of its size.
+# Pillow then decodes a JPEG at an eighth of its size, which is enough to check it.
 DRAFT_SIZE_PX = (64, 64)
 
 
@@ -67,7 +67,7 @@ def read_image_file(path: str | os.PathLike) -> bytes:
     """Return the encoded image.
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The file cannot be read.
     """
     try:
         return Path(path).read_bytes()
@@ -76,27 +76,27 @@ def read_image_file(path: str | os.PathLike) -> bytes:
 
 
 def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tuple[np.ndarray, Problem | None]:
-    """Decode an image in the orientation that its annotations use.
+    """Decode an image in the orientation of its annotations.
 
-    The pixels are turned upright by the EXIF orientation, unless the annotated size is that of the stored pixels
-    with the sides exchanged: then the boxes are in the stored image, and it is left so. (A turn by 180 degrees
-    keeps the size, and is always applied.)
+    The EXIF orientation turns the pixels upright. The exception is an image whose stored pixels have the annotated size, but
+    whose upright ones have its sides swapped: its boxes belong to the stored image, so it stays as stored. (A turn by 180
+    degrees keeps the size, and is always applied.)
 
     Args:
         data: The encoded image.
-        annotated_hw: (height, width) that the annotation file says, or None if that is not known.
+        annotated_hw: (height, width) in the annotation file, or None if unknown.
 
     Returns:
-        uint8 (H, W, 3) in RGB order, and ``STORED_TURNED`` if it was left as stored, else None.
+        uint8 (H, W, 3) in RGB order, and ``STORED_TURNED`` if the image stays as stored, else None.
 
     Raises:
-        ImageError: It is damaged, cut short, or of an unknown format.
+        ImageError: The image is damaged, cut short, or has an unknown format.
         DatasetError: Its size is not the annotated one.
     """
     image = decode_image(data)
     if _is_cut_short(data):
-        # OpenCV before 5 reads such a file without a word, and leaves the rest of the image grey.
-        raise ImageError(f"the image file is cut short ({len(data)} bytes are left). Copy it again.")
+        # OpenCV before 5 reads such a file without an error, and leaves the rest of the image grey.
+        raise ImageError(f"the image file is cut short: it has only {len(data)} bytes. Copy it again.")
     if annotated_hw is None or annotated_hw == image.shape[:2]:
         return image, None
     if annotated_hw == image.shape[1::-1]:
@@ -118,6 +118,6 @@ def _is_cut_short(data: bytes) -> bool:
         with Image.open(io.BytesIO(data)) as image:
             image.draft("RGB", DRAFT_SIZE_PX)
             image.load()
-    except (OSError, SyntaxError):  # the latter is Pillow's for a broken PNG
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG
         return True
     return False

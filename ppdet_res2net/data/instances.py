@@ -1,4 +1,4 @@
-"""Chooses the annotations that can be trained on; box, class, crowd flag and mask of each stay together."""
+"""Chooses the annotations that can be trained on. Box, class, crowd flag and mask of each stay together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["InstanceSelection", "examine_instances", "has_no_masks", "select_ins
 logger = logging.getLogger(__name__)
 
 MIN_SIDE_PX = 1e-5
-# Annotation tools round; a box that reaches this far beyond the image is cut without a word.
+# Annotation tools round. A box that reaches only this far beyond the image is cut without a message.
 TOLERATED_OVERHANG_PX = 1.0
 NOT_USED = "are not used"
 
@@ -32,22 +32,22 @@ NO_BOX_SIZE = Problem(
     WARNING,
     "annotations with a box of zero or negative size",
     NOT_USED,
-    "Often a slip of the mouse, or [x0, y0, x1, y1] in place of [x, y, width, height]. Draw the object again, or "
-    "remove the annotation.",
+    "Often a slip of the mouse, or [x0, y0, x1, y1] instead of [x, y, width, height]. Draw the box again, or remove the "
+    "annotation.",
 )
 OUTSIDE = Problem(
     "box-outside",
     WARNING,
     "annotations with a box outside its image",
     NOT_USED,
-    "Often normalised or exchanged coordinates, or the annotation of another image. Correct or remove it.",
+    "Often normalized or swapped coordinates, or the annotation of another image. Correct or remove it.",
 )
 CUT = Problem(
     "box-cut",
     WARNING,
     "boxes that reach beyond their image",
     "are cut at its border",
-    "Correct them if the image is not the one that was annotated.",
+    "Correct them if this is not the image that was annotated.",
 )
 NO_MASK = Problem(
     "no-mask",
@@ -75,14 +75,14 @@ DROPPED = (NO_BOX, NO_BOX_SIZE, OUTSIDE, NO_MASK)
 
 @dataclass
 class InstanceSelection:
-    """Annotations as parallel sequences, and what was found about them.
+    """Annotations as parallel sequences, and their problems.
 
     Attributes:
-        annotations: The annotations themselves.
-        boxes_xyxy: float32 (N, 4), cut at the border of the image.
-        segmentations: Per annotation a list of float64 polygons or a compressed RLE; None where there is no
-            usable mask or none was asked for.
-        findings: What is wrong with them.
+        annotations: The annotations.
+        boxes_xyxy: float32 (N, 4), clipped to the image.
+        segmentations: For each annotation a list of float64 polygons or a compressed RLE; None if it has no usable mask, or
+            if no masks were asked for.
+        findings: Problems of the annotations.
     """
 
     annotations: list[dict]
@@ -98,17 +98,17 @@ def select_instances(
     load_crowd: bool,
     source: str,
 ) -> InstanceSelection:
-    """Leave out what cannot be trained on, and log how many annotations that were and which.
+    """Leave out annotations that cannot be trained on, and log how many and which.
 
     Args:
-        annotations: Annotations in COCO's format, with ``iscrowd``; those of unlisted images are passed over.
+        annotations: Annotations in COCO's format, with ``iscrowd``. Those of unlisted images are ignored.
         sizes: Image id -> (height, width).
-        with_masks: Whether an annotation needs a mask.
-        load_crowd: Whether crowd regions are kept.
+        with_masks: Whether each annotation needs a mask.
+        load_crowd: Whether to keep crowd regions.
         source: Name of the annotation file, for the log.
 
     Returns:
-        The annotations that are left.
+        The remaining annotations.
     """
     annotations = [
         annotation
@@ -131,22 +131,22 @@ def select_instances(
 
 
 def has_no_masks(annotations: list[dict]) -> bool:
-    """Tell whether there are annotations, but none has a mask: data that was made for boxes alone."""
+    """Return whether there are annotations but no masks: the data was made for boxes alone."""
     return bool(annotations) and not any(annotation.get("segmentation") for annotation in annotations)
 
 
 def examine_instances(
     annotations: list[dict], sizes: dict[int, tuple[int, int]], with_masks: bool
 ) -> InstanceSelection:
-    """Bring boxes and masks into the form in which they are trained on, and find those that cannot be.
+    """Convert boxes and masks to the form that training uses, and find those that cannot be used.
 
     Args:
-        annotations: Annotations of listed images, each with an id.
+        annotations: Annotations of listed images. Each has an id.
         sizes: Image id -> (height, width).
-        with_masks: Whether an annotation needs a mask.
+        with_masks: Whether each annotation needs a mask.
 
     Returns:
-        All of them; a box that cannot be used is any four numbers.
+        All annotations. The box of an unusable one has undefined numbers.
     """
     boxes_xyxy, findings = _clean_boxes(annotations, sizes)
     segmentations: list = [None] * len(annotations)
@@ -168,13 +168,13 @@ def examine_instances(
 
 
 def _clean_boxes(annotations: list[dict], sizes) -> tuple[np.ndarray, list[Finding]]:
-    """Return the boxes as (x0, y0, x1, y1) inside the image, and what is wrong with them."""
+    """Return the boxes as (x0, y0, x1, y1) inside the image, and their problems."""
     boxes_xywh = np.array([_read_box(annotation) for annotation in annotations], np.float64).reshape(-1, 4)
     limits = np.array([sizes[annotation["image_id"]][::-1] * 2 for annotation in annotations], np.float64).reshape(
         -1, 4
     )
     whole = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
-    # PaddleDetection rounds to 3 decimals; the same here, so that both train on the same numbers.
+    # Rounded to 3 decimals as in PaddleDetection, so that both train on the same numbers.
     boxes_xyxy = np.clip(whole.round(3), 0.0, limits)
     problems = np.full(len(annotations), None, dtype=object)
     problems[np.abs(whole - boxes_xyxy).max(axis=1, initial=0.0) > TOLERATED_OVERHANG_PX] = CUT
@@ -201,7 +201,7 @@ def _clean_segmentation(segmentation: object, height: int, width: int) -> list[n
 
 
 def _describe_mask(segmentation: object, height: int, width: int) -> str:
-    """Say why a segmentation is not usable."""
+    """Describe why a segmentation is not usable."""
     if isinstance(segmentation, dict):
         if segmentation.get("size") != [height, width]:
             return f"run lengths of size {segmentation.get('size')} in an image of [height, width] = {[height, width]}"

@@ -1,4 +1,4 @@
-"""Batches whose every random choice follows from the seed, the epoch and the position in it."""
+"""Loads batches. All random choices follow from the seed, the epoch and the position in it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["BatchLoader"]
 logger = logging.getLogger(__name__)
 
 WORKER_TIME_LIMIT_S = 300.0
-# Keys that sample transforms leave behind and that no network reads, as in PaddleDetection.
+# Keys that sample transforms leave behind and no network reads, as in PaddleDetection.
 INTERNAL_KEYS = ("h", "w", "flipped")
-# One entry per image, of different lengths, so they stay lists.
+# Prefixes of keys whose entries differ in length from image to image, so that they stay lists.
 RAGGED_KEYS = ("gt_", "is_crowd", "difficult")
-# One entry per object.
+# Keys with one entry per object.
 OBJECT_KEYS = ("gt_bbox", "gt_class", "is_crowd", "gt_poly")
 
 
@@ -46,29 +46,28 @@ class BatchTask(NamedTuple):
 class BatchLoader:
     """Batches from a dataset and PaddleDetection's transforms, for training or evaluation.
 
-    The order of an epoch is a function of (seed, epoch); the random numbers of a sample's transforms of
-    (seed, epoch, index of the sample); those of the batch transforms of (seed, epoch, step). Hence
-    neither the number of workers nor a restart in the middle of an epoch changes a batch. With several
-    processes (ranks), step k of all of them together is step k of one process with ``world_size`` times the
-    batch size.
+    The order of an epoch depends only on (seed, epoch), the random numbers of a sample's transforms on (seed, epoch, index of
+    the sample), and those of the batch transforms on (seed, epoch, step). Hence neither the number of workers nor a restart
+    in the middle of an epoch changes a batch. Step k of several processes (ranks) together has the images of step k of one
+    process with ``world_size`` times the batch size.
 
     Args:
-        dataset: The dataset; it is parsed if it has not been.
+        dataset: The dataset. It is read when it is first used.
         sample_transforms: Transforms of one image, as in PaddleDetection's ``sample_transforms``.
         batch_transforms: Transforms of a batch, as in PaddleDetection's ``batch_transforms``.
-        batch_size: Images per batch and process.
+        batch_size: Number of images per batch and process.
         shuffle: Whether the order is random.
         drop_last: Whether an incomplete last batch is left out.
-        num_workers: Processes that prepare batches; with 0, they are prepared when they are asked for.
-        seed: Chooses the order and all augmentation.
-        num_classes: Handed to the transforms that have an attribute of this name.
+        num_workers: Number of processes that prepare batches; with 0, this process prepares a batch when it is asked for.
+        seed: Seed of the order and of all augmentation.
+        num_classes: Number of classes, for the transforms that have an attribute of this name.
         rank: Number of this process.
         world_size: Number of processes.
-        time_limit_s: How long a worker may take for one batch.
+        time_limit_s: Longest time that a worker may take for one batch.
 
     Raises:
         ConfigError: An argument or a transform is wrong.
-        DatasetError: The dataset is wrong, or has fewer images than one batch and ``drop_last`` is set.
+        DatasetError: The dataset is wrong, or ``drop_last`` is set and it has fewer images than one batch.
     """
 
     def __init__(
@@ -99,7 +98,9 @@ class BatchLoader:
         if rank >= world_size:
             raise ConfigError(f"rank must be below world_size, got rank {rank} of {world_size}.")
         if num_workers and not workers_are_supported():
-            logger.warning("this platform cannot fork processes: batches are prepared in the main process, more slowly")
+            logger.warning(
+                "this platform cannot fork processes: the main process prepares the batches, which is slower"
+            )
             num_workers = 0
         self._dataset = dataset
         self._sample_transforms, self._batch_transforms = self._build_transforms(
@@ -167,12 +168,11 @@ class BatchLoader:
         return int(steps) if self._drop_last else math.ceil(steps)
 
     def epoch(self, epoch_index: int, start_step: int = 0) -> Iterator[dict]:
-        """Go through the batches of an epoch, from a step on.
+        """Yield the batches of an epoch, from a step on.
 
         Args:
             epoch_index: Number of the epoch, from 0.
-            start_step: First step to deliver; an epoch that is begun there gives the batches of one begun at
-                0.
+            start_step: First step to deliver. From there on, the batches are those of a whole epoch.
 
         Yields:
             ``image`` (float32 (N, 3, H, W)), ``im_shape`` and ``scale_factor`` (float32 (N, 2)), ``im_id``
@@ -180,8 +180,8 @@ class BatchLoader:
             (arrays), ``gt_poly`` (lists).
 
         Raises:
-            DatasetError: An image cannot be prepared; it is named by file and id.
-            TrainingError: A worker died or is stuck.
+            DatasetError: An image cannot be prepared. The message names its file and id.
+            TrainingError: A worker has died or is stuck.
         """
         if not 0 <= start_step <= len(self):
             raise ConfigError(f"start_step must be between 0 and {len(self)}, the steps of an epoch, got {start_step}.")
@@ -189,7 +189,7 @@ class BatchLoader:
         return self._ahead(tasks) if self._num_workers else map(self._make_batch, tasks)
 
     def close(self) -> None:
-        """End the workers. The loader can still be used: it starts new ones."""
+        """End the workers. The loader stays usable: it starts new ones when needed."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -198,9 +198,9 @@ class BatchLoader:
         """Yield the steps of this rank with the indices of their samples."""
         order = np.arange(len(self._dataset))
         if self._shuffle:
-            # RandomState, because its sequences are the same in every version of NumPy.
+            # RandomState, because its sequences are the same in all versions of NumPy.
             order = np.random.RandomState(mix_seed(self._seed, Purpose.ORDER, epoch)).permutation(order)
-        # Every rank needs as many samples as the others; a few at the front of the order are used twice.
+        # All ranks need equally many samples, so a few at the front of the order are used twice.
         order = np.resize(order, math.ceil(len(order) / self._world_size) * self._world_size)
         joint_batch = self._batch_size * self._world_size
         for step in range(start_step, len(self)):
@@ -215,7 +215,7 @@ class BatchLoader:
         return self._dataset.roidbs[index % len(self._dataset.roidbs)]
 
     def _ahead(self, tasks: list[BatchTask]) -> Iterator[dict]:
-        """Let the workers run ahead of the consumer by as many batches as the pool allows."""
+        """Yield the batches while the workers prepare the next ones, as many as the pool allows."""
         if self._pool is not None and not self._pool.is_idle:
             self.close()
         if self._pool is None:
@@ -230,7 +230,7 @@ class BatchLoader:
                 if position >= pool.capacity:
                     yield pool.collect()
         finally:
-            # An epoch that was left early or failed leaves unread batches behind.
+            # An epoch that was left early, or failed, leaves unread batches behind.
             if not pool.is_idle:
                 self.close()
 
@@ -263,19 +263,19 @@ class BatchLoader:
 
 
 def _check_alignment(sample: dict, record: dict) -> None:
-    """Refuse a sample in which a transform has dropped objects from some of the lists only."""
+    """Refuse a sample if a transform has dropped objects from some of its lists only."""
     lengths = {key: len(sample[key]) for key in OBJECT_KEYS if key in sample}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{length} in {key}" for key, length in lengths.items())
         raise DatasetError(
-            f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): the transforms have left "
-            f"boxes and masks of different objects: {counts}. PaddleDetection's RandomCrop does this unless "
-            "it is given is_mask_crop: true; RandomSizeCrop always may."
+            f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): after the transforms, boxes "
+            f"and masks belong to different objects: {counts}. PaddleDetection's RandomCrop does this unless it is given "
+            "is_mask_crop: true; RandomSizeCrop can always do it."
         )
 
 
 def _collate(samples: list[dict], task: BatchTask) -> dict:
-    """Join samples to a batch: arrays are stacked, except what differs in length from image to image."""
+    """Join samples to a batch. Arrays are stacked, unless their lengths differ from image to image."""
     batch: dict[str, Any] = {}
     for key in samples[0]:
         if key in INTERNAL_KEYS:
@@ -288,14 +288,14 @@ def _collate(samples: list[dict], task: BatchTask) -> dict:
         if len(shapes) > 1:
             raise ConfigError(
                 f"{task}: the entries '{key}' have different shapes {shapes} and cannot be stacked. Add a "
-                "transform that makes them equal, such as PadBatch, to batch_transforms."
+                "transform that makes the shapes equal, such as PadBatch, to batch_transforms."
             )
         batch[key] = _stack(values)
     return batch
 
 
 def _stack(values: list) -> np.ndarray:
-    """Stack arrays of one shape; where they are the rows of an array already, that is it, and nothing is copied."""
+    """Stack arrays of one shape. If they are already the rows of one array, return that without copying."""
     whole = getattr(values[0], "base", None)
     if isinstance(whole, np.ndarray) and whole.shape == (len(values), *np.shape(values[0])):
         if all(value.base is whole and value.ctypes.data == row.ctypes.data for value, row in zip(values, whole)):

@@ -1,4 +1,4 @@
-"""Builds the transforms of a reader; by default PaddleDetection's, with a decoder of our own in place of ``Decode``."""
+"""Builds the transforms of a reader. By default these are PaddleDetection's, with a stricter ``Decode``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Transforms = list[tuple[str, Callable]]  # pairs of name and transform, in order
 
 
 class Decode:
-    """Read the image of a record as RGB, in the orientation that the annotations use.
+    """Read the image of a record as RGB, in the orientation of its annotations.
 
-    The pixels are those of PaddleDetection's ``Decode``, except where the annotations are of another orientation or
-    size: see :func:`~ppdet_res2net.data.image_files.decode_as_annotated`. PaddleDetection's class hides what it
-    cannot read, and goes on with garbage.
+    The pixels are equal to those of PaddleDetection's ``Decode``, unless the annotations have another orientation or size;
+    see :func:`~ppdet_res2net.data.image_files.decode_as_annotated`. PaddleDetection's class hides that it cannot read a
+    file, and continues with garbage.
     """
 
     def __call__(self, sample: dict, context: object = None) -> dict:
@@ -35,7 +35,7 @@ class Decode:
 
         Raises:
             ImageError: The image cannot be read.
-            DatasetError: Its size is not the one in the annotation file.
+            DatasetError: Its size differs from that in the annotation file.
         """
         data = sample.pop("image", None)
         path = sample.pop("im_file", None)
@@ -58,12 +58,12 @@ def build_transforms(
     *,
     num_classes: int | None = None,
 ) -> Transforms:
-    """Build transforms from a list as in PaddleDetection's readers.
+    """Build transforms from a list, as in PaddleDetection's readers.
 
     Args:
-        config: One mapping per transform, from its name to its arguments: ``{"RandomFlip": {"prob": 0.5}}``.
-        known: The transforms that there are, by name; default: PaddleDetection's, and :class:`Decode`.
-        num_classes: Handed to the transforms that have an attribute of this name.
+        config: One mapping per transform, from its name to its arguments, such as ``{"RandomFlip": {"prob": 0.5}}``.
+        known: Available transforms by name; default: PaddleDetection's, with :class:`Decode` from here.
+        num_classes: Number of classes, for the transforms that have an attribute of this name.
 
     Returns:
         Pairs of name and transform, in order.
@@ -94,7 +94,7 @@ def _build_transform(name: str, transform_class: type, arguments: dict, num_clas
 def _find(name: str, known: Mapping[str, type]) -> type:
     if name not in known:
         raise ConfigError(
-            f"there is no transform named {name!r} here.{did_you_mean(name, known)} There are {', '.join(known)}."
+            f"there is no transform named {name!r} here.{did_you_mean(name, known)} Available: {', '.join(known)}."
         )
     return known[name]
 

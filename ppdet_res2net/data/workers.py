@@ -1,9 +1,9 @@
-"""Processes that prepare batches ahead of time, one pipe each, and that cannot hang or die unnoticed.
+"""Processes that prepare batches ahead of time. If one hangs or dies, the main process notices.
 
-Not ``paddle.io.DataLoader``: it seeds per worker, so that random numbers depend on how many there are and
-cannot be repeated from the middle of an epoch; it visits every number of every polygon in Python, on both
-sides; and its workers share a queue whose lock a killed worker may leave taken. A pipe needs no lock: when a
-worker is killed, its end just closes.
+``paddle.io.DataLoader`` is not used, for three reasons. It seeds each worker, so that random numbers depend on the number
+of workers and cannot be repeated from the middle of an epoch. It visits every number of every polygon in Python, on both
+sides. And its workers share a queue whose lock stays taken if the wrong worker is killed. Here each worker has a pipe of
+its own, which needs no lock: its end closes if the worker is killed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ppdet_res2net.errors import Res2NetError, TrainingError
 
 __all__ = ["WorkerPool", "workers_are_supported"]
 
-# Batches that each worker has been told to make and that nobody has taken yet.
+# Batches that each worker is told to make before they are needed.
 PREFETCH_PER_WORKER = 2
 STACK_SIGNAL: int = getattr(signal, "SIGUSR1", 0)  # Windows has none, and no workers either
 STACK_WRITING_TIME_S = 0.5
@@ -37,27 +37,27 @@ SHUTDOWN_TIME_S = 2.0
 
 
 def workers_are_supported() -> bool:
-    """Tell whether this platform has what the workers need: processes that start as a copy of this one."""
+    """Return whether this platform can fork, which the workers need: they start as copies of this process."""
     return "fork" in multiprocessing.get_all_start_methods()
 
 
 class WorkerTraceback(Exception):
-    """Carries the traceback of a worker, as text, to where its error is raised again."""
+    """The traceback of a worker as text, as the cause of the error that is raised again in the main process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 class WorkerPool:
-    """Worker processes to which tasks are dealt in turn, and which are read in the same order.
+    """Worker processes. They get tasks in turn, and their results are read in the same order.
 
     Args:
-        function: Called in the workers with a task. What it reads is inherited when the processes start.
+        function: Function that the workers call with a task. They inherit the data that it reads when they start.
         num_workers: Number of processes, at least 1.
-        time_limit_s: How long to wait for one result.
+        time_limit_s: Longest time to wait for one result.
 
     Attributes:
-        capacity: How many tasks to keep submitted beyond the one that is collected next.
+        capacity: Number of tasks to submit ahead of the one that is collected next.
     """
 
     def __init__(self, function: Callable[[Any], Any], num_workers: int, time_limit_s: float) -> None:
@@ -75,23 +75,23 @@ class WorkerPool:
         worker = self._workers[self._submitted % len(self._workers)]
         self._submitted += 1
         self._pending.append((worker, task))
-        # A dead worker is reported by collect, which knows what it was doing when it died.
+        # collect reports a dead worker, because it knows which task that worker had.
         with contextlib.suppress(OSError):
             worker.connection.send(task)
 
     def collect(self) -> Any:
-        """Return the result of the oldest task that has not been collected.
+        """Return the result of the oldest task that is not collected yet.
 
         Raises:
-            Res2NetError: The task failed with this error.
-            TrainingError: The worker died, took longer than the time limit, or has a defect.
+            Res2NetError: The task has failed with this error.
+            TrainingError: The worker has died, has exceeded the time limit, or has a defect.
         """
         worker, task = self._pending[0]
         if not wait([worker.connection, worker.process.sentinel], self._time_limit_s):
             raise TrainingError(
                 f"loader worker {worker.number} (process {worker.process.pid}) has not delivered {task} "
                 f"within {self._time_limit_s:g} s. It was here:\n{worker.read_stack()}\nIf the storage is "
-                "just slow, allow more time with -o worker_time_limit_s=SECONDS; otherwise train with -o worker_num=0 to "
+                "only slow, allow more time with -o worker_time_limit_s=SECONDS; otherwise train with -o worker_num=0 to "
                 "see where it stops."
             )
         try:
@@ -106,11 +106,11 @@ class WorkerPool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether every task has been collected."""
+        """Whether all tasks are collected."""
         return not self._pending
 
     def close(self) -> None:
-        """End the processes; what they were doing is lost."""
+        """End the processes. Their unfinished tasks are lost."""
         self._pending.clear()
         for worker in self._workers:
             worker.connection.close()
@@ -133,12 +133,12 @@ class WorkerPool:
         )
         return TrainingError(
             f"loader worker {worker.number} (process {worker.process.pid}) {how} while it had to deliver "
-            f"{task}. SIGKILL mostly means that the memory was full: use a smaller worker_num or batch_size."
+            f"{task}. SIGKILL usually means that memory ran out: use a smaller worker_num or batch_size."
         )
 
 
 class _Worker:
-    """One process with its pipe, and a file into which it writes its stack when it is asked to."""
+    """One process with its pipe, and a file to which it writes its stack on request."""
 
     def __init__(self, number: int, function: Callable[[Any], Any], inherited: list[Connection]) -> None:
         context = multiprocessing.get_context("fork")
@@ -152,9 +152,9 @@ class _Worker:
             daemon=True,
         )
         with warnings.catch_warnings():
-            # Newer Pythons warn of copying a process that has threads, as one with Paddle has: locks that
-            # those hold stay taken in the copy. What the workers run (NumPy, and OpenCV without its threads)
-            # takes none.
+            # Newer Pythons warn if a process with threads is forked, because locks that its threads hold stay taken in
+            # the copy. Paddle has threads, but the workers run only NumPy and OpenCV (without its threads), which take
+            # none of these locks.
             warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
             self.process.start()
         child_connection.close()
@@ -166,19 +166,19 @@ class _Worker:
         self.stack_file.seek(0)
         return (
             self.stack_file.read().decode(errors="replace").rstrip()
-            or "(it did not answer: stopped, or waiting for a disk)"
+            or "(it did not answer: it is stopped, or waiting for a disk)"
         )
 
 
 def _serve(function, connection, inherited, stack_file) -> None:
-    """Work until the other end of the pipe closes, also when that is because the main process was killed."""
-    # The main process decides what an interrupt means; its own handlers must not run here.
+    """Work until the other end of the pipe closes, which also happens if the main process is killed."""
+    # The main process decides what an interrupt means. Its handlers must not run here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.register(STACK_SIGNAL, file=stack_file, all_threads=True)
     for other_end in inherited:
         other_end.close()
-    # Threads of the main process do not exist here, so OpenCV must not wait for its own.
+    # The threads of the main process do not exist in this copy, so OpenCV must not wait for its own.
     cv2.setNumThreads(0)
     while True:
         try:
@@ -187,7 +187,7 @@ def _serve(function, connection, inherited, stack_file) -> None:
             return
         try:
             reply = (False, function(task))
-        except Exception as error:  # handed over to the main process, which raises it
+        except Exception as error:  # sent to the main process, which raises it
             reply = (True, _describe_error(error))
         try:
             send(connection, reply)
@@ -196,7 +196,7 @@ def _serve(function, connection, inherited, stack_file) -> None:
 
 
 def _describe_error(error: Exception) -> tuple[type[Res2NetError], str, str]:
-    """Return an error in parts that can always be sent: its class, message and traceback."""
+    """Return an error as parts that can always be pickled: class, message and traceback."""
     stack = traceback.format_exc()
     if isinstance(error, Res2NetError):
         return type(error), str(error), stack

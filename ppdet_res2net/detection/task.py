@@ -1,4 +1,4 @@
-"""Training of a detector, over ppdet's heads, losses, optimizer and schedule builders."""
+"""Training of a detector with ppdet's heads, losses, optimizer and schedule builders."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def train(
 ) -> TrainResult:
     """Train the detector of a configuration.
 
-    Everything random follows from ``seed`` and the step, so a run that is resumed goes on as if it had not stopped.
+    All random numbers follow from ``seed`` and the step, so a resumed run continues as if it had never stopped.
 
     Args:
         config: The configuration; ``save_dir/<its name>`` becomes the run's folder.
-        resume: A checkpoint to continue; ``auto``: the newest whole one of the run's folder, if there is one.
+        resume: Checkpoint to continue. ``auto`` continues the newest undamaged one in the run's folder, if there is one.
         evaluate: Evaluate at every snapshot and at the end, and keep the best weights as ``best_model``.
-        amp: Mixed precision; on a GPU only.
+        amp: Train in mixed precision; needs a GPU.
         use_vdl: Write VisualDL scalars.
-        max_steps: Stop, with ``model_final`` written, after this many steps in all.
+        max_steps: Write ``model_final`` and stop after this many steps in total.
 
     Raises:
-        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        ConfigError, DatasetError, WeightsError: A setting, the dataset, or the weights are wrong.
         TrainingError: The loss is not finite, or the run's folder cannot be written.
     """
     return run_training(config, DetectionTask, TrainOptions(resume, evaluate, amp, use_vdl, max_steps))
@@ -88,7 +88,7 @@ class DetectionTask(Task):
         return model(batch)
 
     def check_evaluation(self) -> None:
-        """Read ``EvalDataset`` as an evaluation would."""
+        """Read ``EvalDataset``, as an evaluation does."""
         iou_types = ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
         self._ground_truth = read_ground_truth(self._config, self.classes, iou_types)
 
@@ -100,7 +100,7 @@ class DetectionTask(Task):
         return Evaluation(result.summary, result.report, result.summary["bbox"]["AP"])
 
     def load_pretrained(self) -> None:
-        """Load ``pretrain_weights``; refuse to do without where normalization is frozen."""
+        """Load ``pretrain_weights``. Frozen normalization needs them."""
         weights = self._config.get("pretrain_weights")
         if weights:
             logger.info("%s", load_pretrained(self.model, weights))
@@ -114,7 +114,7 @@ class DetectionTask(Task):
             )
 
     def info(self) -> dict[str, Any]:
-        """Return architecture and classes."""
+        """Return the architecture and the classes."""
         return {
             "architecture": self._config["architecture"],
             "class_names": list(self.classes.names),
@@ -122,13 +122,13 @@ class DetectionTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Evaluate and export."""
+        """Return the commands that evaluate and export."""
         common = f"-c {Path(weights).parent / 'config.yml'} -o weights={weights}"
         return [f"ppdet-res2net eval {common}", f"ppdet-res2net export {common} --verify"]
 
 
 def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:
-    """Refuse a dataset that leaves out what the losses of the detector need."""
+    """Refuse a dataset without the fields that the losses of the detector need."""
     has_masks = hasattr(model, "mask_head")
     needed = ["gt_bbox", "gt_class", *(["gt_poly"] if has_masks else [])]
     missing = [name for name in needed if name not in dataset.data_fields]
@@ -142,7 +142,7 @@ def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str)
 
 
 def _set_num_classes(config: Config, classes: Classes, annotation_path: str) -> None:
-    """Take the number of classes from the data, and say so."""
+    """Take the number of classes from the data, and log it if the configuration differs."""
     if config.get("num_classes") != len(classes.names):
         logger.warning(
             "num_classes is set to %d, the number of categories in '%s'; the configuration says %s",

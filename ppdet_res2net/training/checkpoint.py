@@ -1,10 +1,10 @@
 """Checkpoints of a training run.
 
 A checkpoint ``NAME`` is three files: ``NAME.pdparams`` (the weights alone, as PaddleDetection writes them),
-``NAME.json`` (classes and figures, which travel with the weights) and ``NAME.pdstate`` (what continuing needs, in
-safetensors format, with checksums of all three). They are one unit: all are written and synced into the folder
-``.NAME.saving``, which is then renamed to ``.NAME.saved``; from there they replace the files of the same name. An
-interruption before the renaming leaves the earlier checkpoint ``NAME``; :func:`recover` completes one after it.
+``NAME.json`` (classes and figures, which travel with the weights) and ``NAME.pdstate`` (the rest of the run's state, in
+safetensors format, with checksums of all three). They are one unit: all three are written and synced in the folder
+``.NAME.saving``. It is then renamed to ``.NAME.saved``, and its files replace those of the same name. An
+interruption before the renaming leaves the earlier checkpoint; after it, :func:`recover` completes the new one.
 Reading a checkpoint executes no code.
 """
 
@@ -42,7 +42,7 @@ _SAVING, _SAVED = ".saving", ".saved"
 
 @dataclass
 class TrainingState:
-    """What continuing a run needs beside the weights.
+    """What resuming a run needs besides the weights.
 
     Attributes:
         values: Plain data.
@@ -54,7 +54,7 @@ class TrainingState:
 
 
 def checkpoint_base(checkpoint: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint without the ending of a file."""
+    """Return the path of a checkpoint without the suffix of one of its files."""
     path = Path(checkpoint)
     return path.with_suffix("") if path.suffix in (".pdparams", ".pdstate", ".json") else path
 
@@ -73,15 +73,15 @@ def save_checkpoint(
         run_dir: The run's folder.
         name: Name of the checkpoint, e.g. ``model_final``.
         weights: The weights.
-        metadata: Recorded with the weights and checked when they are loaded: the dialect.
-        info: ``class_names``, ``category_ids`` and whatever else travels with the weights; plain data.
-        state: What continuing needs.
+        metadata: Stored with the weights and checked when they are loaded, such as the dialect.
+        info: Plain data that travels with the weights: ``class_names``, ``category_ids`` and more.
+        state: What resuming needs.
 
     Returns:
         The path of the ``.pdparams`` file.
 
     Raises:
-        TrainingError: The folder cannot be written; what was there before is unchanged.
+        TrainingError: The folder cannot be written. Earlier checkpoints are unchanged.
     """
     recover(run_dir)
     path = run_dir / f"{name}.pdparams"
@@ -111,14 +111,14 @@ def save_checkpoint(
         _move_out(complete)
     except (OSError, WeightsError) as error:
         raise TrainingError(
-            f"The checkpoint '{path}' cannot be written: {error}. Free some space or pass another -o save_dir=...; "
-            f"the checkpoints before it are intact."
+            f"The checkpoint '{path}' cannot be written: {error}. Free some space, or pass another -o save_dir=FOLDER. "
+            f"Earlier checkpoints are intact."
         ) from error
     return path
 
 
 def recover(run_dir: Path) -> None:
-    """Bring the checkpoints of a folder into order after an interruption: complete a save, or undo it."""
+    """Complete or undo a save that was interrupted."""
     for folder in run_dir.glob(f".*{_SAVED}"):
         _move_out(folder)
     for folder in run_dir.glob(f".*{_SAVING}"):
@@ -126,7 +126,7 @@ def recover(run_dir: Path) -> None:
 
 
 def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
-    """Return what travels with the weights of a run (``class_names``, ``category_ids``, ...), None if nothing does."""
+    """Return the plain data beside the weights of a run (``class_names``, ``category_ids``, ...), or None without any."""
     path = Path(f"{checkpoint_base(weights)}.json")
     if not path.is_file():
         return None
@@ -136,28 +136,28 @@ def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
             raise ValueError("class_names and category_ids must be lists of the same length")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"'{path}' should describe the classes of the weights beside it, but cannot be read: {error}. Restore it "
-            f"from the run that wrote it, or delete it to take the class names from the dataset."
+            f"'{path}' should describe the classes of the weights beside it, but it cannot be read: {error}. Restore it "
+            f"from its run, or delete it to take the class names from the dataset."
         ) from error
     return info
 
 
 def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
-    """Read what continuing a run needs, and check that all three files are whole and of the same save.
+    """Read what resuming a run needs, and check that all three files are undamaged and belong together.
 
     Args:
         checkpoint: Path of the checkpoint, with or without ``.pdparams``.
 
     Raises:
-        WeightsError: A file is missing, damaged, or of another save.
+        WeightsError: A file is missing or damaged, or comes from another save.
     """
     base = checkpoint_base(checkpoint)
     files = {suffix: Path(f"{base}.{suffix}") for suffix in ("pdparams", "json", "pdstate")}
     for file in files.values():
         if not file.is_file():
             raise WeightsError(
-                f"Cannot resume from '{base}': there is no '{file}'. Pass -r with a checkpoint of a run of this project, "
-                f"or start from weights alone with -o pretrain_weights={files['pdparams']}."
+                f"Cannot resume from '{base}': there is no '{file}'. Pass -r with a checkpoint that this package "
+                f"wrote, or start from weights alone with -o pretrain_weights={files['pdparams']}."
             )
     path = files["pdstate"]
     try:
@@ -165,7 +165,7 @@ def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
             record = json.loads(file.metadata()["state"])
             if record["format"] != _FORMAT:
                 raise WeightsError(
-                    f"'{path}' has format {record['format']}, expected {_FORMAT}: another version wrote it. Continue "
+                    f"'{path}' has format {record['format']}, expected {_FORMAT}: another version wrote it. Resume "
                     f"with that version, or start from its weights with -o pretrain_weights={files['pdparams']}."
                 )
             state = TrainingState(record["values"])
@@ -174,7 +174,7 @@ def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
                 state.tensors.setdefault(group, {})[name] = file.get_tensor(key)
             expected = record["sha256"]
             if expected["pdstate"] != _state_sha256(state):
-                raise ValueError("its content does not have its checksum")
+                raise ValueError("its content does not match its checksum")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
@@ -189,7 +189,7 @@ def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
 
 
 def _move_out(folder: Path) -> None:
-    """Give the files in a completed folder their places; doing it again after an interruption does the rest."""
+    """Move the files of a completed save to their places. If interrupted, calling it again moves the rest."""
     for file in sorted(folder.iterdir()):
         os.replace(file, folder.parent / file.name)
     sync_to_disk(folder.parent)

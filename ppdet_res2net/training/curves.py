@@ -1,4 +1,4 @@
-"""Curves of training runs from their ``metrics.jsonl``."""
+"""Plots of training runs, from their ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _COLUMNS = 3
 def read_metrics(run_dir: Path) -> dict[str, dict[int, dict]]:
     """Read ``metrics.jsonl`` of a run.
 
-    Steps that a resumed run did again replace those that were lost; a line that a kill cut off is left out.
+    If a resumed run has repeated steps, the later records count. A half line, as a killed run leaves it, is skipped.
 
     Returns:
         Records by kind (``train``, ``eval``, ...) and step, in the order of the steps.
 
     Raises:
-        ConfigError: The folder holds no run.
+        ConfigError: The folder is not that of a run.
     """
     path = run_dir / "metrics.jsonl"
     try:
@@ -51,14 +51,14 @@ def read_metrics(run_dir: Path) -> dict[str, dict[int, dict]]:
 
 
 def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
-    """Draw losses, scores, learning rate, speed and memory of one or more runs into one picture.
+    """Plot losses, scores, learning rate, speed and memory of one or more runs in one picture.
 
     Args:
         run_dirs: Folders of runs.
-        target: The picture; its ending says the format (``.png``, ``.svg``, ...).
+        target: File of the picture. Its suffix chooses the format (``.png``, ``.svg``, ...).
 
     Raises:
-        ConfigError: A folder holds no run, or the picture cannot be written.
+        ConfigError: A folder is not that of a run, or the picture cannot be written.
     """
     from matplotlib.figure import Figure  # without pyplot, which would choose a display
 
@@ -85,7 +85,7 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
 
 
 def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:
-    """The lines of a panel: points (step, value) by name."""
+    """Return the lines of a panel: points (step, value) by name."""
     series: dict[str, list[tuple[int, float]]] = {}
     if key == "score":
         for step, record in records.get("eval", {}).items():
@@ -101,14 +101,14 @@ def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tup
 
 
 def _scores(record: dict) -> list[tuple[str, float]]:
-    """The figures of an evaluation worth a curve: AP of boxes and masks, or a classifier's accuracies."""
+    """Return the figures of an evaluation to plot: AP of boxes and masks, or a classifier's accuracies."""
     nested = [(f"{kind} AP", part["AP"]) for kind, part in record.items() if isinstance(part, dict) and "AP" in part]
     flat = [(name, value) for name, value in record.items() if name.startswith("top") and isinstance(value, float)]
     return nested + flat
 
 
 def _label(run_dir: Path, run_dirs: Sequence[Path]) -> str:
-    """A run's name: its folder's, with as much of the path as tells it from the others."""
+    """Return the name of a run's folder, with as much of its path as distinguishes it from the others."""
     parts = run_dir.resolve().parts
     for count in range(1, len(parts)):
         if sum(other.resolve().parts[-count:] == parts[-count:] for other in run_dirs) == 1:

@@ -20,15 +20,15 @@ _DECAYS = {
     "threshold": lambda decay, updates: min(decay, (1 + updates) / (10 + updates)),
     "exponential": lambda decay, updates: decay * (1 - math.exp(-(updates + 1) / 2000)),
 }
-_CONSTANT_STATE = ("_mean", "_variance")  # of batch normalization: changes although no gradient reaches it
+_CONSTANT_STATE = ("_mean", "_variance")  # batch normalization changes these without any gradient
 
 
 class WeightAverage:
-    """Averages weights and statistics over the steps.
+    """Moving average of weights and statistics.
 
-    The average is the weighted mean of the models after each step: the sum of the factors is kept beside the sum, so it
-    is right from the first step on for each way in which the decay may grow. PaddleDetection corrects the sum as if
-    the decay had always been its last value; the two agree after some hundred steps.
+    The average is the weighted mean of the models after each step. Dividing by the sum of all factors makes it right from
+    the first step on, however the decay grows. PaddleDetection corrects the sum as if the decay had always had its last
+    value; both agree after some hundred steps.
 
     Args:
         model: The model.
@@ -68,13 +68,13 @@ class WeightAverage:
         self._updates = 0
 
     def begin_epoch(self, epoch: int) -> None:
-        """Start afresh where ``cycle_epoch`` says so; called at the start of each epoch."""
+        """Start afresh every ``cycle_epoch`` epochs. Called at the start of each epoch."""
         if self._cycle_epochs > 0 and epoch > 0 and epoch % self._cycle_epochs == 0:
             self._restart()
 
     @paddle.no_grad()
     def update(self) -> None:
-        """Add the model as it is after a step."""
+        """Add the model's weights after a step."""
         decay = self._decay_at(self._decay, self._updates)
         state = self._model.state_dict()
         for name, total in self._sums.items():
@@ -84,7 +84,7 @@ class WeightAverage:
         self._updates += 1
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the averaged weights, and the model's own where nothing is averaged."""
+        """Return the averaged weights, and the model's own for what is not averaged."""
         state = {name: tensor.numpy() for name, tensor in self._model.state_dict().items()}
         if self._updates:
             factor = np.float32(1 / self._total)
@@ -93,7 +93,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """While active, the model has the averaged weights."""
+        """Give the model the averaged weights while the context is active."""
         own = {name: tensor.numpy() for name, tensor in self._model.state_dict().items()}
         _assign(self._model, self.weights())
         try:
@@ -102,12 +102,12 @@ class WeightAverage:
             _assign(self._model, own)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return what continuing needs: tensors and plain data."""
+        """Return what resuming needs: tensors and plain data."""
         tensors = {name: total.numpy() for name, total in self._sums.items()}
         return tensors, {"total": self._total, "updates": self._updates}
 
     def set_state(self, tensors: Mapping[str, np.ndarray], values: Mapping) -> None:
-        """Continue from what :meth:`state` returned."""
+        """Load what :meth:`state` has returned."""
         for name, total in self._sums.items():
             total.set_value(tensors[name])
         self._total, self._updates = values["total"], values["updates"]

@@ -1,4 +1,4 @@
-"""The processes of a distributed run: how many there are, and what they tell each other."""
+"""The processes of a distributed run: how many there are, and how they communicate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["ALONE", "Processes", "join_processes"]
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process, as one of those that train together.
 
     Attributes:
         rank: Number of this process, from 0.
-        world_size: How many there are.
+        world_size: Number of processes.
     """
 
     rank: int = 0
@@ -38,24 +38,24 @@ class Processes:
         return paddle.DataParallel(model, find_unused_parameters=find_unused_parameters)
 
     def synchronize_norms(self, model: nn.Layer, norm_type: str, device: str) -> None:
-        """Let ppdet's heads compute the statistics of ``norm_type: sync_bn`` over all processes, as our trunk does.
+        """With ``norm_type: sync_bn``, let ppdet's heads compute statistics over all processes, as our trunk does.
 
         Raises:
-            ConfigError: The processes run on a CPU, where Paddle has no such operator.
+            ConfigError: The processes run on a CPU, where Paddle lacks the operator.
         """
         if self.world_size == 1 or norm_type != "sync_bn":
             return
         if not device.startswith("gpu"):
             raise ConfigError(
                 f"norm_type is sync_bn, but {self.world_size} processes run on a CPU, where Paddle cannot synchronize "
-                f"statistics: each would have its own. Pass -o norm_type=bn, or gn, which needs none."
+                f"statistics: each process would have its own. Pass -o norm_type=bn, or norm_type=gn, which needs none."
             )
         for name, part in model.named_children():
             if name != "backbone":
                 setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add up arrays of numbers over the processes, element by element."""
+        """Return the sum of an array over all processes, element by element."""
         if self.world_size == 1:
             return values
         total = paddle.to_tensor(values)
@@ -63,7 +63,7 @@ class Processes:
         return total.numpy()
 
     def gather(self, value: Any) -> list:
-        """Return the values of all processes, by rank, in every process."""
+        """Return the values of all processes in the order of their ranks; every process gets them."""
         if self.world_size == 1:
             return [value]
         values: list = []
@@ -75,7 +75,7 @@ ALONE = Processes()
 
 
 def join_processes() -> Processes:
-    """Join the processes that ``paddle.distributed.launch`` has started; without it there is only this one."""
+    """Join the processes that ``paddle.distributed.launch`` has started. Without the launcher, this process is alone."""
     if distributed.get_world_size() > 1 and not distributed.is_initialized():
         distributed.init_parallel_env()
     return Processes(distributed.get_rank(), distributed.get_world_size())

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: less memory for more computation."""
+"""Gradient checkpointing: saves memory, costs computation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["recompute_blocks"]
 
 
 def recompute_blocks(model: nn.Layer) -> None:
-    """Let each block of the trunk keep its input only, and compute the rest again in the backward pass.
+    """Let each block of the trunk keep only its input, and compute everything else again in the backward pass.
 
     Args:
         model: A model with our trunk; changed in place.
 
     Raises:
-        ConfigError: Batch normalization is trained: computing it twice would count every batch twice in its statistics.
+        ConfigError: Batch normalization is trained. Computing it twice would count every batch twice in its statistics.
     """
     blocks = [layer for layer in model.sublayers() if isinstance(layer, Bottle2neck)]
     for block in blocks:
@@ -42,7 +42,7 @@ def _saving_memory(block: nn.Layer, forward):
     def recomputing(x):
         if not block.training:
             return forward(x)
-        # The hook-based form: the other one gives no gradients where the input needs none, as after frozen stages.
+        # Not the reentrant form: it gives no gradients if the input needs none, as after frozen stages.
         return recompute(forward, x, use_reentrant=False, preserve_rng_state=False)
 
     return recomputing

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, which checkpoints it holds, and which of them are kept."""
+"""The folder of a run: locking it, and finding and deleting its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["RunFolder"]
 
 logger = logging.getLogger(__name__)
 
-# Loader workers of a run that was killed hold the lock until they notice that they are alone.
+# The loader workers of a killed run hold the lock until they notice that their main process is gone.
 LOCK_TIME_S = 10.0
-# Checkpoints that stand for a moment of the run rather than for a result; the older ones may go.
+# Checkpoints of a moment of the run, which are no results; the older ones may be deleted.
 _PASSING = ("last", "interrupted")
 
 
 class RunFolder:
-    """A run's folder, locked against other runs from :meth:`open` until :meth:`close`.
+    """A run's folder. It is locked against other runs from :meth:`open` to :meth:`close`.
 
     Args:
         path: The folder.
@@ -36,10 +36,10 @@ class RunFolder:
         self._lock: FileLock | None = None
 
     def open(self) -> None:
-        """Make the folder, lock it, and bring its checkpoints into order.
+        """Create the folder, lock it, and complete or undo an interrupted save in it.
 
         Raises:
-            TrainingError: It cannot be written, or another run is writing to it.
+            TrainingError: The folder cannot be written, or another run is writing to it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -57,14 +57,14 @@ class RunFolder:
         recover(self.path)
 
     def close(self) -> None:
-        """Let other runs have the folder."""
+        """Unlock the folder."""
         if self._lock is not None:
             (self.path / ".lock").unlink(missing_ok=True)  # while it is ours
             self._lock.release()
             self._lock = None
 
     def start_afresh(self) -> None:
-        """Open the folder for a new run; an earlier one in it is moved aside, not overwritten."""
+        """Open the folder for a new run. An earlier run in it is moved aside, not overwritten."""
         self.open()
         if not self._checkpoints():
             return
@@ -77,10 +77,10 @@ class RunFolder:
         self.open()
 
     def find_newest(self) -> Path | None:
-        """Return the newest checkpoint from which a run can go on; damaged ones are passed over with a message."""
+        """Return the newest undamaged checkpoint, or None. A message names each damaged one that is passed over."""
         if not self.path.is_dir():
             return None
-        # One that cannot be read comes first: whoever reads the log learns why it is not the one to go on from.
+        # Unreadable ones come first, so that the log says why the run does not continue from them.
         for base in sorted(self._checkpoints(), key=lambda base: _steps(base, unreadable=sys.maxsize), reverse=True):
             try:
                 load_training_state(base)
@@ -90,12 +90,12 @@ class RunFolder:
         return None
 
     def prune(self, keep: int | None) -> None:
-        """Delete all but the newest ``keep`` checkpoints of epochs (and of interruptions); None keeps all."""
+        """Delete all but the newest ``keep`` checkpoints of epochs and interruptions; None keeps all."""
         if keep is None:
             return
         passing = [base for base in self._checkpoints() if base.name.isdigit() or base.name in _PASSING]
         for base in sorted(passing, key=_steps, reverse=True)[keep:]:
-            # The state first: weights without one are no checkpoint to resume from, but whole.
+            # The state goes first: an interruption then leaves usable weights, not half a checkpoint.
             for suffix in ("pdstate", "pdparams", "json"):
                 Path(f"{base}.{suffix}").unlink(missing_ok=True)
 
@@ -104,7 +104,7 @@ class RunFolder:
 
 
 def _steps(base: Path, unreadable: int = -1) -> int:
-    """Steps that a checkpoint says it has done; ``unreadable`` if its head cannot be read."""
+    """Return how many steps a checkpoint has done; ``unreadable`` if its head cannot be read."""
     try:
         with safe_open(f"{base}.pdstate", framework="numpy") as file:
             return int(json.loads(file.metadata()["state"])["values"]["position"]["steps"])

@@ -1,4 +1,4 @@
-"""What a training run tells: lines on the console, a log file, ``metrics.jsonl``, and VisualDL scalars."""
+"""Reports of a training run: the console, the file ``train.log``, ``metrics.jsonl``, and VisualDL scalars."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def peak_memory_mib(device: str) -> float | None:
 class RunLog:
     """Averages losses and times over an interval and reports them.
 
-    What is logged from now on goes to ``train.log`` as well, also what comes before the folder is known to be usable.
+    All messages from now on also go to ``train.log``. Those logged before :meth:`open` are kept and written then.
 
     Args:
         run_dir: The run's folder.
-        interval: Steps between two reports.
+        interval: Number of steps between two reports.
         device: ``cpu`` or ``gpu:<index>``.
-        is_writer: Whether this process writes files; of several, only the first does.
+        is_writer: Whether this process writes files. Only the first of several does.
     """
 
     def __init__(self, run_dir: Path, interval: int, device: str, is_writer: bool = True) -> None:
@@ -70,11 +70,11 @@ class RunLog:
         self._start_interval()
 
     def open(self, total_steps: int, vdl_dir: str | None = None) -> None:
-        """Begin to write, to files that are appended to.
+        """Open the files and begin to write; existing files are appended to.
 
         Args:
-            total_steps: Steps of the whole run, for the time that is left.
-            vdl_dir: Folder for VisualDL scalars; None for none.
+            total_steps: Steps of the whole run, to estimate the time that is left.
+            vdl_dir: Folder for VisualDL scalars; None writes none.
 
         Raises:
             TrainingError: The folder cannot be written.
@@ -106,16 +106,16 @@ class RunLog:
         data_s: float,
         grad_norm: float | None = None,
     ) -> None:
-        """Record one step; report when the interval is full.
+        """Record one step; report at the end of each interval.
 
         Args:
-            step: Steps done so far in all, from 1.
+            step: Number of steps done in total, from 1.
             epoch: Index of the epoch, from 0.
-            losses: Every loss term, and the sum as ``loss``.
+            losses: Every loss term, and their sum as ``loss``.
             lr: Learning rate of the step.
-            images: Images in the step, over all devices.
+            images: Number of images in the step, on all devices.
             data_s: Seconds spent waiting for data.
-            grad_norm: Norm of the gradients, if it is known.
+            grad_norm: Norm of the gradients, if known.
         """
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -156,7 +156,7 @@ class RunLog:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """While active, time does not count for the speed of training: evaluation, writing checkpoints."""
+        """Stop the clock of the training speed, for an evaluation or for writing a checkpoint."""
         since = time.perf_counter()
         yield
         self._started += time.perf_counter() - since
@@ -188,7 +188,7 @@ class RunLog:
                 handler.close()
         for file in (self._metrics, self._vdl):
             if file is not None:
-                with contextlib.suppress(OSError):  # a full disk, which the last write has reported
+                with contextlib.suppress(OSError):  # the disk is full, which the last write has reported
                     file.close()
 
     def _start_interval(self) -> None:
@@ -199,7 +199,7 @@ class RunLog:
 
 
 def _open_lines(path: Path) -> TextIO:
-    """Open a file of lines for appending; a last line that a kill cut off gets its end."""
+    """Open a file of lines for appending. Complete the last line if a killed run has left half of it."""
     file = open(path, "a+b")
     try:
         if file.seek(0, os.SEEK_END):
@@ -220,7 +220,7 @@ def _open_vdl(folder: str):
     try:
         from visualdl import LogWriter
     except ImportError as error:
-        raise SetupError("--use_vdl needs VisualDL, which is not installed: pip install visualdl") from error
+        raise SetupError("--use_vdl needs VisualDL, which is not installed. Run: pip install visualdl") from error
     return LogWriter(folder)
 
 

@@ -1,4 +1,4 @@
-"""All that the steps ahead depend on: into a checkpoint, and back out of it."""
+"""Saves all that the next steps depend on in a checkpoint, and loads it again."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Position:
-    """Where a run stands.
+    """How far a run has got.
 
-    The random numbers of a step follow from the seed and its number, so generators have no state to keep.
+    The random numbers of a step follow from the seed and the number of the step, so no generator has a state to keep.
 
     Attributes:
-        steps: Steps done.
-        best_score: Best score of an evaluation so far; -1 before the first one.
+        steps: Number of steps done.
+        best_score: Best score of all evaluations; -1 before the first one.
         metrics: Figures of the last evaluation.
-        evaluations_without_gain: Evaluations since the best one.
-        skipped_steps: Steps left out because of a loss or gradient that was not finite.
-        snapshot_is_due: A signal came between the last step of an epoch and its snapshot.
+        evaluations_without_gain: Number of evaluations since the best one.
+        skipped_steps: Number of steps left out because a loss or gradient was not finite.
+        snapshot_is_due: Whether a signal arrived between the last step of an epoch and its snapshot.
     """
 
     steps: int = 0
@@ -53,7 +53,7 @@ class Position:
 
 @dataclass
 class RunState:
-    """The parts of a run that change while it trains, and what they must be compared with when it is resumed."""
+    """The parts of a run that change while it trains, and what a checkpoint must match to be resumed."""
 
     config: Config
     task: Task
@@ -63,7 +63,7 @@ class RunState:
     images_per_step: int
 
     def save(self, run_dir: Path, name: str, position: Position) -> Path:
-        """Write a checkpoint; with a moving average, that is what ``NAME.pdparams`` holds."""
+        """Write a checkpoint. With a moving average, ``NAME.pdparams`` holds the average."""
         optimizer, plain = {}, {}
         for key, value in self.step.optimizer.state_dict().items():
             if isinstance(value, paddle.Tensor):
@@ -92,15 +92,15 @@ class RunState:
         return save_checkpoint(run_dir, name, weights, trunk_metadata(self.task.model), info, state)
 
     def load(self, checkpoint: str, total_steps: int | None) -> Position:
-        """Continue from a checkpoint.
+        """Load a checkpoint.
 
         Args:
-            checkpoint: Its path.
-            total_steps: Steps of the run; None: do not mind if it has done them all.
+            checkpoint: Path of the checkpoint.
+            total_steps: Steps of the run; None accepts a checkpoint that has done all of them.
 
         Raises:
-            ConfigError: It is of a run with other data, classes, seed or batch, or there is nothing left to do.
-            WeightsError: It is damaged or does not fit the model.
+            ConfigError: Its run had other data, classes, seed or batches, or no step is left to do.
+            WeightsError: It is damaged, or does not fit the model.
         """
         state = load_training_state(checkpoint)
         saved = state.values

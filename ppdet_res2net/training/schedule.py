@@ -1,4 +1,4 @@
-"""The learning rate of a recipe, scaled from the batch that it is made for to the actual one."""
+"""Scales the learning rate of a recipe from the batch size that it was made for to the actual one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _WARMUPS = ("LinearWarmup", "ExpWarmup")
 def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: int) -> dict:
     """Return the settings of ``LearningRate`` for a number of images per step.
 
-    The linear rule: the learning rate is proportional to the images per step. The warm-up covers as many images as
-    in the recipe, but where that makes it longer, at most one epoch. Nothing is scaled without ``base_batch_size``
+    The learning rate is proportional to the images per step (the linear rule). The warm-up covers as many images as in
+    the recipe; if that makes it longer, it ends after one epoch at most. Nothing is scaled without ``base_batch_size``
     (the images per step that ``base_lr`` is for), or with ``scale_lr: false``.
 
     Args:
@@ -32,7 +32,7 @@ def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: 
         base_lr = settings["base_lr"]
         settings["base_lr"] = base_lr * images_per_step / reference
         logger.info(
-            "learning rate %g x %d / %d = %g: base_lr is for %d images per step, here are %d; -o scale_lr=false leaves it",
+            "learning rate %g x %d / %d = %g: base_lr is for %d images per step, this run has %d; -o scale_lr=false keeps it",
             base_lr,
             images_per_step,
             reference,
@@ -56,12 +56,12 @@ def _scale_warmup(scheduler: object, factor: float, steps_per_epoch: int) -> obj
     scaled = round(steps * factor)
     if factor > 1:
         scaled = max(steps, min(scaled, steps_per_epoch))
-    logger.info("warm-up %d x %g = %d steps (at most an epoch where it gets longer)", steps, factor, scaled)
+    logger.info("warm-up %d x %g = %d steps (a longer warm-up ends after one epoch at most)", steps, factor, scaled)
     return Tagged(part.name, {**part.kwargs, "steps": scaled})
 
 
 def _check_warmup(settings: Mapping, config: Mapping, steps_per_epoch: int) -> None:
-    """Warn of a warm-up that the schedule behind it never gets to take over from."""
+    """Warn if the warm-up is so long that the schedule after it never begins."""
     parts = [Tagged.from_value(scheduler) for scheduler in settings.get("schedulers", [])]
     warmups = [(index, part) for index, part in enumerate(parts) if part is not None and part.name in _WARMUPS]
     if not warmups:
@@ -74,8 +74,8 @@ def _check_warmup(settings: Mapping, config: Mapping, steps_per_epoch: int) -> N
     steps, end = warmup.kwargs["steps"], min(ends) * steps_per_epoch
     if steps >= end:
         logger.warning(
-            "the warm-up takes %d steps, but the learning rate should decay (or training end) after %d: it will not be "
-            "reached. Shorten it, for instance with -o LearningRate.schedulers.%d.steps=%d",
+            "the warm-up takes %d steps, but the learning rate should decay (or training end) after %d, so base_lr is never "
+            "reached. Shorten the warm-up, for instance with -o LearningRate.schedulers.%d.steps=%d",
             steps,
             end,
             index,

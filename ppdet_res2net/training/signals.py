@@ -1,4 +1,4 @@
-"""Signals that end a run in an orderly way."""
+"""Signals that stop a run after saving a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 class _Stopped(BaseException):
-    """Leaves the function of :meth:`StopRequest.run`; like KeyboardInterrupt, nothing on the way may swallow it."""
+    """Leaves the function of :meth:`StopRequest.run`. A BaseException, so that no ``except Exception`` swallows it."""
 
 
 class StopRequest:
-    """Whether, and by which signal, the run was asked to stop.
+    """Whether the run was asked to stop, and by which signal.
 
     Attributes:
-        signal: The first signal that came, or None.
+        signal: The first signal that arrived, or None.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StopRequest:
         return self.signal is not None
 
     def run(self, function: Callable[[], None]) -> bool:
-        """Call ``function``, unless a stop was requested; leave it at once if one is. Return whether it was completed."""
+        """Call ``function`` and return whether it was completed. A stop request prevents the call, or leaves it at once."""
         try:
             try:
                 self._may_leave = True
@@ -45,7 +45,7 @@ class StopRequest:
         return False
 
     def note(self, number: int, frame: object) -> None:
-        """Handle a signal: remember it; the second Ctrl-C means it and stops at once."""
+        """Handle a signal: remember the first one; a second Ctrl-C stops at once."""
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or signal.Signals(number)
@@ -56,11 +56,11 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM instead of dying, so that the current step ends and a checkpoint is written."""
+    """Turn SIGINT and SIGTERM into a stop request, so that the current step ends and a checkpoint is written."""
     request = StopRequest()
     try:
         previous = {number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals cannot be handled
+    except ValueError:  # outside the main thread, signals cannot be handled
         previous = {}
     try:
         yield request

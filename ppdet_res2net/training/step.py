@@ -23,16 +23,16 @@ __all__ = ["StepReport", "TrainStep", "seed_everything"]
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step computed.
+    """Results of one step.
 
     Attributes:
         losses: Every loss term and their sum ``loss``, averaged over the batches and processes.
-        grad_norm: Norm of all gradients together, before clipping; None where loss scaling makes it meaningless.
-        is_finite: Whether all of these are; if not, the weights were left as they are.
-        local: What each batch of this process gave, as text.
-        images: Images over all processes.
+        grad_norm: Norm of all gradients together, before clipping. None with loss scaling, which makes it meaningless.
+        is_finite: Whether losses and gradients are finite. If not, the weights were left unchanged.
+        local: Losses and images of each batch of this process, as text; empty if all is finite.
+        images: Number of images in all processes.
         data_s: Seconds spent waiting for batches.
-        stop: Whether a process wants to stop.
+        stop: Whether any process wants to stop.
     """
 
     losses: dict[str, float]
@@ -59,10 +59,10 @@ class TrainStep:
             ``custom_black_list``, ``find_unused_parameters``, ``max_nonfinite_steps``.
         processes: The processes that train together.
         device: ``cpu`` or ``gpu:<index>``.
-        amp: Mixed precision, whatever the configuration says.
+        amp: Use mixed precision even if the configuration does not ask for it.
 
     Raises:
-        ConfigError: Mixed precision is asked for on a CPU, or in an unknown type.
+        ConfigError: Mixed precision is asked for on a CPU, or with an unknown type.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class TrainStep:
         """Train on the batches of one step.
 
         Args:
-            batches: The batches; their gradients are averaged.
-            count: How many there are.
+            batches: Batches whose gradients are averaged.
+            count: Number of batches.
             step: Number of the step, from 0.
-            stop: Whether this process wants to stop; every process learns of it.
+            stop: Whether this process wants to stop. All processes learn of it.
         """
         if self.device == "cpu":
             set_threads(self.threads)  # at each step, since anything that runs between two may have changed it
@@ -108,10 +108,12 @@ class TrainStep:
         if self.scaler.is_enable():
             self.scaler.unscale_(self.optimizer)
         norm = self._grad_norm()
-        # All numbers that this process needs from the device, in one transfer.
+        # One transfer for all numbers that this process needs from the device.
         numbers = paddle.concat([paddle.stack(rows).flatten(), norm.reshape([1])]).numpy()
         per_batch = numbers[:-1].reshape(count, len(names))
-        scaled = self.scaler.is_enable()  # overflowing gradients are how the scale is found: the scaler skips those
+        scaled = (
+            self.scaler.is_enable()
+        )  # gradients overflow while the scaler looks for the scale; it skips those steps itself
         grad_norm = None if scaled else float(numbers[-1])
         sums = self.processes.sum(
             np.concatenate([per_batch.mean(axis=0), [0.0 if scaled else numbers[-1], images, stop]]).astype(np.float64)
@@ -123,7 +125,7 @@ class TrainStep:
             state = self.task.model.state_dict()
             for name, before in statistics.items():
                 state[name].set_value(before)
-        self.scaler.update()  # after a step that was left out too: else the scaler refuses to unscale the next one
+        self.scaler.update()  # also after a step that was left out; otherwise the scaler refuses to unscale the next one
         self.optimizer.clear_grad()
         return StepReport(
             losses=dict(zip(names, (sums[: len(names)] / self.processes.world_size).tolist())),
@@ -155,7 +157,7 @@ class TrainStep:
 
 
 def _describe(images: list[str], names: list[str], per_batch: np.ndarray) -> str:
-    """Every loss term of every batch, and its images."""
+    """Describe the loss terms and the images of every batch."""
     lines = []
     for of_batch, values in zip(images, per_batch):
         terms = ", ".join(f"{name} {value:g}" for name, value in zip(names, values))
@@ -164,7 +166,7 @@ def _describe(images: list[str], names: list[str], per_batch: np.ndarray) -> str
 
 
 def _clone_statistics(model: nn.Layer) -> dict[str, paddle.Tensor]:
-    """What a forward pass changes without any gradient: the statistics of batch normalization."""
+    """Copy the statistics of batch normalization, which a forward pass changes without any gradient."""
     return {
         name: tensor.clone() for name, tensor in model.state_dict().items() if name.endswith(("._mean", "._variance"))
     }
@@ -183,7 +185,7 @@ def _amp_dtype(config: Mapping, device: str) -> Literal["float16", "bfloat16"]:
 
 
 def _to_tensors(value: Any) -> Any:
-    """Arrays, and arrays in lists, as tensors; polygons stay as they are."""
+    """Convert arrays, and lists of arrays, to tensors; polygons stay unchanged."""
     if isinstance(value, np.ndarray):
         return paddle.to_tensor(value)
     if isinstance(value, list) and all(isinstance(part, np.ndarray) for part in value):

@@ -1,4 +1,4 @@
-"""What the trainer trains: the contract between :class:`~ppdet_res2net.training.trainer.Trainer` and a task."""
+"""The contract between :class:`~ppdet_res2net.training.trainer.Trainer` and a task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["BatchLoader", "Evaluation", "Task"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of an evaluation while training.
+    """Result of an evaluation during training.
 
     Attributes:
-        summary: Plain data; goes to ``metrics.jsonl`` and into the checkpoints.
-        report: The same as text for the log.
-        score: Decides which model is the best; larger is better.
+        summary: Figures as plain data, for ``metrics.jsonl`` and the checkpoints.
+        report: The same figures as text for the log.
+        score: Number that decides which model is the best; larger is better.
     """
 
     summary: dict[str, Any]
@@ -30,15 +30,15 @@ class Evaluation:
 
 
 class BatchLoader(Protocol):
-    """Batches of this process; which ones they are follows from the seed, the epoch and the position alone."""
+    """Batches of this process. They depend only on the seed, the epoch and the position in it."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the same in every process."""
 
     def epoch(self, epoch_index: int, start_step: int = 0) -> Iterator[dict]:
-        """Yield the batches of an epoch from one on.
+        """Yield the batches of an epoch, beginning with number ``start_step``.
 
-        A batch maps names to arrays, lists of arrays, or anything else, and has ``im_id``: one id per image.
+        A batch maps names to arrays, lists of arrays, or other values. ``im_id`` holds one id per image.
         """
 
     def close(self) -> None:
@@ -46,16 +46,16 @@ class BatchLoader(Protocol):
 
 
 class Task(abc.ABC):
-    """A model, its data, and what to do with both.
+    """A model, its data, and what to do with them.
 
-    The constructor makes the model: the trainer has seeded every random generator by then.
+    The constructor creates the model. The trainer has seeded all random generators before it calls it.
 
     Attributes:
-        model: What is trained.
-        loader: Where batches come from.
+        model: Model that is trained.
+        loader: Source of the batches.
         batch_size: Images per batch and process.
-        image_count: Images in the training data.
-        score_name: What :attr:`Evaluation.score` is, for messages, e.g. ``box AP``.
+        image_count: Number of images in the training data.
+        score_name: Name of :attr:`Evaluation.score` in messages, such as ``box AP``.
     """
 
     model: nn.Layer
@@ -69,28 +69,28 @@ class Task(abc.ABC):
         """Return every loss term, and their sum as ``loss``, each a tensor with one element.
 
         Args:
-            model: :attr:`model`, or a wrapper around it that joins the gradients of several processes.
-            batch: A batch with tensors in the place of arrays.
+            model: :attr:`model`, or a wrapper around it that averages the gradients of several processes.
+            batch: A batch, with tensors instead of arrays.
         """
 
     @abc.abstractmethod
     def evaluate(self) -> Evaluation:
-        """Evaluate :attr:`model` on the validation data; called in every process, the result is equal in all."""
+        """Evaluate :attr:`model` on the validation data. Every process calls it and gets the same result."""
 
     def check_evaluation(self) -> None:  # noqa: B027  (a task need not have anything to check)
-        """Find out what would make :meth:`evaluate` fail, before any training rather than after an epoch."""
+        """Raise now, before training, what :meth:`evaluate` would raise after an epoch."""
 
     @abc.abstractmethod
     def load_pretrained(self) -> None:
-        """Load the weights that training starts from; not called when a run is resumed."""
+        """Load the weights that training starts from. Not called when a run is resumed."""
 
     @abc.abstractmethod
     def info(self) -> dict[str, Any]:
-        """Return what travels with the weights (``NAME.json``): at least ``class_names`` and ``category_ids``."""
+        """Return the plain data of ``NAME.json`` beside the weights: at least ``class_names`` and ``category_ids``."""
 
     @abc.abstractmethod
     def next_commands(self, weights: str) -> list[str]:
-        """Return the command lines that one would type after training."""
+        """Return the command lines to type after training."""
 
     def describe(self, batch: Mapping[str, Any]) -> str:
         """Name the images of a batch for an error message."""

@@ -37,19 +37,19 @@ __all__ = ["TrainOptions", "TrainResult", "run_training"]
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"  # in the place of a checkpoint: the newest one of the run's folder
+AUTO = "auto"  # given instead of a checkpoint: continue the newest one in the run's folder
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is chosen per run rather than in the configuration.
+    """Choices made for one run rather than in the configuration.
 
     Attributes:
-        resume: A checkpoint to continue; ``auto``: the newest whole one of the run's folder, if there is one.
+        resume: Checkpoint to continue. ``auto`` continues the newest undamaged one in the run's folder, if there is one.
         evaluate: Evaluate at every snapshot and at the end, and keep the best weights as ``best_model``.
-        amp: Mixed precision; on a GPU only.
+        amp: Train in mixed precision; needs a GPU.
         use_vdl: Write VisualDL scalars.
-        max_steps: Stop, with ``model_final`` written, after this many steps in all.
+        max_steps: Write ``model_final`` and stop after this many steps in total.
     """
 
     resume: str | None = None
@@ -65,8 +65,8 @@ class TrainResult:
 
     Attributes:
         run_dir: Folder with the checkpoints, the configuration and the logs.
-        signal: Number of the signal that ended it, or None; ``interrupted`` is the checkpoint to resume from then.
-        steps: Steps done in all, those before a resume included.
+        signal: Number of the signal that ended the run, or None. After a signal, resume from the checkpoint ``interrupted``.
+        steps: Steps done in total, including those before a resume.
         metrics: Figures of the last evaluation, or None.
     """
 
@@ -84,15 +84,15 @@ class TrainResult:
 def run_training(
     config: Config, create_task: Callable[[Config, Processes], Task], options: TrainOptions
 ) -> TrainResult:
-    """Train the task that ``create_task`` makes of a configuration.
+    """Train the task that ``create_task`` builds from a configuration.
 
-    Everything random follows from ``seed`` and the step, so a run that is resumed goes on as if it had not stopped.
+    All random numbers follow from ``seed`` and the step, so a resumed run continues as if it had never stopped.
 
     Raises:
-        ConfigError, DatasetError, WeightsError: Something that was asked for does not fit.
+        ConfigError, DatasetError, WeightsError: A setting, the dataset, or the weights are wrong.
         TrainingError: The loss is not finite, or the run's folder cannot be written.
     """
-    with unique_name.guard():  # parameter names, and with them the optimizer's, are the same in every process
+    with unique_name.guard():  # gives parameters, and the optimizer's state, the same names in every process
         with contextlib.ExitStack() as resources:
             return Trainer(config, create_task, options, resources).run()
 
@@ -158,7 +158,7 @@ class Trainer:
         self._open_folder()
 
     def _open_folder(self) -> None:
-        """Load what training starts from, and make the folder ready for it."""
+        """Load the checkpoint or the pretrained weights, and prepare the run's folder."""
         checkpoint = self.options.resume
         if checkpoint == AUTO:
             (checkpoint, *_) = self.processes.gather(self._find_newest() if self.processes.is_first else None)
@@ -191,7 +191,7 @@ class Trainer:
         return str(newest) if newest else None
 
     def run(self) -> TrainResult:
-        """Train to the end, or until a signal comes."""
+        """Train to the end, or until a signal arrives."""
         logger.info(
             "training %s on %s: %d images, %d steps of %d images, run folder %s",
             self.config.name,
@@ -217,7 +217,7 @@ class Trainer:
         position = self.position
         if position.steps >= self.total_steps and not position.snapshot_is_due:
             logger.info("nothing is left to train")
-            self._save("model_final")  # the run may have been killed before it could
+            self._save("model_final")  # the run may have been killed just before it was written
         while position.steps < self.total_steps or position.snapshot_is_due:
             if not position.snapshot_is_due and not self._run_epoch(stop):
                 return False
@@ -255,7 +255,7 @@ class Trainer:
                 losses, norm = report.losses, report.grad_norm
                 self.log.step(self.position.steps, epoch, losses, lr, report.images, report.data_s, norm)
             if self.position.steps >= self.total_steps or step_in_epoch + 1 == self.steps_per_epoch:
-                break  # also after a signal: the run is complete, or what an epoch ends with is due
+                break  # even after a signal: the run is complete, or the snapshot at the end of the epoch is due
             if report.stop or (stop and self.processes.world_size == 1):
                 return False
             self._save_within_epoch()
@@ -269,7 +269,7 @@ class Trainer:
         return bool(self.processes.sum(np.array([float(bool(stop))]))[0])
 
     def _skip(self, report: StepReport, epoch: int, lr: float) -> None:
-        """Go on after a step that was not finite, or stop if there were too many of them."""
+        """Continue after a step whose loss or gradient was not finite, or stop if there were too many."""
         position, allowed = self.position, self.config.get("max_nonfinite_steps", 0)
         details = "; ".join(self.processes.gather(report.local))
         what = (
@@ -278,10 +278,10 @@ class Trainer:
         )
         position.skipped_steps += 1
         if position.skipped_steps <= allowed:
-            logger.warning("%s Left out, as %d of at most %d steps.", what, position.skipped_steps, allowed)
+            logger.warning("%s This step was left out (%d of at most %d).", what, position.skipped_steps, allowed)
             self.log.write({"kind": "skipped", "step": position.steps + 1, "lr": lr, "what": details})
             return
-        before = f" {allowed} such steps were left out before." if allowed else ""
+        before = f" Before it, max_nonfinite_steps={allowed} was used up." if allowed else ""
         raise TrainingError(
             f"{what}{before} The checkpoints in '{self.run_dir}' are intact. Usual causes: a learning rate too high for the "
             f"batch size (see the last lines of train.log), frozen normalization without pretrained weights, or wrong "
@@ -295,7 +295,7 @@ class Trainer:
                 self._save("last")
 
     def _snapshot(self, stop: StopRequest) -> bool:
-        """Evaluate and save where that is due; return False if a signal came before the evaluation was done."""
+        """Evaluate and save if due; return False if a signal arrived before the evaluation was done."""
         is_end = self.position.steps >= self.total_steps
         epoch = (self.position.steps - 1) // self.steps_per_epoch
         if not is_end and (epoch + 1) % self.config.get("snapshot_epoch", 1):
@@ -308,12 +308,12 @@ class Trainer:
         return True
 
     def _evaluate(self, stop: StopRequest) -> bool:
-        """Evaluate, and save the best model; return False if a signal came before that was done."""
+        """Evaluate, and save the best model; return False if a signal arrived before that was done."""
         position = self.position
         results: list[Evaluation] = []
         if self._any_wants_to_stop(stop):
             return False
-        # Several processes have to leave together, so they finish an evaluation that they have begun.
+        # Several processes must stop together, so they finish an evaluation once it has begun.
         run = stop.run if self.processes.world_size == 1 else lambda function: function() or True
         with self.average.applied() if self.average is not None else contextlib.nullcontext():
             if not run(lambda: results.append(self.task.evaluate())):
@@ -338,7 +338,7 @@ class Trainer:
         return path
 
     def _conclude(self, is_complete: bool) -> None:
-        """Draw the curves; say where everything is and what to type next."""
+        """Draw the curves; log where everything is and what to type next."""
         plot_runs([self.run_dir], self.run_dir / "curves.png")
         lines = [
             f"{'done' if is_complete else 'stopped'} after {self.position.steps} steps. In {self.run_dir}:",
@@ -351,14 +351,14 @@ class Trainer:
         logger.info("%s", "\n".join(lines))
 
 
-# What a run leaves, for its last words.
+# Files that a run leaves behind, for its last message.
 _FILES = {
-    "model_final.pdparams": "the weights at the end (.json: classes and figures; .pdstate: to resume from)",
-    "best_model.pdparams": "the weights with the best evaluation",
-    "interrupted.pdparams": "where a signal stopped the run; -r auto goes on from the newest checkpoint",
-    "[0-9]*.pdparams": "the weights after each epoch of that number",
-    "config.yml": "the configuration with its bases and overrides",
-    "metrics.jsonl": "every figure, one record a line",
-    "curves.png": "the same as a picture; 'ppdet-res2net plot' compares runs",
-    "train.log": "what was said",
+    "model_final.pdparams": "final weights (.json: classes and figures; .pdstate: for resuming)",
+    "best_model.pdparams": "weights with the best evaluation",
+    "interrupted.pdparams": "weights when a signal stopped the run; -r auto continues the newest checkpoint",
+    "[0-9]*.pdparams": "weights after the epoch of that number",
+    "config.yml": "configuration, with its bases and overrides merged",
+    "metrics.jsonl": "all figures, one JSON record per line",
+    "curves.png": "plots of these figures; 'ppdet-res2net plot' compares runs",
+    "train.log": "log of the run",
 }

@@ -38,9 +38,9 @@ OVERRIDE_MISTAKES = {
     # plain keys
     "epoch=abc": "'epoch' is 'abc'; expected a whole number (training epochs).",
     "epoch=true": "'epoch' is True; expected a whole number (training epochs).",
-    "use_gpu=ture": "'use_gpu' is 'ture'; expected true or false (run on a GPU if Paddle was built for one).",
+    "use_gpu=ture": "'use_gpu' is 'ture'; expected true or false (run on a GPU if there is one and Paddle is built for it).",
     "ema_decay=high": "'ema_decay' is 'high'; expected a number (decay of the moving average).",
-    "weights=3": "'weights' is 3; expected text or null (url or file that is evaluated",
+    "weights=3": "'weights' is 3; expected text or null (url, file or model name of the",
     "export.nmss=true": "'export' has no argument 'nmss'. Did you mean 'nms'?",
     "export.nms=5": "'export.nms' is 5; expected true or false (the graph removes overlapping boxes).",
     # readers and transforms

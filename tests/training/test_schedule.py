@@ -22,8 +22,10 @@ def _scaled(*overrides, images=2, steps_per_epoch=58633, recipe=RECIPE):
 def test_rate_and_warmup_follow_the_batch_by_the_linear_rule(caplog):
     caplog.set_level("INFO")
     assert _scaled() == (pytest.approx(0.00125), 4000)
-    assert "learning rate 0.01 x 2 / 16 = 0.00125: base_lr is for 16 images per step, here are 2" in messages(caplog)
-    assert "-o scale_lr=false leaves it" in messages(caplog) and "warm-up 500 x 8 = 4000 steps" in messages(caplog)
+    assert "learning rate 0.01 x 2 / 16 = 0.00125: base_lr is for 16 images per step, this run has 2" in messages(
+        caplog
+    )
+    assert "-o scale_lr=false keeps it" in messages(caplog) and "warm-up 500 x 8 = 4000 steps" in messages(caplog)
     assert _scaled(images=16) == (0.01, 500)
     assert _scaled(images=64) == (pytest.approx(0.04), 125)
 

@@ -209,14 +209,14 @@ def test_steps_that_are_not_finite_can_be_left_out(tmp_path, caplog):
     toy = {"bad_images": [7], "trunk": trunk}
     result = train_toy(tmp_path / "a", max_nonfinite_steps=2, toy=toy)
     assert result.steps == 8
-    assert messages(caplog).count("Left out, as") == 2
+    assert messages(caplog).count("This step was left out (") == 2
     skipped = [record["step"] for record in read_metrics(result.run_dir, "skipped")]
     assert len(skipped) == 2
     assert set(losses_by_step(result.run_dir)) == set(range(1, 9)) - set(skipped)
     final = _final(result)
     assert all(np.isfinite(array).all() for array in final.values())  # the statistics too
     assert load_training_state(result.run_dir / "model_final").values["position"]["skipped_steps"] == 2
-    with pytest.raises(TrainingError, match="not finite at step .* 1 such steps were left out before"):
+    with pytest.raises(TrainingError, match="not finite at step .* Before it, max_nonfinite_steps=1 was used up"):
         train_toy(tmp_path / "b", max_nonfinite_steps=1, toy=toy)
 
 

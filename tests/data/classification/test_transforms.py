@@ -113,7 +113,7 @@ def test_rand_augment_operations():
         (
             {"RandomFlip": {}},
             SAMPLE_TRANSFORMS,
-            "There are Decode, RandomResizedCrop, RandomCrop, ",
+            "Available: Decode, RandomResizedCrop, RandomCrop, ",
         ),
         ({"RandomErasing": {"mode": "grey"}}, SAMPLE_TRANSFORMS, "mode is 'grey'; choose const or pixel"),
         ({"RandAugment": {"magnitude": 30}}, SAMPLE_TRANSFORMS, "a magnitude from 0 to 10"),

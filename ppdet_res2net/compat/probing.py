@@ -63,6 +63,8 @@ def run_with_onednn(function: Callable, inputs: Sequence) -> list:
     """Export a function, see ``export_function``, and run the graph on a CPU with oneDNN; return its outputs as arrays."""
     import paddle
 
+    from res2net_runtime.backends.paddle_quirks import keep_thread_counts
+
     with tempfile.TemporaryDirectory() as folder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -70,8 +72,9 @@ def run_with_onednn(function: Callable, inputs: Sequence) -> list:
         settings = paddle.inference.Config(str(graph), f"{folder}/model.pdiparams")
         settings.disable_glog_info()
         settings.enable_mkldnn()
-        predictor = paddle.inference.create_predictor(settings)
-        for name, array in zip(predictor.get_input_names(), inputs):
-            predictor.get_input_handle(name).copy_from_cpu(array)
-        predictor.run()
-        return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+        with keep_thread_counts(paddle):
+            predictor = paddle.inference.create_predictor(settings)
+            for name, array in zip(predictor.get_input_names(), inputs):
+                predictor.get_input_handle(name).copy_from_cpu(array)
+            predictor.run()
+            return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]

@@ -152,6 +152,7 @@ def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
 class EagerBackend:
     """A detector that has not been exported, behind the runtime's interface for networks."""
 
+    engine = "eager"
     description = f"Paddle {paddle.__version__}, eager"
 
     def __init__(self, detector: nn.Layer) -> None:

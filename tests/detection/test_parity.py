@@ -16,6 +16,7 @@ from paddle import inference  # noqa: E402
 from ppdet_res2net.compat.onednn_interpolate import upsample_without_interpolate  # noqa: E402
 from ppdet_res2net.detection.inference import RCNNInference  # noqa: E402
 from ppdet_res2net.errors import ConfigError  # noqa: E402
+from res2net_runtime.backends.paddle_quirks import keep_thread_counts  # noqa: E402
 from res2net_runtime.masks import masks_to_bitmaps  # noqa: E402
 from tests.helpers import tiny_detector as tiny  # noqa: E402
 
@@ -158,12 +159,14 @@ def find_nothing(model, background):
 
 
 def test_only_known_detectors_can_be_served(pair_of):
-    with pytest.raises(ConfigError, match="architecture is Linear; .* know FasterRCNN and MaskRCNN"):
+    with pytest.raises(ConfigError, match="architecture is Linear; .* support FasterRCNN and MaskRCNN"):
         RCNNInference(paddle.nn.Linear(1, 1))
     ours, _ = pair_of("mask-fpn")
     head, ours.bbox_head = ours.bbox_head, paddle.nn.Linear(1, 1)
     try:
-        with pytest.raises(ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is known"):
+        with pytest.raises(
+            ConfigError, match="MaskRCNN.bbox_head is Linear; only BBoxHead without use_cot is supported"
+        ):
             RCNNInference(ours)
     finally:
         ours.bbox_head = head
@@ -189,6 +192,14 @@ def exported(request, pair_of, tmp_path_factory):
     return model, folder
 
 
+@pytest.fixture
+def kept_threads():
+    """The number of Paddle's threads, which its predictors change, is restored for the tests after this one."""
+    with keep_thread_counts(paddle):
+        yield
+
+
+@pytest.mark.usefixtures("kept_threads")
 @pytest.mark.parametrize("onednn", [False, True])
 def test_the_exported_graph_gives_the_eager_results(exported, onednn):
     model, folder = exported

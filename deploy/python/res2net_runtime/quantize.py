@@ -136,14 +136,13 @@ def compare_precisions(
     """
     arrays = [decode_image(image) for image in images]
     with Predictor(model_dir, precision="int8", cpu_threads=cpu_threads) as predictor:
-        engine = predictor.description
+        engine, description = predictor.engine, predictor.description
         int8, int8_s = _run_timed(predictor, arrays)
-    backend = "openvino" if engine.startswith("OpenVINO") else "onnxruntime"
-    with Predictor(model_dir, backend=backend, cpu_threads=cpu_threads) as predictor:
+    with Predictor(model_dir, backend=engine, cpu_threads=cpu_threads) as predictor:
         fp32, fp32_s = _run_timed(predictor, arrays)
         threshold = predictor.info.draw_threshold
     return QuantizationReport(
-        engine=engine,
+        engine=description,
         images=len(arrays),
         fp32_s=fp32_s,
         int8_s=int8_s,

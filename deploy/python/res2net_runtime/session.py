@@ -56,6 +56,11 @@ class Session:
         self._backend: Backend | None = backend
 
     @property
+    def engine(self) -> str:
+        """The engine in use, a key of :data:`~res2net_runtime.backends.BACKENDS`; ``"eager"`` for a network not exported."""
+        return self._open_backend().engine
+
+    @property
     def description(self) -> str:
         """The engine in use, for logs: library, version, kernels, precision and device."""
         return self._open_backend().description

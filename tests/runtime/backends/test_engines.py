@@ -45,6 +45,7 @@ def test_one_image(predictor, engine_and_dir):
     assert detections.masks.shape == (1, 28, 28) and detections.masks.dtype == np.float32
     assert predictor.description.startswith(LIBRARIES[engine_and_dir[0]])
     assert predictor.description.endswith("fp32, cpu)")
+    assert predictor.engine == engine_and_dir[0]
 
 
 def test_nothing_found_first_and_later(predictor):

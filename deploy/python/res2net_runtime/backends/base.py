@@ -41,6 +41,10 @@ class Backend(Protocol):
     """A loaded network. It need not be thread-safe: :class:`~res2net_runtime.Predictor` runs it for one caller at a time."""
 
     @property
+    def engine(self) -> str:
+        """The engine: a key of :data:`~res2net_runtime.backends.BACKENDS`, or ``"eager"`` for one not exported."""
+
+    @property
     def description(self) -> str:
         """The engine, its version, precision and device, for logs."""
 

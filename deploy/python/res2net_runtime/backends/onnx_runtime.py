@@ -27,6 +27,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         onnxruntime = import_engine("onnxruntime")
+        self.engine = options.engine
         model_path = folder.formats[options.format].model_path
         self.description = f"ONNX Runtime {onnxruntime.__version__} ({options.precision}, {options.device})"
         settings = onnxruntime.SessionOptions()

@@ -34,6 +34,7 @@ class OpenVINOBackend:
 
     def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         openvino = import_engine("openvino")
+        self.engine = options.engine
         model_path = folder.formats[options.format].model_path
         version = openvino.__version__.partition("-")[0]  # without the build's number
         self.description = f"OpenVINO {version} ({options.precision}, {options.device})"

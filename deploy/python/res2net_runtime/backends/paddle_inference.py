@@ -37,6 +37,7 @@ class PaddleBackend:
 
     def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
         paddle = paddle_quirks.import_paddle()
+        self.engine = options.engine
         files = folder.formats[options.format]
         paddle_quirks.check_model_format(paddle, files.model_path)
         self.description = f"Paddle {paddle.__version__} ({options.engine}, {options.precision}, {options.device})"

@@ -40,6 +40,11 @@ class SteppingDownBackend:
         self._failures = 0
 
     @property
+    def engine(self) -> str:
+        """The engine in use, a key of :data:`~res2net_runtime.backends.BACKENDS`."""
+        return self._backend.engine
+
+    @property
     def description(self) -> str:
         """The engine in use, for logs."""
         return self._backend.description

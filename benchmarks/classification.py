@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import ContenderError, call, machine_line
+from benchmarks.harness import ContenderError, call, machine_line, run_main
 
 SIZE_PX, CLASSES, TRAIN_BATCH = 224, 1000, 32
 MIN_SECONDS, MIN_RUNS = 2.0, 3
@@ -120,37 +120,49 @@ def open_timm(contender: str, precision: str, model: str, threads: int, batch: i
 
 def open_training(contender: str, model: str, threads: int) -> Callable:
     """Return a function that does one training step."""
-    labels = np.arange(TRAIN_BATCH) % CLASSES
-    if contender.startswith("timm"):
-        import timm
-        import torch
+    images, labels = make_images(TRAIN_BATCH), np.arange(TRAIN_BATCH) % CLASSES
+    if contender == "eager":
+        return open_our_training(model, images, labels)
+    return open_timm_training(model, images, labels, threads, contender == "timm channels_last")
 
-        torch.set_num_threads(threads)
-        network = timm.create_model(model.partition("/")[2]).train()
-        optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
-        images, labels = torch.from_numpy(make_images(TRAIN_BATCH)), torch.from_numpy(labels)
-        if contender == "timm channels_last":
-            network = network.to(memory_format=torch.channels_last)
-            images = images.contiguous(memory_format=torch.channels_last)
 
-        def run() -> None:
-            torch.nn.functional.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return run
+def open_our_training(model: str, images: np.ndarray, labels: np.ndarray) -> Callable:
+    """Return a function that does one training step with this package."""
     import paddle
 
     network = create_ours(model)
     network.train()
     optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters(), weight_decay=1e-4)
-    images, labels = paddle.to_tensor(make_images(TRAIN_BATCH)), paddle.to_tensor(labels)
+    inputs, targets = paddle.to_tensor(images), paddle.to_tensor(labels)
 
     def run() -> None:
-        paddle.nn.functional.cross_entropy(network(images), labels).backward()
+        paddle.nn.functional.cross_entropy(network(inputs), targets).backward()
         optimizer.step()
         optimizer.clear_grad()
         float(network.fc.bias[0])  # waits for the device
+
+    return run
+
+
+def open_timm_training(
+    model: str, images: np.ndarray, labels: np.ndarray, threads: int, channels_last: bool
+) -> Callable:
+    """Return a function that does one training step with timm."""
+    import timm
+    import torch
+
+    torch.set_num_threads(threads)
+    network = timm.create_model(model.partition("/")[2]).train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    inputs, targets = torch.from_numpy(images), torch.from_numpy(labels)
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+
+    def run() -> None:
+        torch.nn.functional.cross_entropy(network(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return run
 
@@ -175,7 +187,7 @@ def export(model: str, folder: str) -> None:
     network = create_classifier(model)
     network.eval()
     preprocessor = dataclasses.replace(preprocessor_of_spec(get_model_spec(model)), size_px=SIZE_PX)
-    classifier = Classifier(model, network, preprocessor, None)
+    classifier = Classifier(name=model, weights=model, network=network, preprocessor=preprocessor, class_names=None)
     export_classifier(classifier, folder, formats=("paddle", "onnx", "openvino"))
 
 
@@ -259,4 +271,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import paddle
 
-from benchmarks.harness import machine_line
+from benchmarks.harness import machine_line, run_main
 from ppdet_res2net.compat import prepare_ppdet
 from ppdet_res2net.config import load_config
 from ppdet_res2net.data.coco import COCODataSet
@@ -209,4 +209,4 @@ def memory_mb(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -23,11 +23,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes are forked from this one, which must have no threads
 
-from benchmarks.harness import machine_line  # noqa: E402
+from benchmarks.harness import machine_line, run_main  # noqa: E402
 from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.datasets.demo import make_demo_data  # noqa: E402
 from ppdet_res2net.detection.task import train  # noqa: E402
@@ -41,7 +42,7 @@ STARTING_SHARE = 0.2  # of the kills that come before the first step
 TMPFS_MIB = 256
 
 
-def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> multiprocessing.Process:
+def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> ForkProcess:
     """Start a run in a process of its own; it writes its error to ``error.txt`` beside the data."""
     process = multiprocessing.get_context("fork").Process(target=_train, args=(data, save_dir, overrides, options))
     process.start()
@@ -89,7 +90,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return (one / "model_final.pdparams").read_bytes() == (other / "model_final.pdparams").read_bytes()
 
 
-def wait_for_step(process: multiprocessing.Process, run_dir: Path) -> None:
+def wait_for_step(process: ForkProcess, run_dir: Path) -> None:
     """Wait until the run logs another step or ends."""
     metrics = run_dir / "metrics.jsonl"
     before = _size_bytes(metrics)
@@ -121,7 +122,7 @@ def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: f
             wait_for_step(process, run_dir)
             process.join(draw.uniform(0.0, steps_s))
         if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
             done += 1
             saving = any(run_dir.glob(".*.sav*"))
@@ -224,9 +225,10 @@ def damage_files(folder: Path, whole: Path, damages: int) -> bool:
                     load_training_state(copy / "model_final")
                 except WeightsError:
                     refused += 1
-            passed_over = RunFolder(copy).find_newest()
-            print(f"{kind:19s} .{suffix}: {refused} of {damages} refused; -r auto went on from '{passed_over.name}'")
-            is_good &= refused == damages and passed_over.name != "model_final"
+            found = RunFolder(copy).find_newest()
+            name = found.name if found else "nothing"
+            print(f"{kind:19s} .{suffix}: {refused} of {damages} refused; -r auto went on from '{name}'")
+            is_good &= refused == damages and found is not None and name != "model_final"
             shutil.rmtree(copy)
     return is_good
 
@@ -268,4 +270,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

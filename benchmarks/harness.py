@@ -11,11 +11,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-__all__ = ["ContenderError", "call", "child_environment", "machine_line", "peak_memory_gb", "take_over_stdout"]
+__all__ = [
+    "ContenderError",
+    "call",
+    "child_environment",
+    "machine_line",
+    "peak_memory_gb",
+    "run_main",
+    "take_over_stdout",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 # Instruction sets that decide how fast convolutions and matrix products are, on x86 and on ARM.
@@ -87,6 +95,16 @@ def peak_memory_gb() -> float:
     """
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e9
+
+
+def run_main(main: Callable[[], int | None]) -> NoReturn:
+    """Run a benchmark and exit with its code; an error that the user can mend is one line, not a traceback."""
+    from ppdet_res2net.errors import Res2NetError
+
+    try:
+        sys.exit(main())
+    except Res2NetError as error:
+        sys.exit(f"Error: {error}")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.harness import machine_line
+from benchmarks.harness import machine_line, run_main
 from res2net_runtime import Detections, Preprocessor, decode_image
 
 INSTANCES = 100
@@ -27,7 +27,7 @@ MASK_SIZE = 28
 SIZES_HW = {"480x640": (480, 640), "12 megapixels": (3000, 4000)}
 BOX_SIDES = {"5 to 50 %": (0.05, 0.5), "95 to 100 %": (0.95, 1.0)}
 LIMITS_MS = {"preprocessing 480x640": 25.0, "100 instances, 480x640, boxes of 5 to 50 %": 15.0}
-PREPROCESS = [
+PREPROCESS: list[dict] = [
     {"type": "Resize", "target_size": [800, 1333], "keep_ratio": True, "interp": 1},
     {"type": "NormalizeImage", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     {"type": "Permute"},
@@ -142,4 +142,4 @@ def make_mask(rng: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

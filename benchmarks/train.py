@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import ContenderError, call, machine_line, peak_memory_gb
+from benchmarks.harness import ContenderError, call, machine_line, peak_memory_gb, run_main
 
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 HEIGHT, WIDTH = 800, 1088
@@ -43,13 +43,13 @@ CONTENDERS = {
 def make_sample() -> dict:
     """Return an image of noise at several scales, with octagons as objects."""
     draw = np.random.RandomState(0)
-    image = sum(np.kron(draw.randn(3, HEIGHT // size, WIDTH // size), np.ones((1, size, size))) for size in (1, 4, 16))
+    noise = [np.kron(draw.randn(3, HEIGHT // size, WIDTH // size), np.ones((1, size, size))) for size in (1, 4, 16)]
     centres = draw.uniform([150, 150], [WIDTH - 150, HEIGHT - 150], (OBJECTS, 2))
     radii = draw.uniform(20, 140, (OBJECTS, 1))
     angles = np.arange(8) * np.pi / 4
     octagons = centres[:, None] + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)[None]
     return {
-        "image": image[None].astype("float32"),
+        "image": np.sum(noise, axis=0)[None].astype("float32"),
         "boxes": np.concatenate([octagons.min(1), octagons.max(1)], 1).astype("float32"),
         "labels": draw.randint(0, CLASSES, OBJECTS),
         "polygons": octagons.reshape(OBJECTS, -1),
@@ -127,7 +127,7 @@ def _use_paddledets_modules() -> None:
 class TorchStep:
     """The same step with torchvision's MaskRCNN on timm's res2net50d."""
 
-    def __init__(self, contender: str) -> None:
+    def __init__(self) -> None:
         import timm
         import torch
         import torchvision
@@ -210,7 +210,7 @@ def measure(contender: str, steps: int, threads: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
-        step = TorchStep(contender)
+        step: PaddleStep | TorchStep = TorchStep()
     else:
         step = PaddleStep(contender)
     times: dict[str, list] = defaultdict(list)
@@ -256,7 +256,8 @@ def counted_syncs(counts: dict[str, int]) -> Iterator[None]:
     import paddle
 
     tensor = type(paddle.zeros([1]))
-    waiting = [(tensor, name) for name in ("numpy", "item", "tolist", "__bool__", "__int__", "__float__", "__index__")]
+    waiting: list[tuple[object, str]] = []
+    waiting += [(tensor, name) for name in ("numpy", "item", "tolist", "__bool__", "__int__", "__float__", "__index__")]
     waiting += [(paddle, name) for name in ("nonzero", "masked_select", "unique")]
     originals = [(owner, name, getattr(owner, name)) for owner, name in waiting if hasattr(owner, name)]
     depth = [0]
@@ -356,4 +357,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

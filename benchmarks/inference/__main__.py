@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.harness import machine_line
+from benchmarks.harness import machine_line, run_main
 from benchmarks.inference.contenders import Contender, measure
 from benchmarks.inference.detector import prepare
 from benchmarks.inference.operators import print_operators
@@ -69,31 +69,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _contenders(args: argparse.Namespace, work_dir: Path) -> list[Contender]:
-    contenders = []
+    """Return what is measured, in order."""
+
+    def add(name: str, group: str, precision: str, python: str, options: Mapping[str, object]) -> None:
+        contenders.append(Contender(name, group, precision, python, {"kind": group, **options}))
+
+    contenders: list[Contender] = []
     for name in OURS:
         backend, precision = name.split()
-        options = {
-            "kind": "ours",
-            "folder": str(work_dir / "model"),
-            "backend": backend,
-            "precision": precision,
-        }
-        contenders.append(Contender(name, "ours", precision, sys.executable, options))
-    if args.torch_python:
-        for precision in ("fp32", "bf16"):
-            for compiled in (False, True):
-                options = {"kind": "torchvision", "weights": str(work_dir / "weights.safetensors")}
-                options.update(precision=precision, compiled=compiled)
-                name = f"torchvision {precision}{' compiled' if compiled else ''}"
-                contenders.append(Contender(name, "torchvision", precision, args.torch_python, options))
-            options = {"kind": "gemm", "precision": precision}
-            contenders.append(Contender(f"matrix product {precision}", "gemm", precision, args.torch_python, options))
+        options = {"folder": str(work_dir / "model"), "backend": backend, "precision": precision}
+        add(name, "ours", precision, sys.executable, options)
+    for precision in ("fp32", "bf16") if args.torch_python else ():
+        weights = str(work_dir / "weights.safetensors")
+        for suffix, compiled in (("", False), (" compiled", True)):
+            choices = {"weights": weights, "precision": precision, "compiled": compiled}
+            add(f"torchvision {precision}{suffix}", "torchvision", precision, args.torch_python, choices)
+        add(f"matrix product {precision}", "gemm", precision, args.torch_python, {"precision": precision})
     if args.paddledet_python:
-        options = {"kind": "paddledet", "weights": str(work_dir / "weights.pdparams")}
-        options.update(export_dir=str(work_dir / "paddledet"))
-        contenders.append(Contender("paddledet fp32", "paddledet", "fp32", args.paddledet_python, options))
+        files = {"weights": str(work_dir / "weights.pdparams"), "export_dir": str(work_dir / "paddledet")}
+        add("paddledet fp32", "paddledet", "fp32", args.paddledet_python, files)
     return contenders
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -71,14 +71,16 @@ class Process:
                 text=True,
                 env=child_environment(threads),
             )
+        assert self._process.stdin and self._process.stdout
+        self._orders, self._answers = self._process.stdin, self._process.stdout
         answer = self._read()
         contender.first_s = time.perf_counter() - start
         contender.detections = answer.get("detections", 0)
 
     def run(self) -> None:
         """Run once and note what it took."""
-        self._process.stdin.write("run\n")
-        self._process.stdin.flush()
+        self._orders.write("run\n")
+        self._orders.flush()
         answer = self._read()
         if answer:
             self.contender.wall_s.append(answer["wall_s"])
@@ -87,11 +89,11 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
+        self._orders.close()
         self._process.wait()
 
     def _read(self) -> dict:
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if line:
             return json.loads(line)
         lines = self.log.read_text(errors="replace").strip().splitlines()

@@ -144,7 +144,7 @@ def _calibrate_norms(detector: nn.Layer, image: paddle.Tensor) -> None:
         hook.remove()
 
 
-def _take_statistics(norm: nn.BatchNorm2D, inputs: tuple) -> None:
+def _take_statistics(norm, inputs):  # Paddle's annotation of hooks knows neither the tuple nor None
     (x,) = inputs
     norm._mean.set_value(x.mean([0, 2, 3]))
     norm._variance.set_value(x.var([0, 2, 3]))
@@ -152,7 +152,7 @@ def _take_statistics(norm: nn.BatchNorm2D, inputs: tuple) -> None:
 
 def _calibrate_outputs(detector: nn.Layer, inputs: dict[str, paddle.Tensor]) -> None:
     layers = {name: layer for name, layer in detector.named_sublayers() if name in _OUTPUT_STD}
-    hooks = {}
+    hooks: dict = {}
 
     def standardize(name: str, layer: nn.Layer, layer_inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
         hooks.pop(name).remove()  # only the first level of the pyramid counts, the largest one
@@ -185,7 +185,7 @@ def _count_multiply_accumulates(detector: nn.Layer, image: np.ndarray) -> float:
     config = load_config(RECIPE)
     counts: list[int] = []
 
-    def count(layer: nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
+    def count(layer, inputs, output):
         if isinstance(layer, nn.Conv2DTranspose):
             counts.append(inputs[0].size // inputs[0].shape[1] * layer.weight.size)
         elif isinstance(layer, nn.Conv2D):

@@ -29,7 +29,8 @@ def print_operators(image: Path, folder: Path, threads: int) -> None:
     batch = collate([Preprocessor.from_config(model_folder.preprocess)(np.load(image))])
     for _ in range(_RUNS):
         request.infer(batch)
-    times, counts = Counter(), Counter()
+    times: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for node in request.get_profiling_info():
         name = f"{node.node_type} ({node.exec_type})"
         times[name] += node.real_time.total_seconds() * 1e3

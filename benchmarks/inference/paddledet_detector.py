@@ -86,7 +86,7 @@ def _export(config, weights: str, path: Path) -> None:
     for name, array in load_weights_file(weights).items():
         state[name].set_value(array)
     detector.eval()
-    specs = {
+    specs: dict = {
         "image": InputSpec([1, 3, None, None], "float32", "image"),
         "im_shape": InputSpec([1, 2], "float32", "im_shape"),
         "scale_factor": InputSpec([1, 2], "float32", "scale_factor"),
@@ -119,4 +119,4 @@ def _keep_sizes_one_dimensional() -> None:
 
     view = ModuleView(paddle, shape=Sizes, slice=take_slice, concat=concat)
     for name in ("proposal_generator.rpn_head", "post_process"):
-        sys.modules[f"ppdet.modeling.{name}"].paddle = view
+        vars(sys.modules[f"ppdet.modeling.{name}"])["paddle"] = view

@@ -25,7 +25,8 @@ def _create(kind: str, options: dict) -> Callable[[np.ndarray], int]:
         return create_paddledet(**options)
     from benchmarks.inference.torchvision_detector import create_gemm, create_torchvision
 
-    return {"torchvision": create_torchvision, "gemm": create_gemm}[kind](**options)
+    creators: dict[str, Callable] = {"torchvision": create_torchvision, "gemm": create_gemm}
+    return creators[kind](**options)
 
 
 def _create_ours(

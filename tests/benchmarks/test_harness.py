@@ -7,7 +7,8 @@ import os
 import pytest
 
 from benchmarks import classification, harness, train
-from benchmarks.harness import ContenderError, call, child_environment, machine_line
+from benchmarks.harness import ContenderError, call, child_environment, machine_line, run_main
+from ppdet_res2net.errors import DatasetError
 
 
 def test_a_function_runs_in_another_process_and_gives_its_result():
@@ -54,3 +55,14 @@ def test_a_failing_contender_fails_the_benchmark_and_the_others_go_on(benchmark,
     assert "it broke" in printed.out + printed.err
     assert ("3.25" if benchmark is train else "12.50") in printed.out
     assert harness.ROOT.is_dir()
+
+
+def test_an_error_of_the_user_is_one_line():
+    def main():
+        raise DatasetError("annotation file not found: 'x.json'")
+
+    with pytest.raises(SystemExit, match="^Error: annotation file not found: 'x.json'$"):
+        run_main(main)
+    with pytest.raises(SystemExit) as exit_info:
+        run_main(lambda: 3)
+    assert exit_info.value.code == 3

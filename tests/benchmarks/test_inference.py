@@ -55,7 +55,7 @@ def test_a_contender_that_fails_is_reported_and_the_others_go_on(tmp_path, capsy
     assert "| broken | KeyError: 'nothing'" in capsys.readouterr().out
 
 
-def testplots_are_drawn_of_every_sweep(monkeypatch, tmp_path, capsys):
+def test_plots_are_drawn_of_every_sweep(monkeypatch, tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "infer_cfg.yml").write_text("Preprocess: [{type: Resize, target_size: [800, 1333]}]")

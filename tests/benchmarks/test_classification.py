@@ -1,0 +1,18 @@
+"""The benchmark of classification measures what it exports."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import classification
+
+
+def test_an_exported_and_an_eager_classifier_are_measured(monkeypatch, tmp_path):
+    for package in ("onnx", "openvino"):
+        pytest.importorskip(package)
+    for name, value in {"SIZE_PX": 32, "MIN_SECONDS": 0.0, "MIN_RUNS": 1}.items():
+        monkeypatch.setattr(classification, name, value)
+    model, folder = "timm/res2net50_26w_4s", str(tmp_path / "model")
+    classification.export(model, folder)
+    arguments = {"precision": "fp32", "batch": 2, "train": False, "model": model, "folder": folder, "threads": 1}
+    assert all(classification.measure(contender=name, **arguments) > 0 for name in ("openvino", "eager"))

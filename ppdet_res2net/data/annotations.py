@@ -1,4 +1,4 @@
-"""Reads annotation files in COCO's format, quietly, and refuses those whose structure cannot be trusted."""
+"""Read annotation files in COCO's format, and refuse those whose structure cannot be trusted."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ MIN_POLYGON_NUMBERS = 6
 
 
 def read_annotations(annotation_path: str | os.PathLike) -> dict:
-    """Read an annotation file and check what everything else relies on.
+    """Read an annotation file and check its structure.
 
-    Missing ``iscrowd`` is set to 0 and missing ``area`` is computed (from the mask, else from the box), as
-    evaluation needs both; the log says so once, with counts.
+    Evaluation needs ``iscrowd`` and ``area``: a missing ``iscrowd`` is set to 0, and a missing ``area`` is computed from
+    the mask, or else from the box. The log says so once, with counts.
 
     Args:
-        annotation_path: A JSON file in COCO's format; ``annotations`` may be absent (images for prediction
-            only).
+        annotation_path: A JSON file in COCO's format. It need not have ``annotations`` if its images are only for
+            prediction.
 
     Returns:
-        The content of the file: ``images``, ``categories`` and, if the file has it, ``annotations``.
+        The content of the file: ``images``, ``categories`` and, if the file has them, ``annotations``.
 
     Raises:
-        DatasetError: The file is missing, empty, not JSON or not COCO's format; or it has one of the errors of
-            :func:`~ppdet_res2net.data.structure.find_structure_problems`.
+        DatasetError: The file is missing, empty, not JSON or not in COCO's format, or has one of the errors that
+            :func:`~ppdet_res2net.data.structure.find_structure_problems` finds.
     """
     dataset = read_json(annotation_path)
     groups = group_by_problem(find_structure_problems(dataset))
@@ -63,13 +63,12 @@ def read_annotations(annotation_path: str | os.PathLike) -> dict:
 
 
 def read_categories(annotation_path: str | os.PathLike) -> tuple[list[str], list[int]]:
-    """Return the names and ids of the categories by label: in the order of the file, as PaddleDetection does.
+    """Return the names and ids of the categories by label. As in PaddleDetection, labels follow the order of the file.
 
-    Neither images nor annotations are looked at.
+    Images and annotations are not looked at.
 
     Raises:
-        DatasetError: The file is missing or not COCO's format, or a category has no id or name, or an id is
-            repeated.
+        DatasetError: The file is missing or not in COCO's format, a category has no id or name, or an id is repeated.
     """
     categories = read_json(annotation_path, ("categories",))["categories"]
     _refuse(group_by_problem(find_structure_problems({"categories": categories, "images": []})), annotation_path)
@@ -77,14 +76,14 @@ def read_categories(annotation_path: str | os.PathLike) -> tuple[list[str], list
 
 
 def check_dataset_path(path: str | os.PathLike, what: str) -> None:
-    """Refuse a path that does not exist, saying how far it does and what was probably meant.
+    """Refuse a path that does not exist.
 
     Args:
         path: The file or folder that is needed.
-        what: What it is, for the message.
+        what: What the path is, for the message.
 
     Raises:
-        DatasetError: It does not exist.
+        DatasetError: The path does not exist. The message says which part of it exists and what was probably meant.
     """
     path = Path(path)
     if path.exists():
@@ -100,10 +99,9 @@ def check_dataset_path(path: str | os.PathLike, what: str) -> None:
 
 
 def read_polygons(segmentation: object) -> list[np.ndarray]:
-    """Return the usable parts of a polygon segmentation, each as float64 ``(x0, y0, x1, y1, ...)``.
+    """Return the usable parts of a polygon segmentation, each as float64 ``(x0, y0, x1, y1, ...)`` in pixels.
 
-    Left out are parts of fewer than three points, of an odd count of numbers, or with numbers that are not
-    finite.
+    A part is left out if it has fewer than three points, an odd count of numbers, or numbers that are not finite.
     """
     if not isinstance(segmentation, list):
         return []
@@ -112,9 +110,9 @@ def read_polygons(segmentation: object) -> list[np.ndarray]:
 
 
 def read_rle(segmentation: dict, height: int, width: int) -> dict | None:
-    """Return an RLE mask in COCO's compressed form, or None if its runs do not fill an image of this size.
+    """Return an RLE mask in COCO's compressed form, or None if its runs do not fill an image of this size in pixels.
 
-    pycocotools does not check this: of too few runs it makes a mask of uninitialised memory.
+    pycocotools does not check this: given too few runs, it makes a mask of uninitialised memory.
     """
     counts = segmentation.get("counts")
     if segmentation.get("size") != [height, width] or not isinstance(counts, (list, str, bytes)):
@@ -129,10 +127,14 @@ def read_rle(segmentation: dict, height: int, width: int) -> dict | None:
 
 
 def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("images", "categories")) -> dict:
-    """Read an annotation file, of which only the outline is checked: lists of images, categories and annotations.
+    """Read an annotation file, and check only that its images, categories and annotations are lists of objects.
+
+    Args:
+        annotation_path: A JSON file in COCO's format.
+        needed: Lists that must not be empty.
 
     Raises:
-        DatasetError: The file is missing, empty, not JSON or not COCO's format, or a list of ``needed`` is empty.
+        DatasetError: The file is missing, empty, not JSON or not in COCO's format, or a needed list is empty.
     """
     check_dataset_path(annotation_path, "annotation file")
     if os.path.isdir(annotation_path):
@@ -172,7 +174,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
 
 
 def outline_box(segmentation: list | dict) -> np.ndarray:
-    """Return the box around a mask (polygons or compressed RLE): float64 (4,), x0 y0 x1 y1, not cut at the border."""
+    """Return the box around a mask of polygons or compressed RLE: float64 (4,), x0 y0 x1 y1 in pixels, not clipped."""
     if isinstance(segmentation, dict):
         x, y, width, height = mask_utils.toBbox(segmentation)
         return np.array([x, y, x + width, y + height])
@@ -181,10 +183,10 @@ def outline_box(segmentation: list | dict) -> np.ndarray:
 
 
 def write_annotations(content: dict, path: str | os.PathLike) -> None:
-    """Write an annotation file; it appears under its name only when it is complete.
+    """Write an annotation file. It appears under its name only when it is complete.
 
     Raises:
-        DatasetError: It cannot be written.
+        DatasetError: The file cannot be written.
     """
     try:
         with replacing(path) as unfinished:
@@ -202,12 +204,12 @@ def _refuse(groups: dict[Problem, list[Finding]], annotation_path) -> None:
     if errors:
         raise DatasetError(
             f"'{annotation_path}': {' Also, '.join(errors)} 'ppdet-res2net check-dataset --annotations "
-            f"{annotation_path} --images DIR' shows all of it, and mends what is certain with --fix FILE."
+            f"{annotation_path} --images DIR' lists every problem, and --fix FILE writes a copy in which what can be corrected safely is corrected."
         )
 
 
 def fill_in(dataset: dict) -> None:
-    """Add ``iscrowd`` and ``area`` where they are missing: pycocotools' evaluation reads both without asking."""
+    """Add ``iscrowd`` and ``area`` where they are missing: pycocotools' evaluation fails without them."""
     sizes = {image["id"]: get_size(image) for image in dataset["images"]}
     for annotation in dataset.get("annotations", []):
         annotation.setdefault("iscrowd", 0)
@@ -216,11 +218,11 @@ def fill_in(dataset: dict) -> None:
 
 
 def compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
-    """Return the area in pixels of an annotation's mask, else of its box, else 0.
+    """Return the area in pixels of an annotation's mask; without a mask, of its box; without a box, 0.
 
     Args:
-        annotation: In COCO's format.
-        size: (height, width) of its image; without it only the box counts.
+        annotation: An annotation in COCO's format.
+        size: (height, width) of its image. If None, the mask is not looked at.
     """
     segmentation = annotation.get("segmentation")
     rle = None
@@ -245,7 +247,10 @@ def _to_polygon(part: object) -> np.ndarray | None:
 
 
 def _decompress_runs(counts: bytes) -> list[int]:
-    """Decode COCO's compressed runs: 5 bits per character, signed; from the third on, differences."""
+    """Decode COCO's compressed runs.
+
+    A number takes 5 bits per character and is signed. From the fourth run on, it is the difference to the run two before.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in counts:

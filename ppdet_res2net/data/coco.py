@@ -32,28 +32,31 @@ SHOWN_FILES = 5
 class COCODataSet:
     """Images with boxes, classes and masks, from one annotation file and one image folder.
 
-    A drop-in for PaddleDetection's ``COCODataSet``: same arguments, same records for the same good data. It
-    differs where that one is wrong: what cannot be used is left out as a whole (boxes, classes and masks stay
-    aligned) and counted in the log; run-length masks and crowds keep their mask; missing image files are an
-    error; nothing is ever downloaded; which images without objects are drawn by ``empty_ratio`` is the same
-    in every run and process.
+    This class replaces PaddleDetection's ``COCODataSet``. It takes the same arguments, and makes the same records of
+    data without errors. It differs where PaddleDetection goes wrong:
+
+    - An annotation that cannot be used is left out as a whole, so that boxes, classes and masks stay aligned, and the log
+      says how many there are.
+    - Run-length masks are kept, those of crowds too.
+    - Missing image files are an error, and nothing is ever downloaded.
+    - ``empty_ratio`` chooses the same images without objects in every run and process.
 
     Args:
-        dataset_dir: Folder that the other two paths start from.
+        dataset_dir: Folder to which the other two paths are relative.
         image_dir: Folder of the images.
         anno_path: Annotation file.
-        data_fields: What a record holds, of ``image``, ``gt_bbox``, ``gt_class``, ``is_crowd``, ``gt_poly``.
-            With ``gt_poly`` an annotation without mask is left out.
+        data_fields: What a record holds: some of ``image``, ``gt_bbox``, ``gt_class``, ``is_crowd``, ``gt_poly``. With
+            ``gt_poly``, annotations without a mask are left out.
         sample_num: Number of images to use, in the order of their ids; -1 for all.
         load_crowd: Keep crowd regions, with ``is_crowd`` 1.
         allow_empty: Keep images without objects.
-        empty_ratio: Share of images without objects in all images; outside [0, 1) all of them are kept.
-        repeat: How often an epoch goes through the images.
+        empty_ratio: Share of images without objects among all images. Outside [0, 1), all of them are kept.
+        repeat: How often each image occurs in an epoch.
 
     Attributes:
-        roidbs: One record (dict) per image, read when it is first asked for: ``im_file`` (path), ``im_id``
-            (int (1,)), ``h``, ``w`` (float, pixels) and the chosen ones of ``gt_bbox`` (float32 (N, 4), x0 y0
-            x1 y1), ``gt_class`` and ``is_crowd`` (int32 (N, 1)), ``gt_poly`` (per object a list of polygons,
+        roidbs: One record (dict) per image; the annotations are read on first use. A record has ``im_file`` (path),
+            ``im_id`` (int (1,)), ``h`` and ``w`` (float, pixels). ``data_fields`` adds ``gt_bbox`` (float32 (N, 4),
+            x0 y0 x1 y1), ``gt_class`` and ``is_crowd`` (int32 (N, 1)), and ``gt_poly`` (for each object a list of polygons,
             or a dict with compressed RLE).
 
     Raises:
@@ -152,7 +155,7 @@ class COCODataSet:
             check_dataset_path(image_folder, "image folder")
 
     def parse_dataset(self) -> None:
-        """Read the annotation file and fill ``roidbs``; does nothing when that has been done.
+        """Read the annotation file and fill ``roidbs``, unless that has been done.
 
         Raises:
             DatasetError: Something is missing or wrong, or no image is left to use.
@@ -162,7 +165,7 @@ class COCODataSet:
     def read_content(self) -> dict:
         """Read the annotation file, fill ``roidbs``, and return what :func:`read_annotations` returned.
 
-        The dataset does not keep it: training needs the records only.
+        The dataset itself keeps only the records.
 
         Raises:
             DatasetError: As for :meth:`parse_dataset`.
@@ -194,7 +197,9 @@ class COCODataSet:
         if "annotations" in content:
             records = self._join(images, content["annotations"])
         else:
-            logger.warning("'%s' has no annotations: its images can only be predicted on", self.annotation_path)
+            logger.warning(
+                "'%s' has no annotations, so its images are only of use for prediction", self.annotation_path
+            )
             records = [self._image_record(image) for image in images][: self._limit]
         if not records:
             raise DatasetError(
@@ -209,7 +214,7 @@ class COCODataSet:
         return self.sample_num if self.sample_num > 0 else None
 
     def _join(self, images: list[dict], annotations: list[dict]) -> list[dict]:
-        """Return one record per image that is used: first those with objects, then those without."""
+        """Return a record for each image that is used: first images with objects, then images without."""
         with_masks = "gt_poly" in self.data_fields
         if with_masks and has_no_masks(annotations):
             raise DatasetError(
@@ -264,7 +269,7 @@ class COCODataSet:
         if not 0.0 <= self.empty_ratio < 1.0:
             return empty_records
         wanted = int(others * self.empty_ratio / (1 - self.empty_ratio))
-        # A generator of its own: every process and every resumed run must choose the same images.
+        # A generator with a fixed seed: every process and every resumed run must choose the same images.
         return random.Random(0).sample(empty_records, min(wanted, len(empty_records)))
 
     def _check_files(self, records: list[dict]) -> None:
@@ -288,7 +293,7 @@ class COCODataSet:
         return record if self.transform is None else self.transform(record)
 
     def __call__(self, *args, **kwargs) -> COCODataSet:
-        """Return itself: PaddleDetection calls what its workspace creates."""
+        """Return the dataset itself: PaddleDetection calls the objects that its workspace creates."""
         return self
 
     def get_anno(self) -> str | None:
@@ -303,10 +308,10 @@ class COCODataSet:
         """Do nothing: records do not depend on the epoch."""
 
     def set_kwargs(self, **kwargs) -> None:
-        """Refuse PaddleDetection's reader options that mix several images, which are not supported.
+        """Refuse those of PaddleDetection's reader options that mix several images; they are not supported.
 
         Raises:
-            ConfigError: One of them is switched on.
+            ConfigError: Such an option is switched on.
         """
         wanted = [name for name in MIXING_OPTIONS if kwargs.get(name, -1) >= 0]
         if wanted:
@@ -314,7 +319,10 @@ class COCODataSet:
 
 
 def copy_record(record: dict) -> dict:
-    """Return a copy that transforms may change: they write into arrays, but replace polygons as a whole."""
+    """Return a copy that transforms may change.
+
+    Arrays are copied, because transforms write into them. Polygons are shared: transforms replace them as a whole.
+    """
     return {
         name: value.copy() if isinstance(value, np.ndarray) else list(value) if isinstance(value, list) else value
         for name, value in record.items()

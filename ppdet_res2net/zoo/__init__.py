@@ -1,6 +1,6 @@
-"""Which models exist, and how published weights become ours.
+"""Which models exist, and how published weights are loaded into ours.
 
-``list_models`` and ``get_model_spec`` do not import paddle.
+``list_models`` and ``get_model_spec`` do not import Paddle.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def create_backbone(name: str, weights: bool | str | os.PathLike[str] | None = N
     """Create the trunk of a published model.
 
     Args:
-        name: A name that :func:`list_models` returns. Of a published detector the backbone is taken.
-        weights: None for random weights, True for the published ones (downloaded at need), or a zoo name, a
-            url or a path.
+        name: A name that :func:`list_models` returns. For a detector, you get its backbone.
+        weights: None for random weights; True for the published ones, which are downloaded unless they are in the cache;
+            or a zoo name, a url or a path.
         **overrides: Arguments of :class:`ppdet_res2net.modeling.Res2Net` that replace or add to the model's.
 
     Returns:
@@ -33,7 +33,7 @@ def create_backbone(name: str, weights: bool | str | os.PathLike[str] | None = N
 
     Raises:
         ConfigError: There is no such model, or an override is wrong.
-        WeightsError: The weights cannot be had or read, or do not fit.
+        WeightsError: The weights cannot be found, downloaded or read, or do not fit.
     """
     from ppdet_res2net.modeling import Res2Net
 
@@ -51,8 +51,7 @@ def create_classifier(
     Args:
         name: A name that :func:`list_models` returns.
         weights: As in :func:`create_backbone`.
-        num_classes: Number of outputs; where it is not the published one, the last layer keeps its initial
-            values.
+        num_classes: Number of outputs. If it is not the published one, the last layer keeps its initial values.
         **overrides: As in :func:`create_backbone`.
 
     Returns:
@@ -60,7 +59,7 @@ def create_classifier(
 
     Raises:
         ConfigError: There is no such model, or an override is wrong.
-        WeightsError: The weights cannot be had or read, or do not fit.
+        WeightsError: The weights cannot be found, downloaded or read, or do not fit.
     """
     from ppdet_res2net.modeling import Res2NetClassifier
 

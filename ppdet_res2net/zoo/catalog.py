@@ -61,15 +61,15 @@ def find_model(name: str) -> ModelSpec | None:
 
 
 def is_model_name(text: str) -> bool:
-    """Whether ``text`` has the form ``source/name`` of the zoo; the name may be misspelt."""
+    """Whether ``text`` looks like a zoo name, ``source/name``; whether there is such a model is not checked."""
     return re.fullmatch(rf"({'|'.join(SOURCES)})/[\w.-]+", text) is not None
 
 
 def find_published(location: str) -> ModelSpec | None:
-    """Return the record that publishes the file at this url, or a file of this name; None for any other.
+    """Return the record of the model that is published at this url or in a file of this name; None if there is none.
 
-    Two sources may publish files of one name; those hold the same weights in the same dialect, and the first
-    counts.
+    Two sources may publish files with the same name. Such files hold the same weights in the same dialect, and the first
+    source is returned.
     """
     file_name = location.replace("\\", "/").rpartition("/")[2]
     return next((spec for spec in _specs().values() if location in spec.urls or file_name in spec.file_names), None)

@@ -1,4 +1,4 @@
-"""Any published file -> one of ours."""
+"""Convert published weight files of any format to ours."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["ConvertedWeights", "check_round_trip", "convert_weights"]
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedWeights:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
-        report: What matched between file and model.
-        tensors: What was written, by our names.
-        kept: Names of a detector's tensors outside the trunk, which are written as they are.
+        report: What matched between the file and the model.
+        tensors: The tensors that were written, by our names.
+        kept: Names of a detector's tensors outside the trunk, which are written unchanged.
     """
 
     report: LoadReport
@@ -34,16 +34,16 @@ class ConvertedWeights:
 
 
 def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> ConvertedWeights:
-    """Read ``source``, make sure that it is the model ``name``, and write ``target`` under our names.
+    """Read ``source``, check that it is the model ``name``, and write it to ``target`` with our names.
 
     Args:
         name: A zoo name.
-        source: A url or a path; any supported format.
+        source: A url or a path, of any supported format.
         target: A path that ends in ``.pdparams`` or ``.safetensors``.
 
     Raises:
         ConfigError: There is no such model.
-        WeightsError: The source cannot be had, read, or is another model; the target cannot be written.
+        WeightsError: The source cannot be downloaded or read, or is another model; or the target cannot be written.
     """
     spec = get_model_spec(name)
     weights = read_weights(source)
@@ -60,22 +60,25 @@ def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.
     if spec.task == "detector":
         kept = tuple(n for n in weights.tensors if not n.startswith(("backbone.", "fc.")))
         if not kept:
-            raise WeightsError(f"weights: {weights.source} has a backbone only, but {name} is a detector.")
+            raise WeightsError(
+                f"weights: {weights.source} has only a backbone, but {name} is a detector. Pass the file of a whole detector."
+            )
     tensors = {n: array for n, array in weights.tensors.items() if n in written or n in kept}
     save_weights_file(target, tensors, {"model": spec.name, "dialect": spec.dialect})
     return ConvertedWeights(report, tensors, kept)
 
 
 def check_round_trip(target: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> None:
-    """Read ``target`` again and compare every tensor, bit by bit.
+    """Read ``target`` again and compare every tensor bit by bit.
 
     Raises:
-        WeightsError: Something differs.
+        WeightsError: A tensor differs, is missing or was added.
     """
     again = load_weights_file(target)
     wrong = [n for n in tensors if n not in again or again[n].tobytes() != tensors[n].tobytes()]
     wrong += [n for n in again if n not in tensors]
     if wrong:
         raise WeightsError(
-            f"weights: {target} differs from what was converted in {len(wrong)} tensors, e.g. {wrong[0]}."
+            f"weights: {target} differs from the converted weights in {len(wrong)} of {len(tensors)} tensors, for example "
+            f"{wrong[0]}. Convert again, to another disk if it happens twice."
         )

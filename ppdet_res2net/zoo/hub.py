@@ -1,8 +1,8 @@
-"""A model's name or a url -> a verified local file.
+"""Download published weights, verify them, and keep them in a cache.
 
-Files are kept below ``$RES2NET_HOME``, or the platform's cache folder, under the host and path of their url.
-A file appears there only when it is complete, has the right checksum and could be read; processes wait for
-each other. ``RES2NET_OFFLINE=1`` forbids downloads: only files that are already there are used.
+A file is kept in ``$RES2NET_HOME``, or in the platform's cache folder, under the host and path of its url. It appears there
+only when it is complete, has the right checksum and can be read. Processes that want the same file wait for each other.
+With ``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache are used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["cache_folder", "cached_path", "download_model", "download_weights"]
 _ATTEMPTS = 3
 _TIMEOUTS_S = (10, 60)  # to connect, and between two chunks
 _CHUNK_BYTES = 1 << 20
-# torch.hub's custom, which the other publishers follow: the first digits of the SHA-256 end the file's name.
+# As torch.hub does, publishers end the file's name with the first digits of its SHA-256.
 _CHECKSUM_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
@@ -41,15 +41,15 @@ def cache_folder() -> Path:
 
 
 def cached_path(url: str) -> Path:
-    """Return where the file of ``url`` is kept, whether it is there or not.
+    """Return the path in the cache for the file of ``url``, whether or not it exists.
 
     Raises:
-        WeightsError: It is no http(s) url of a file.
+        WeightsError: ``url`` is not the http(s) address of a file.
     """
     parts = urlsplit(url)
     steps = [unquote(step) for step in parts.path.split("/") if step]
     if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
-        raise WeightsError(f"weights: {url!r} is no address of a file; expected http(s)://host/path/file.")
+        raise WeightsError(f"weights: {url!r} is not the address of a file; expected http(s)://host/path/file.")
     names = [re.sub(r"[^\w.-]", "_", step) for step in (parts.netloc.rpartition("@")[2], *steps)]
     if parts.query:
         names[-1:] = [f"query-{hashlib.sha256(parts.query.encode()).hexdigest()[:12]}", names[-1]]
@@ -57,10 +57,10 @@ def cached_path(url: str) -> Path:
 
 
 def download_model(spec: ModelSpec) -> Path:
-    """Return the local file of a published model; tries its addresses in turn.
+    """Return the local file of a published model. Its addresses are tried in turn.
 
     Raises:
-        WeightsError: Nobody published weights, or no address delivers them.
+        WeightsError: No weights were published, or no address delivers them.
     """
     if not spec.urls:
         raise WeightsError(f"weights: there are no published weights of {spec.name}. {spec.note}")
@@ -77,13 +77,12 @@ def download_model(spec: ModelSpec) -> Path:
 
 
 def download_weights(url: str) -> Path:
-    """Return the local file of ``url``; download and verify it unless it is there.
+    """Return the local file of ``url``. It is downloaded and verified unless it is in the cache.
 
-    Prints the size and a progress bar to stderr.
+    A download prints the size and a progress bar to stderr.
 
     Raises:
-        WeightsError: The file cannot be had, or is not a complete weight file; nothing is left in the cache
-            then.
+        WeightsError: The file cannot be downloaded, or is not a complete weight file. Nothing is left in the cache.
     """
     target = cached_path(url)
     if target.is_file():
@@ -109,7 +108,7 @@ def download_weights(url: str) -> Path:
 
 
 def _fetch(url: str, part: Path, target: Path) -> None:
-    """Download to ``part``; start again where the connection breaks."""
+    """Download to ``part``; if the connection breaks, start again."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return _fetch_once(url, part)
@@ -157,7 +156,7 @@ def _announce(url: str, size_bytes: int | None, folder: Path) -> None:
 
 
 def _verify(url: str, part: Path) -> None:
-    """Refuse what is not a complete weight file, or has another checksum than its name says."""
+    """Refuse a file that is not a complete weight file, or whose checksum is not the one in its name."""
     name = f"the file that {url} delivers"
     read_weights_file(part, name=name)
     expected = _CHECKSUM_IN_NAME.search(urlsplit(url).path)
@@ -172,7 +171,7 @@ def _verify(url: str, part: Path) -> None:
 
 
 def _shortened(error: Exception) -> str:
-    """Return the innermost reason; requests wraps it in several layers of its own."""
+    """Return the innermost reason: requests wraps it in several exceptions of its own."""
     reason = error
     while reason.args and isinstance(reason.args[-1], Exception):
         reason = reason.args[-1]

@@ -1,7 +1,7 @@
-"""Weights into models: strict, all or nothing, with a report.
+"""Load weights into models: strictly, all or nothing, with a report.
 
-Source names become ours, the dialect is compared with the model's, and every tensor of file and model must
-have its counterpart; what may differ is listed in :data:`ppdet_res2net.zoo.report.RULES`.
+The names of a source are mapped to ours, and its dialect is compared with the model's. Every tensor of the file and of the
+model must have a counterpart; :data:`ppdet_res2net.zoo.report.RULES` lists the differences that are permitted.
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ class Weights:
     """Tensors under our names, and what is known about where they come from.
 
     Attributes:
-        source: For messages: the path, after the zoo name where there is one.
+        source: Where the weights come from, for messages: the path, with the zoo name before it if there is one.
         tensors: Arrays by our names: ``backbone.*``, ``fc.*`` and a detector's parts.
-        dialects: The dialects that the weights can be of; one where names, metadata or file name tell it.
-        reason: Why ``dialects`` is known, as the rest of a sentence; "" where it is not.
-        spec: The published model that they are, by zoo name, url, file name or metadata; None for other weights.
+        dialects: The dialects that the weights can have. There is one if the tensors' names, the metadata or the file's
+            name tell which.
+        reason: How ``dialects`` is known, as the rest of a sentence; "" if nothing is known.
+        spec: The published model, recognised by zoo name, url, file name or metadata; None for other weights.
     """
 
     source: str
@@ -74,12 +75,12 @@ class Weights:
 
     @property
     def is_detector(self) -> bool:
-        """Whether there is more than a trunk or a classifier."""
+        """Whether these are the weights of a whole detector, not only of a trunk or a classifier."""
         return any(name.startswith("rpn_head.") for name in self.tensors)
 
     @property
     def num_classes(self) -> int | None:
-        """Classes that a detector finds, background not counted; None where there is no box head."""
+        """Number of classes that a detector finds, without the background; None if there is no box head."""
         bias = self.tensors.get("bbox_head.bbox_score.bias")
         return None if bias is None else len(bias) - 1
 
@@ -92,7 +93,7 @@ def read_weights(weights: str | os.PathLike[str]) -> Weights:
 
     Raises:
         ConfigError: The zoo has no model of that name.
-        WeightsError: The weights cannot be had or read.
+        WeightsError: The weights cannot be found, downloaded or read.
     """
     text = os.fspath(weights)
     if "://" in text:
@@ -108,15 +109,15 @@ def read_weights(weights: str | os.PathLike[str]) -> Weights:
 
 
 def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = False) -> dict[str, np.ndarray]:
-    """Return the tensors of a source under our names and in our order of axes. See :func:`map_names`.
+    """Return the tensors of a source with our names and our order of axes. See :func:`map_names`.
 
     Raises:
-        WeightsError: Two source tensors have the same counterpart.
+        WeightsError: Two tensors of the source map to the same tensor of ours.
     """
     ours: dict[str, np.ndarray] = {}
     for name, target in map_names(tensors, pools_shortcuts).items():
         if target.name in ours:
-            raise WeightsError(f"weights: two tensors of the file both stand for {target.name}; one is {name}.")
+            raise WeightsError(f"weights: two tensors of the file map to {target.name}; one of them is {name}.")
         ours[target.name] = np.ascontiguousarray(tensors[name].T) if target.is_transposed else tensors[name]
     return ours
 
@@ -125,7 +126,7 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
     dialect = file.metadata.get("dialect")
     if dialect is not None and dialect not in DIALECTS:
         raise WeightsError(
-            f"weights: {file.path} names an unknown dialect {dialect!r}; known are {', '.join(DIALECTS)}."
+            f"weights: {file.path} names an unknown dialect {dialect!r}; expected one of {', '.join(DIALECTS)}."
         )
     dialects: tuple[str, ...]
     if dialect:
@@ -152,9 +153,8 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
 def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
     """Load weights to start from.
 
-    A trunk takes the trunk out of any file. A classifier needs a classifier's file. A detector takes a whole
-    detector's file, or only its trunk from any other. Last layers for another number of classes keep their
-    initial values.
+    A trunk takes the trunk of any file. A classifier needs the file of a classifier. A detector takes all of a detector's
+    file, and the trunk of any other file. Last layers for another number of classes keep their initial values.
 
     Args:
         model: A :class:`Res2Net`, a :class:`Res2NetClassifier`, or a ppdet R-CNN with our trunk as
@@ -163,7 +163,7 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
 
     Raises:
         ConfigError: The zoo has no model of that name.
-        WeightsError: The weights cannot be had or read, or do not fit; the model is unchanged then.
+        WeightsError: The weights cannot be found, downloaded or read, or do not fit. The model is unchanged.
     """
     loaded = read_weights(weights)
     check_dialect(loaded, model)
@@ -174,7 +174,7 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
 
 
 def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> LoadReport:
-    """Load a whole detector for evaluation, prediction or export; everything must fit.
+    """Load the weights of a whole detector, for evaluation, prediction or export. Every tensor must fit.
 
     Args:
         model: A ppdet R-CNN.
@@ -182,7 +182,7 @@ def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> 
 
     Raises:
         ConfigError: The zoo has no model of that name.
-        WeightsError: The weights cannot be had or read, or do not fit; the model is unchanged then.
+        WeightsError: The weights cannot be found, downloaded or read, or do not fit. The model is unchanged.
     """
     loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
@@ -199,17 +199,17 @@ def load_into(
     """Set every parameter and buffer of ``layer``, or none.
 
     Args:
-        layer: The model; a bare trunk takes the ``backbone.`` part of the names.
+        layer: The model. A bare trunk takes the tensors whose names begin with ``backbone.``.
         tensors: Arrays by our names.
-        rules: Names of :data:`RULES` for what may differ; batch counters always may.
-        source: For messages.
+        rules: Names of the :data:`RULES` that permit differences. Batch counters may always differ.
+        source: Where the tensors come from, for messages.
 
     Returns:
-        What matched, and what was left out by which rule.
+        What matched, and what each rule left out.
 
     Raises:
-        WeightsError: Something differs that no rule allows. The message names at most five tensors of each
-            kind, and what file and model seem to be; the layer is unchanged.
+        WeightsError: There is a difference that no rule permits. The message names at most five tensors of each kind,
+            and says what file and model seem to be. The layer is unchanged.
     """
     state = _state_of(layer)
     report = _checked(state, tensors, rules, source)
@@ -218,7 +218,7 @@ def load_into(
 
 
 def check_fit(model: nn.Layer, weights: Weights) -> LoadReport:
-    """Check that weights to start from fit a model, by the rules for its kind; changes nothing.
+    """Check that a model of this kind could start from these weights. Nothing is changed.
 
     Raises:
         WeightsError: As for :func:`load_into`.
@@ -263,7 +263,7 @@ def _assign(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray
 
 
 def _state_of(layer: nn.Layer) -> dict[str, paddle.Tensor]:
-    """Return parameters and buffers under our names; a bare trunk's lack ``backbone.``."""
+    """Return parameters and buffers by our names; those of a bare trunk get the prefix ``backbone.``."""
     prefix = "backbone." if isinstance(layer, modeling.Res2Net) else ""
     return {f"{prefix}{name}": tensor for name, tensor in layer.state_dict().items()}
 
@@ -271,7 +271,7 @@ def _state_of(layer: nn.Layer) -> dict[str, paddle.Tensor]:
 def compare(
     state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], rules: Iterable[Rule], source: str
 ) -> LoadReport:
-    """Compare names and shapes of a model's state and of weights."""
+    """Compare the names and shapes of a model's tensors with those of weights."""
     rules = list(rules)
     allowed: dict[str, list[str]] = {}
 
@@ -303,7 +303,7 @@ def compare(
 
 
 def trunk_metadata(model: nn.Layer) -> dict[str, str]:
-    """Return the metadata of a weight file of ours, for :func:`save_weights_file`: the dialect."""
+    """Return the metadata that our weight files carry, for :func:`save_weights_file`: the dialect."""
     return {"dialect": _trunk_of(model).dialect.name}
 
 
@@ -318,10 +318,10 @@ def _trunk_of(model: nn.Layer) -> modeling.Res2Net:
 
 
 def check_dialect(weights: Weights, model: nn.Layer) -> None:
-    """Stop where weights of another dialect would load without a complaint and give wrong numbers.
+    """Refuse weights of another dialect: they would load without an error, and give wrong numbers.
 
     Raises:
-        WeightsError: They are of another dialect than the model.
+        WeightsError: The weights have another dialect than the model.
     """
     trunk = _trunk_of(model)
     dialects = weights.dialects
@@ -334,13 +334,13 @@ def check_dialect(weights: Weights, model: nn.Layer) -> None:
         return
     raise WeightsError(
         f"weights: {weights.source} is of the {' or '.join(dialects)} dialect ({reason}), but the model is "
-        f"of the {trunk.dialect.name} dialect. The shapes are equal, the results would be wrong. Pass "
+        f"of the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. Pass "
         f"'-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
     )
 
 
 def _compute_the_same(one: Dialect, other: Dialect, variant: str) -> bool:
-    """Whether two dialects are one for this variant: b and c always have the blocks of variant b."""
+    """Whether two dialects are the same network for this variant. Variants b and c have plain blocks in every dialect."""
     if variant in ("b", "c"):
         one, other = (dataclasses.replace(d, name="", blocks_ignore_variant=True) for d in (one, other))
     return one == other

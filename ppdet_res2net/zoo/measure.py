@@ -1,4 +1,4 @@
-"""What a classifier costs on this machine: parameters, multiply-accumulates, latency; for the zoo or for a sweep."""
+"""Measure what classifiers cost on this machine: parameters, multiply-accumulates and latency."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from ppdet_res2net.zoo.model_spec import ModelSpec
 __all__ = ["Measurement", "as_text", "measure_network", "measure_specs", "measure_sweep", "plot_accuracy"]
 
 _WARM_UPS = 2
-_LINE_INCHES = 0.17  # height of a name beside the plot
+_LINE_INCHES = 0.17  # height of one name in the list beside the plot
 _SWEPT = ("depth", "width", "scales", "groups", "variant", "dialect")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one image costs.
+    """What a network costs for one image.
 
     Attributes:
-        name: The model.
-        parameters: Trainable numbers, whether frozen or not.
+        name: Name of the network.
+        parameters: Trainable numbers, frozen ones included.
         macs: Multiply-accumulates of convolutions and linear layers.
-        latency_ms: Median time of a forward pass with one image, eager.
-        top1: Published top-1 in percent, or None.
+        latency_ms: Median time of an eager forward pass with one image.
+        top1: Published top-1 accuracy in percent, or None.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Measurement:
 
 
 def measure_network(name: str, network: nn.Layer, size_px: int, runs: int, top1: float | None = None) -> Measurement:
-    """Measure a network on zeros of (1, 3, size_px, size_px), on the present device.
+    """Measure a network on an image of zeros, on the current device.
 
     Args:
-        name: What to call it.
-        network: Maps images to anything.
-        size_px: Height and width.
-        runs: Timed forward passes.
-        top1: Published accuracy, handed through.
+        name: Name for the result.
+        network: Takes images (1, 3, size_px, size_px); its outputs are not looked at.
+        size_px: Height and width of the image.
+        runs: Number of timed forward passes.
+        top1: Published accuracy for the result, in percent.
     """
     macs = 0
 
@@ -74,7 +74,7 @@ def measure_network(name: str, network: nn.Layer, size_px: int, runs: int, top1:
         for hook in hooks:
             hook.remove()
         times = [_forward_s(network, image) for _ in range(_WARM_UPS + runs)][_WARM_UPS:]
-    # Paddle counts the running statistics of normalization as parameters.
+    # Paddle lists the running statistics of normalization among the parameters.
     names = (item for item in network.named_parameters() if not item[0].endswith(("._mean", "._variance")))
     parameters = sum(int(np.prod(parameter.shape)) for _, parameter in names)
     return Measurement(name, parameters, macs, 1000 * statistics.median(times), top1)
@@ -87,7 +87,7 @@ def _forward_s(network: nn.Layer, image: paddle.Tensor) -> float:
 
 
 def measure_specs(specs: Iterable[ModelSpec], size_px: int = 224, runs: int = 5) -> Iterator[Measurement]:
-    """Measure the classifiers among published models, with random weights; those of detectors have no logits to give."""
+    """Measure the classifiers among published models, with random weights. Other models are left out."""
     for spec in specs:
         if spec.task == "classifier":
             network = Res2NetClassifier(spec.num_classes, **spec.architecture)
@@ -101,10 +101,10 @@ def measure_sweep(path: str | os.PathLike[str], size_px: int = 224, runs: int = 
         path: A mapping from arguments of ``Res2Net`` (``depth``, ``width``, ``scales``, ``groups``, ``variant``,
             ``dialect``) to lists of values, and optionally ``num_classes``.
         size_px: Height and width of the image.
-        runs: Timed forward passes of each.
+        runs: Number of timed forward passes for each network.
 
     Raises:
-        ConfigError: The file is wrong, or no network can be made of a combination.
+        ConfigError: The file is wrong, or ``Res2Net`` refuses a combination.
     """
     values, num_classes = _read_sweep(Path(path))
     for combination in itertools.product(*values.values()):
@@ -124,12 +124,13 @@ def _read_sweep(path: Path) -> tuple[dict[str, list[Any]], int]:
         raise ConfigError(f"The sweep '{path}' cannot be read: {error}. Pass a YAML file.") from error
     example = "Example: {depth: [50, [2, 2, 2, 2]], width: [14, 26], scales: [4, 8]}"
     if not isinstance(content, Mapping) or not content:
-        raise ConfigError(f"The sweep '{path}' is no mapping from arguments to lists of values. {example}")
+        raise ConfigError(f"The sweep '{path}' must hold a mapping from arguments to lists of values. {example}")
     values = {key: value for key, value in content.items() if key != "num_classes"}
     for key, value in values.items():
         if key not in _SWEPT:
             raise ConfigError(
-                f"The sweep '{path}' has '{key}'; it may have {', '.join(_SWEPT)}.{did_you_mean(key, _SWEPT)}"
+                f"The sweep '{path}' has the unknown key '{key}'; expected some of {', '.join(_SWEPT)} and num_classes."
+                f"{did_you_mean(key, _SWEPT)}"
             )
         if not isinstance(value, list) or not value:
             raise ConfigError(f"The sweep '{path}' has {key}: {value!r}; expected a list of values. {example}")
@@ -149,9 +150,9 @@ def as_text(measurements: Sequence[Measurement]) -> str:
 
 
 def plot_accuracy(measurements: Sequence[Measurement], target: str | os.PathLike[str]) -> None:
-    """Draw published top-1 against measured latency; without accuracies, multiply-accumulates against latency.
+    """Plot published top-1 accuracy over measured latency; without accuracies, multiply-accumulates over latency.
 
-    Points are numbered, and a list beside the plot names them: names next to the points would hide each other.
+    The points are numbered, and a list beside the plot names them, because names at the points would overlap.
 
     Raises:
         ConfigError: The picture cannot be written.

@@ -1,7 +1,7 @@
-"""What is known of a published model: one frozen record.
+"""What is known about a published model: one frozen record.
 
-Figures are the publishers' own, with their source. Parameters and multiply-accumulates are checked against the models in
-``tests/zoo/test_models.py``. The records are in ``records.py``; ``catalog.py`` finds one.
+The figures are the publishers' own, with their source. ``tests/zoo/test_models.py`` checks parameters and
+multiply-accumulates against the models. ``records.py`` holds the records, and ``catalog.py`` finds one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ class InputSpec:
     """How images are prepared for the published figures.
 
     Attributes:
-        size_px: Height and width that the network sees; for detectors the limits of the short and the long
-            side.
-        crop_fraction: The centre crop's side divided by the resized short side; None where nothing is
-            cropped.
+        size_px: Height and width of the network's input; for detectors, the limits of the short and the long side.
+        crop_fraction: Side of the centre crop divided by the resized short side; None if nothing is cropped.
         interpolation: ``bilinear`` or ``bicubic``.
         mean: RGB, of images in [0, 1].
         std: RGB, of images in [0, 1].
@@ -43,22 +41,21 @@ class ModelSpec:
     Attributes:
         name: ``source/name as that source spells it``.
         depth, width, scales, variant, dialect, groups: As in :class:`ppdet_res2net.modeling.Res2Net`.
-        task: ``classifier``; ``backbone`` where only the trunk counts; ``detector`` for a whole Faster or
-            Mask R-CNN.
-        num_classes: Classes of the published head.
-        parameters: Trainable numbers (running statistics not counted) of the published model: classifier with
-            its head, trunk alone, or whole detector.
-        macs: Multiply-accumulates of convolutions and linear layers at 224x224, one image: of the classifier,
-            or of the trunk alone for the other tasks.
+        task: ``classifier``, ``backbone`` (only the trunk is of use) or ``detector`` (a whole Faster or Mask R-CNN).
+        num_classes: Classes of the published head. A detector's are COCO's (``coco_categories.py``).
+        parameters: Trainable numbers of the published model, without running statistics: of the classifier with its head,
+            of the trunk alone, or of the whole detector.
+        macs: Multiply-accumulates of the convolutions and linear layers for one 224x224 image: of the classifier; for the
+            other tasks, of the trunk alone.
         metrics: Published figures in percent: ``top1``, ``top5`` (ImageNet-1k), ``box_ap``, ``mask_ap`` (COCO
             val2017).
-        metrics_source: Who published them, and where.
-        urls: Where the weights are published, the preferred address first; empty where nobody published any.
-        licence: What the publisher says.
+        metrics_source: Who published the figures, and where.
+        urls: Where the weights are published, the preferred address first; empty if none were published.
+        licence: The licence, as the publisher states it.
         input: How images are prepared.
-        proved_against: The original implementation, with its version, whose outputs ours equal under the same
-            weights (``tests/zoo/test_parity.py``).
-        note: What else a user should know.
+        proved_against: The original implementation and its version. With the same weights, our outputs equal its outputs
+            (``tests/zoo/test_parity.py``).
+        note: Anything else that a user should know.
     """
 
     name: str
@@ -93,6 +90,6 @@ class ModelSpec:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """Names of the published files that tell the model (a hub's ``model.safetensors`` does not)."""
+        """Names of the published files from which the model is recognised; ``model.safetensors`` says nothing."""
         names = (urlsplit(url).path.rpartition("/")[2] for url in self.urls)
         return tuple(name for name in names if name != "model.safetensors")

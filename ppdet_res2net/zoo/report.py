@@ -1,4 +1,4 @@
-"""What a load did, or why it stopped: reports, rules for what may differ, and guesses at what a file is."""
+"""Reports on loaded weights, the rules for what may differ, and descriptions of what a file seems to be."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAMED_AT_MOST = 5
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Something in which weights and model may differ.
+    """A difference between weights and model that is permitted.
 
     Attributes:
-        name: How reports call it.
-        kind: ``missing`` (in the file), ``unexpected`` (in the file) or ``misshapen``.
-        pattern: Matches our tensor names completely.
+        name: Its name in reports.
+        kind: ``missing`` from the file, ``unexpected`` in the file, or ``misshapen``.
+        pattern: Must match the whole name of a tensor of ours.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Rule:
 RULES = {
     rule.name: rule
     for rule in (
-        # PyTorch counts batches; inference and Paddle do not use the number.
+        # PyTorch counts the batches that normalisation has seen; neither Paddle nor inference uses the number.
         Rule("batch counters are not used", "unexpected", re.compile(r".*\.num_batches_tracked")),
         Rule("the classifier's layer is not used by a trunk", "unexpected", re.compile(r"fc\.(weight|bias)")),
         Rule("the classifier has another number of classes", "misshapen", re.compile(r"fc\.(weight|bias)")),
@@ -76,10 +76,10 @@ class LoadReport:
     Attributes:
         source: Where the weights come from.
         matched: Names of the tensors that fit.
-        missing: Names that the model has and the file has not.
-        unexpected: Names that the file has and the model has not.
-        misshapen: Tensors of another shape than the model's.
-        allowed: What differs but may: names of tensors by the name of the rule.
+        missing: Names that only the model has.
+        unexpected: Names that only the file has.
+        misshapen: Tensors whose shape is not the model's.
+        allowed: Permitted differences: the name of a rule, and the names of the tensors it covers.
     """
 
     source: str
@@ -91,7 +91,7 @@ class LoadReport:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing differs that must not."""
+        """Whether every difference is a permitted one."""
         return not (self.missing or self.unexpected or self.misshapen)
 
     def __str__(self) -> str:
@@ -108,13 +108,13 @@ class LoadReport:
 
 
 def describe_names(names: Sequence[object]) -> str:
-    """Name at most five, and count the others."""
+    """List at most five names, and count the others."""
     shown = ", ".join(map(str, names[:_NAMED_AT_MOST]))
     return shown + (f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
 
 
 def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
-    """Say what a file or model with these (our or foreign) tensor names seems to be.
+    """Say what a file or model with tensors of these names, ours or foreign, seems to be.
 
     Returns:
         For instance ``a Res2Net-101 26w x 4s with the deep stem and pooled shortcuts (variant d)``.
@@ -160,7 +160,7 @@ def _describe_foreign(shapes: Mapping[str, Sequence[int]]) -> str:
         return "a ResNet, not a Res2Net"
     if any("attn" in name for name in names):
         return "a transformer, not a Res2Net"
-    return "no Res2Net"
+    return "something other than a Res2Net"
 
 
 def _count(names: Collection[str], pattern: str) -> int:

@@ -323,11 +323,12 @@ def test_sweep(tmp_path, capsys):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("[1]", "is no mapping from arguments to lists of values. Example:"),
-        ("{}", "is no mapping from arguments to lists of values. Example:"),
+        ("[1]", "must hold a mapping from arguments to lists of values. Example:"),
+        ("{}", "must hold a mapping from arguments to lists of values. Example:"),
         (
             "widht: [4]",
-            "has 'widht'; it may have depth, width, scales, groups, variant, dialect. Did you mean 'width'?",
+            "has the unknown key 'widht'; expected some of depth, width, scales, groups, variant, dialect and num_classes. "
+            "Did you mean 'width'?",
         ),
         ("width: 4", "has width: 4; expected a list of values"),
         ("width: [[", "cannot be read"),

@@ -170,7 +170,7 @@ def test_queries_do_not_collide(server):
 
 @pytest.mark.parametrize("url", ["ftp://host/x.pth", "http://host", "file:///etc/x.pth"])
 def test_addresses(url):
-    assert f"{url!r} is no address of a file; expected http(s)://host/path/file." in error_of(url)
+    assert f"{url!r} is not the address of a file; expected http(s)://host/path/file." in error_of(url)
 
 
 def test_paths_stay_in_the_cache(home):

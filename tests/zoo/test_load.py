@@ -116,7 +116,7 @@ def test_guess_at_the_architecture(file, model, text):
     [
         (["layer1.0.conv1.weight", "layer1.0.conv2.weight"], "The file seems to be a ResNet, not a Res2Net"),
         (["blocks.0.attn.qkv.weight"], "The file seems to be a transformer, not a Res2Net"),
-        (["weight"], "The file seems to be no Res2Net"),
+        (["weight"], "The file seems to be something other than a Res2Net"),
     ],
 )
 def test_guess_at_other_networks(tmp_path, names, text):
@@ -194,7 +194,7 @@ def test_two_tensors_for_one_name():
         "fc.weight": np.zeros((2, 2)),
         "head.fc.weight": np.zeros((2, 2)),
     }
-    assert "two tensors of the file both stand for fc.weight" in error_of(lambda: to_our_names(twice))
+    assert "two tensors of the file map to fc.weight" in error_of(lambda: to_our_names(twice))
 
 
 # Conversion
@@ -233,7 +233,7 @@ def test_convert_takes_detectors(tmp_path, capsys):
     assert "1 tensors of the detector's other parts are kept as they are" in capsys.readouterr().out
     assert "rpn_head.x" in load_weights_file(tmp_path / "out.safetensors")
     text = error_of(lambda: convert_command.main([name, str(tmp_path / "trunk"), str(tmp_path / "x.pdparams")]))
-    assert f"has a backbone only, but {name} is a detector." in text
+    assert f"has only a backbone, but {name} is a detector. Pass the file of a whole detector." in text
 
 
 def test_damaged_copy_fails_the_check(file, tmp_path):
@@ -241,7 +241,7 @@ def test_damaged_copy_fails_the_check(file, tmp_path):
 
     save_weights_file(tmp_path / "x.pdparams", {"a": np.zeros(2)})
     text = error_of(lambda: check_round_trip(tmp_path / "x.pdparams", {"a": np.ones(2)}))
-    assert "differs from what was converted in 1 tensors, e.g. a." in text
+    assert "x.pdparams differs from the converted weights in 1 of 1 tensors, for example a. Convert again" in text
 
 
 def test_rules_are_needed(tensors):

@@ -204,7 +204,7 @@ def _refuse(groups: dict[Problem, list[Finding]], annotation_path) -> None:
     if errors:
         raise DatasetError(
             f"'{annotation_path}': {' Also, '.join(errors)} 'ppdet-res2net check-dataset --annotations "
-            f"{annotation_path} --images DIR' lists every problem, and --fix FILE writes a copy in which what can be corrected safely is corrected."
+            f"{annotation_path} --images DIR' lists every problem; --fix FILE writes a corrected copy."
         )
 
 

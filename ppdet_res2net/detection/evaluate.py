@@ -55,11 +55,12 @@ STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100",
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Figures of an evaluation.
+    """Result of an evaluation.
 
     Attributes:
-        summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``; -1 where there is no such object.
-        report: COCO's tables as text, and AP per class if it was asked for.
+        summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``. A figure is -1 if the data has no
+            object that it is about.
+        report: COCO's tables as text, with AP per class if that was asked for.
     """
 
     summary: dict
@@ -83,9 +84,9 @@ def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir:
 
     Args:
         config: The configuration.
-        classwise: Also report AP per class; default: the configuration's ``classwise``.
-        output_dir: Folder for ``bbox.json`` and ``mask.json`` with the detections in COCO's result format; default: the
-            configuration's ``output_eval``.
+        classwise: Also report AP per class, as ``classwise`` of the configuration does.
+        output_dir: Folder for ``bbox.json`` and ``mask.json``, the detections in COCO's result format. By default this is
+            the configuration's ``output_eval``.
     """
     select_device(config)
     detector, classes = create_trained_detector(config)
@@ -102,11 +103,11 @@ def evaluate_exported(
     classwise: bool = False,
     output_dir: str | None = None,
 ) -> EvalResult:
-    """Evaluate an exported detector, run by an engine of the runtime, on ``EvalDataset``.
+    """Evaluate an exported detector on ``EvalDataset``, with one of the runtime's engines.
 
     Args:
-        model_dir: The folder that ``export_model.py`` wrote; images are prepared as it says.
-        config: The configuration, for its dataset and ``use_gpu``.
+        model_dir: The exported folder. It also says how images are prepared.
+        config: The configuration, for ``EvalDataset`` and ``use_gpu``.
         backend: As for :class:`res2net_runtime.Predictor`.
         precision: As for :class:`res2net_runtime.Predictor`.
         classwise: As for :func:`evaluate_from_config`.
@@ -129,9 +130,9 @@ def evaluate(
     processes: Processes = ALONE,
     ground_truth: GroundTruth | None = None,
 ) -> EvalResult:
-    """Evaluate a detector on every image of ``EvalDataset``, those without objects included.
+    """Evaluate a detector on every image of ``EvalDataset``, including those without objects.
 
-    Several processes share the images; every one gets the same result.
+    Several processes share the images. Each of them returns the same result.
 
     Args:
         detector: A ppdet R-CNN.
@@ -139,11 +140,11 @@ def evaluate(
         classes: The classes of the detector.
         classwise: As for :func:`evaluate_from_config`.
         output_dir: As for :func:`evaluate_from_config`; by default nothing is written.
-        processes: Those that take part.
-        ground_truth: What :func:`read_ground_truth` returned; by default the files are read now.
+        processes: The processes that take part.
+        ground_truth: The result of :func:`read_ground_truth`. By default, the files are read now.
 
     Raises:
-        ConfigError: The detector's classes are not the dataset's, or ``metric`` is not COCO.
+        ConfigError: Detector and dataset have different classes, or ``metric`` is not COCO.
         DatasetError: The dataset is wrong or an image cannot be read.
     """
     was_training = detector.training
@@ -187,13 +188,19 @@ def _evaluate_predictor(
 def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]) -> GroundTruth:
     """Read ``EvalDataset`` and check that a detector with these classes can be scored on it.
 
+    Args:
+        config: The configuration, for ``EvalDataset`` and ``metric``.
+        classes: The classes of the detector.
+        iou_types: What is scored: ``bbox``, ``segm``.
+
     Raises:
-        ConfigError: The classes are not the dataset's, or ``metric`` is not COCO.
+        ConfigError: Detector and dataset have different classes, or ``metric`` is not COCO.
         DatasetError: The dataset is wrong.
     """
     if config.get("metric", "COCO") != "COCO":
         raise ConfigError(
-            f"metric is {config['metric']}; only COCO is known. Convert the annotations to COCO's format."
+            f"metric is {config['metric']}; only COCO is supported. Convert the annotations to COCO's format, and pass "
+            f"-o metric=COCO."
         )
     dataset = _every_image(config)
     content = dataset.read_content()
@@ -211,12 +218,13 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
 def score_detections(
     ground_truth: dict, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
 ) -> tuple[dict, str]:
-    """Return COCO's figures and tables for detections in COCO's result format; an empty list scores 0.
+    """Return COCO's figures and tables for detections. An empty list scores 0.
 
     Args:
-        ground_truth: A COCO annotation file's content.
-        detections: ``image_id, category_id, bbox (xywh), score`` and, for masks, ``segmentation``.
-        iou_types: ``bbox``, ``segm``.
+        ground_truth: The content of a COCO annotation file.
+        detections: Detections in COCO's result format: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in
+            pixels), ``score`` and, for masks, ``segmentation``.
+        iou_types: What is scored: ``bbox``, ``segm``.
         classwise: Append AP per class to the tables.
     """
     figures, report = {}, []
@@ -240,7 +248,7 @@ def _run_coco_eval(ground_truth: dict, detections: Sequence[dict], iou_type: str
     truth.dataset = ground_truth
     truth.createIndex()
     if detections:
-        # With a box present, loadRes would take its area for the mask's.
+        # loadRes takes the area of a mask from the box, if there is one.
         unused = "bbox" if iou_type == "segm" else "segmentation"
         found = truth.loadRes([{k: v for k, v in detection.items() if k != unused} for detection in detections])
     else:  # loadRes refuses an empty list
@@ -269,16 +277,16 @@ def _class_table(ground_truth: dict, scored) -> list[str]:
 
 
 def _every_image(config: Config) -> COCODataSet:
-    """Return EvalDataset with all images of its annotation file; its records need no objects, which the scorer holds."""
+    """Return EvalDataset with all images of its annotation file. The records need no objects: the scorer has them."""
     part = Tagged.from_value(config.get("EvalDataset"))
     if part is None:
-        raise ConfigError(f"'{config.name}' has no EvalDataset.")
+        raise ConfigError(f"'{config.name}' has no EvalDataset. Add one, as in _base_/datasets/coco_detection.yml.")
     complete = Tagged(part.name, {**part.kwargs, "allow_empty": True, "data_fields": ["image"], "load_crowd": False})
     return create_coco_dataset({"EvalDataset": complete}, "EvalDataset")
 
 
 def _detect_all(predictor, dataset, processes: Processes) -> list[dict]:
-    """Detections on all images, in the order of the images; each process goes through its share."""
+    """Return the detections on all images, in the order of the images. Each process detects on its share."""
     share = dataset.roidbs[processes.rank :: processes.world_size]
     predictions = predictor.predict_iter([record["im_file"] for record in share])
     is_quiet = not (processes.is_first and sys.stderr.isatty())
@@ -298,7 +306,7 @@ def _to_coco(record: dict, prediction, predictor) -> list[dict]:
         raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
     found = prediction.detections
     if found.image_hw != (int(record["h"]), int(record["w"])):
-        # The image is stored rotated (EXIF) and annotated as stored; Decode knows, and names any other mismatch.
+        # The photo was annotated without its EXIF rotation. Decode handles that, and raises on any other mismatch.
         found = predictor(_decode_as_annotated(record))
     return found.to_coco(image_id)
 
@@ -311,10 +319,13 @@ def _decode_as_annotated(record: dict) -> np.ndarray:
 
 
 def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str) -> None:
-    """Refuse, before the images are gone through, what pycocotools would fail on afterwards."""
+    """Refuse annotations on which pycocotools would fail, before the time for detection is spent."""
     annotations = ground_truth["annotations"]
     if not annotations:
-        raise DatasetError(f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score.")
+        raise DatasetError(
+            f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score. Annotate them, or "
+            f"pass another -o EvalDataset.anno_path=FILE."
+        )
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
     usable = {
         "box": lambda a: is_box(a.get("bbox")),
@@ -337,7 +348,7 @@ def _has_mask(segmentation: object, height: int, width: int) -> bool:
 
 
 def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
-    """Restrict annotations to the images that were evaluated (``sample_num`` may leave some out)."""
+    """Return the annotations of the images that are evaluated; ``sample_num`` may leave images out."""
     wanted = set(image_ids)
     return {
         **ground_truth,

@@ -1,4 +1,4 @@
-"""From a configuration to a detector: the device, the network, its classes, and a predictor over it."""
+"""From a configuration to a detector: its dataset, network, classes and predictor."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Classes(NamedTuple):
 
 
 def create_coco_dataset(config: Mapping, key: str) -> COCODataSet:
-    """Create the dataset that ``config`` describes under ``key``; its files are not read yet.
+    """Create the dataset that ``config`` describes under ``key``, without reading its files.
 
     Raises:
-        ConfigError: There is none, or it is not in COCO's format.
+        ConfigError: There is no such dataset, or it is not in COCO's format.
     """
     dataset = create_dataset(config, key)
     if not isinstance(dataset, COCODataSet):
@@ -62,8 +62,8 @@ def read_coco_dataset(config: Mapping, key: str) -> COCODataSet:
     """Create the dataset that ``config`` describes under ``key``, and read its annotations.
 
     Raises:
-        ConfigError: There is none, or it is not in COCO's format.
-        DatasetError: It is missing or wrong.
+        ConfigError: There is no such dataset, or it is not in COCO's format.
+        DatasetError: Files are missing or wrong.
     """
     dataset = create_coco_dataset(config, key)
     dataset.parse_dataset()
@@ -111,7 +111,8 @@ def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
 def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
     """Return the classes of a detector.
 
-    Those that travel with the weights count first, then those of the configured data, then, for published weights, COCO's.
+    They come from the .json beside the weights; without it, from the configured data; without data, published detectors
+    have COCO's.
     """
     info = read_checkpoint_info(location)
     if info is not None:
@@ -150,7 +151,7 @@ def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
 
 
 class EagerBackend:
-    """A detector that has not been exported, behind the runtime's interface for networks."""
+    """A detector that was not exported, with the interface of the runtime's engines."""
 
     engine = "eager"
     description = f"Paddle {paddle.__version__}, eager"
@@ -171,18 +172,18 @@ class EagerBackend:
             return {name: t.numpy() for name, t in zip(self.output_names, self._network(*inputs))}
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""
 
 
 def create_predictor(detector: nn.Layer, config: Config, classes: Classes, reader: str = "EvalReader") -> Predictor:
-    """Return the runtime's predictor over an eager detector, with the preprocessing of ``reader``."""
+    """Return the runtime's predictor for an eager detector. Images are prepared as ``reader`` says."""
     backend = EagerBackend(detector)
     info = make_model_info(config, classes, backend.output_names, reader)
     return Predictor.over(info, backend, batch_size=config.get(reader, {}).get("batch_size", 1))
 
 
 def make_model_info(config: Config, classes: Classes, outputs: Sequence[str], reader: str = "TestReader") -> ModelInfo:
-    """Describe the detector of a configuration to the runtime."""
+    """Return the description of a configuration's detector that the runtime works from."""
     return ModelInfo(
         arch=config["architecture"],
         outputs=tuple(outputs),
@@ -195,7 +196,7 @@ def make_model_info(config: Config, classes: Classes, outputs: Sequence[str], re
 
 
 def _preprocess_operators(config: Config, reader: str) -> list[dict]:
-    """The runtime's operators, from a reader's transforms; the runtime refuses those that it does not know."""
+    """Translate a reader's transforms into the runtime's operators. The runtime refuses operators that it does not know."""
     settings = config.get(reader)
     if not settings:
         raise ConfigError(f"'{config.name}' has no {reader}, which says how images are prepared.")
@@ -207,7 +208,9 @@ def _preprocess_operators(config: Config, reader: str) -> list[dict]:
     for transform in settings.get("batch_transforms", []):
         for name, arguments in transform.items():
             if name != "PadBatch":
-                raise ConfigError(f"{reader}.batch_transforms: {name} is not known; only PadBatch can be exported.")
+                raise ConfigError(
+                    f"{reader}.batch_transforms: {name} cannot be exported; only PadBatch can. Remove it from the recipe."
+                )
             operators.append({"type": "PadStride", "stride": (arguments or {}).get("pad_to_stride", 0)})
     if not any(operator["type"] == "PadStride" for operator in operators):
         operators.append({"type": "PadStride", "stride": 0})

@@ -27,6 +27,16 @@ Every name works in `create_backbone(name)`, as `model:` and `pretrain_weights:`
 as `weights:` for prediction, evaluation and export. The accuracies are the publishers' own, in percent; they were not
 measured again here.
 
+A published detector needs no dataset for prediction and export; its classes are COCO's:
+
+```
+ppdet-res2net infer -c mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco \\
+    -o weights=ppdet/mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco --infer_img photo.jpg
+```
+
+Two of the three have the name of their recipe. The recipe of `ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco` is
+`mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval`.
+
 Parameters are the trainable numbers of a classifier with its last layer, of a backbone alone, or of a whole detector.
 Multiply-accumulates (MACs) are those of the convolutions and linear layers for one 224x224 image; for backbones and
 detectors, they are those of the trunk alone.

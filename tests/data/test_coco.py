@@ -244,7 +244,7 @@ def test_sample_num_takes_the_first_ids(write):
 def test_a_file_without_annotations_is_for_prediction(write, caplog):
     dataset = load(write(annotations=None))
     assert len(dataset) == 2 and "gt_bbox" not in dataset.roidbs[0]
-    assert "has no annotations: its images can only be predicted on" in caplog.text
+    assert "has no annotations, so its images are only of use for prediction" in caplog.text
 
 
 def test_annotations_of_unlisted_images_are_named(write, caplog):

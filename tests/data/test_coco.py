@@ -256,7 +256,7 @@ def test_unknown_category(write):
     message = error_of(write([annotation(1), annotation(77, category_id=8)]))
     assert "1 annotations of a category that the file does not define are refused: annotation id 77 (the " in message
     assert "first: its category id is 8; the file defines 3, 7). Add the category, or remove these" in message
-    assert "check-dataset --annotations" in message and "mends what is certain with --fix" in message
+    assert "check-dataset --annotations" in message and "--fix FILE writes a corrected copy" in message
 
 
 def test_repeated_ids(write):

@@ -34,7 +34,7 @@ def _as_json(finding: Finding) -> dict:
 
 def _runtime_quirk(name: str) -> dict:
     description = inspect.getdoc(getattr(paddle_quirks, name)) or ""
-    return {"name": name, "what": description.partition("\n")[0].rstrip(".")}
+    return {"name": name, "what": description.partition("\n")[0].rstrip(".").replace("``", "")}
 
 
 def as_lines(defects: dict[str, list[dict]]) -> list[str]:

@@ -126,13 +126,13 @@ class RecordingConfig(Recorder, Config):
 
 @pytest.fixture
 def recorders_are_saved(monkeypatch):
-    """Lets the writer of YAML take a recorder for the mapping that it is."""
+    """Let the writer of YAML treat a recorder as a mapping."""
     representers = {**_Dumper.yaml_representers, Recorder: _Dumper.represent_dict}
     monkeypatch.setattr(_Dumper, "yaml_representers", representers)
 
 
 def _is_refused(architecture: str, dotted: str, key: PlainKey) -> bool:
-    """Whether a value that asks for something is refused, for at least one value of the key's types."""
+    """Return whether at least one value of the key's types is refused as asking for what is not supported."""
     values = {bool: [True, False], int: [3], float: [0.5], str: ["x"], list: [[{"X": {}}]], dict: [{"x": 1}]}
     for value in itertools.chain.from_iterable(values.get(kind, ()) for kind in key.types):
         nested = value

@@ -105,7 +105,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def plain(value: object) -> object:
-    """Objects that ppdet's loader built, and our tags, as plain data that can be compared."""
+    """Convert our tags, and the objects that ppdet's loader builds, to plain data that can be compared."""
     if isinstance(value, Tagged):
         return plain(vars(serializable_classes()[value.name](**value.kwargs)))
     if isinstance(value, dict):

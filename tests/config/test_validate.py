@@ -1,4 +1,4 @@
-"""Every message about a wrong configuration, by its text; and that configurations run no code."""
+"""Checks every message about a wrong configuration by its text, and that configurations run no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCODataSet: PaddleDetection's records for good data, and a clear word about everything else."""
+"""COCODataSet: PaddleDetection's records for good data, and clear messages about everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fused chain of transforms gives PaddleDetection's numbers, and lets alone what it does not know."""
+"""The fused transforms give PaddleDetection's numbers, and other chains are left alone."""
 
 from __future__ import annotations
 

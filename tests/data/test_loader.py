@@ -1,4 +1,4 @@
-"""BatchLoader: reproducible batches, whoever prepares them, and no failure without a name."""
+"""BatchLoader: batches do not depend on which process prepares them, and every failure names its cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets for tests: the shared photos where they are at hand, a loader over the demo data, a turned picture."""
+"""Datasets for tests: shared photos if available, a loader over the demo data, and a rotated picture."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def loader_for(dataset, sample_transforms=SAMPLE_TRANSFORMS, batch_transforms=BA
 
 @pytest.fixture
 def turned_jpeg(tmp_path):
-    """A JPEG stored as 40x20 (width x height), red on its left half, to be shown turned by 90 degrees."""
+    """Path of a JPEG stored as 40x20 (width x height), red on its left half, whose EXIF orientation turns it by 90 degrees."""
     stored = np.zeros((20, 40, 3), np.uint8)
     stored[:, :20] = (0, 0, 255)
     encoded = cv2.imencode(".jpg", stored)[1].tobytes()

@@ -1,4 +1,4 @@
-"""A task that trains in milliseconds: a trunk of one small stage, and pictures made from their number."""
+"""A task that trains in milliseconds: a trunk of one small stage, and pictures made from their numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGES = 16
 
 
 class ToyModel(nn.Layer):
-    """Two numbers from a picture."""
+    """Computes two numbers from a picture."""
 
     def __init__(self, **trunk) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ToyModel(nn.Layer):
 
 
 class ToyLoader:
-    """Pictures that follow from their number, in an order that follows from the epoch."""
+    """Loads pictures that depend only on their number, in an order that depends only on the epoch."""
 
     def __init__(self, batch_size, rank=0, world_size=1, bad_images=()):
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
@@ -56,7 +56,7 @@ class ToyLoader:
 
 
 class ToyTask(Task):
-    """Settings that are not the trainer's come from the key ``toy`` of the configuration."""
+    """Trains the toy. Its own settings are under the key ``toy`` of the configuration."""
 
     score_name = "toy score"
 
@@ -91,7 +91,7 @@ class ToyTask(Task):
 
 
 def toy_config(save_dir: Path, **settings) -> Config:
-    """A configuration for two epochs of four steps of four pictures."""
+    """Return a configuration for two epochs of four steps with four pictures each."""
     defaults = {
         "save_dir": str(save_dir),
         "epoch": 2,
@@ -108,6 +108,6 @@ def toy_config(save_dir: Path, **settings) -> Config:
 
 
 def train_toy(save_dir: Path, options: dict | None = None, **settings):
-    """Train the toy; ``options`` are those of TrainOptions."""
+    """Train the toy. ``options`` are those of TrainOptions."""
     paddle.set_device("cpu")
     return run_training(toy_config(save_dir, **settings), ToyTask, TrainOptions(**(options or {})))

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: a small demo dataset, its configuration, and one trained run."""
+"""Shared by tests that train: a small demo dataset, its configuration, and one trained run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRAIN_IMAGES, VAL_IMAGES, IMAGE_SIZE_PX = 12, 6, 96
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory) -> Path:
-    """Folder of a demo dataset; tests that change it work on a copy (:func:`copy_data`)."""
+    """Folder of a demo dataset. Tests that change it work on a copy (:func:`copy_data`)."""
     from ppdet_res2net.datasets.demo import make_demo_data
 
     folder = tmp_path_factory.mktemp("engine") / "data"
@@ -34,7 +34,7 @@ def trained(demo_data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def detecting(trained, demo_data, tmp_path_factory) -> str:
-    """Weights of the trained run, changed so that a detector that has learnt nothing yet detects something.
+    """Weights of the trained run, changed so that the detector, which has learnt nothing yet, detects something.
 
     Only the bias of the class scores is changed: label 0 is likelier than the background everywhere.
     """
@@ -59,7 +59,7 @@ def make_config(data: Path, save_dir: Path, *overrides: str, recipe: str | Path 
 
 
 def overrides_for(data: Path, save_dir: Path) -> list[str]:
-    """The overrides of :func:`make_config`."""
+    """Return the overrides of :func:`make_config`."""
     return [
         *(f"{name}Dataset.dataset_dir={data}" for name in ("Train", "Eval", "Test")),
         f"save_dir={save_dir}",
@@ -73,12 +73,12 @@ def overrides_for(data: Path, save_dir: Path) -> list[str]:
 
 
 def copy_data(data: Path, folder: Path) -> Path:
-    """Copy the dataset into a test's own folder."""
+    """Copy the dataset to a folder of the test."""
     return Path(shutil.copytree(data, folder / "data"))
 
 
 def annotation_file(data: Path, split: str = "train") -> Path:
-    """Path of the annotations of ``train`` or ``val``."""
+    """Return the path of the annotations of ``train`` or ``val``."""
     return data / "annotations" / f"instances_{split}2017.json"
 
 
@@ -91,18 +91,18 @@ def edit_annotations(data: Path, change, split: str = "train") -> None:
 
 
 def image_files(data: Path, split: str = "val") -> list[Path]:
-    """The pictures of a split, in order."""
+    """Return the pictures of a split, sorted by name."""
     return sorted((data / f"{split}2017").iterdir())
 
 
 def read_metrics(run_dir: Path, kind: str = "train") -> list[dict]:
-    """The records of ``metrics.jsonl`` of one kind."""
+    """Return the records of one kind in ``metrics.jsonl``."""
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [record for record in records if record["kind"] == kind]
 
 
 def losses_by_step(*run_dirs: Path) -> dict[int, dict[str, float]]:
-    """Every loss term by step, over the runs in turn."""
+    """Return every loss term by step; later runs replace earlier ones."""
     return {
         record["step"]: {name: value for name, value in record.items() if name.startswith("loss")}
         for run_dir in run_dirs
@@ -111,21 +111,21 @@ def losses_by_step(*run_dirs: Path) -> dict[int, dict[str, float]]:
 
 
 def read_tensors(file: Path) -> dict[str, np.ndarray]:
-    """The tensors of a weight file."""
+    """Return the tensors of a weight file."""
     from ppdet_res2net.zoo.formats import load_weights_file
 
     return load_weights_file(file)
 
 
 def assert_equal_tensors(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    """Both have the same tensors, bit for bit."""
+    """Assert that both have the same tensors, bit for bit."""
     assert one.keys() == other.keys()
     different = [name for name in one if one[name].tobytes() != other[name].tobytes()]
     assert not different
 
 
 def messages(caplog) -> str:
-    """Everything that was logged, one message a line."""
+    """Return all logged messages, one per line."""
     return "\n".join(record.getMessage() for record in caplog.records)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what was torn, cut off, replaced or not written is recognised."""
+"""Checkpoints: damaged, truncated, replaced and missing files are recognised, and a full disk is survived."""
 
 from __future__ import annotations
 

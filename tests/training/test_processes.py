@@ -1,4 +1,4 @@
-"""Two processes on a CPU, started by Paddle's own launcher, against one process with the doubled batch."""
+"""Two processes on a CPU, started by Paddle's launcher, compared with one process and the doubled batch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def launch(what: str, folder: Path, *arguments) -> tuple[int, str, float]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, demo_data, detecting):
-    """Folder with everything that two processes did without an error."""
+    """Folder with the results of all that two processes do without an error."""
     folder = tmp_path_factory.mktemp("two")
     code, output, _ = launch("work", folder, demo_data, detecting)
     assert code == 0, output

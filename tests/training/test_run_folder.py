@@ -1,4 +1,4 @@
-"""The folder of a run: continuing the newest whole checkpoint, what is kept, and that nothing is overwritten."""
+"""The folder of a run: the newest undamaged checkpoint continues, the right ones are kept, nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -28,12 +28,6 @@ from tests.helpers.training_runs import (
 )
 
 TESTS = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Drawing takes longer than all steps."""
-    monkeypatch.setattr("ppdet_res2net.training.trainer.plot_runs", lambda *args: None)
 
 
 def _names(run_dir: Path) -> set[str]:
@@ -120,7 +114,7 @@ def test_checkpoints_within_an_epoch(tmp_path):
 
 @pytest.mark.parametrize("moved", [None, 0, 1, 2])
 def test_a_save_that_was_interrupted_is_completed_or_undone(tmp_path, monkeypatch, moved):
-    """A power cut before the folder is renamed (None), or when so many of the files have been moved out of it."""
+    """Simulate a power cut: before the folder is renamed (None), or after this number of files was moved out of it."""
     run_dir = train_toy(tmp_path, {"max_steps": 3}).run_dir
     old = {file.name: file.read_bytes() for file in run_dir.glob("model_final.*")}
     calls = []
@@ -239,7 +233,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_does_not_cost_its_end(tmp_path, m
 
 
 def test_auto_ends_a_run_that_is_over_as_it_should_have_ended(tmp_path, caplog):
-    """As after a kill between the last evaluation and the last checkpoint, or of a job that is queued once too often."""
+    """Happens if a run is killed between its last evaluation and its last checkpoint, or if a job is queued too often."""
     caplog.set_level("INFO")
     settings = {"toy": {"scores": [0.4, 0.5]}}
     run_dir = train_toy(tmp_path, {"evaluate": True}, **settings).run_dir
@@ -342,7 +336,7 @@ def test_plot_draws_runs_and_refuses_what_is_none(tmp_path, capsys):
 
 
 def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):
-    """Kills a real process; ``python -m benchmarks.faults`` does it fifty times."""
+    """Kill a real process; ``python -m benchmarks.faults`` does it fifty times."""
     script = tmp_path / "run.py"
     script.write_text(
         "import sys; from pathlib import Path; from tests.helpers.toy_task import train_toy\n"

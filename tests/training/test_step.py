@@ -26,12 +26,6 @@ from tests.helpers.training_runs import (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Drawing takes longer than all steps."""
-    monkeypatch.setattr("ppdet_res2net.training.trainer.plot_runs", lambda *args: None)
-
-
 def _final(result):
     return read_tensors(result.run_dir / "model_final.pdparams")
 
@@ -221,7 +215,7 @@ def test_steps_that_are_not_finite_can_be_left_out(tmp_path, caplog):
 
 
 class OneUnscalingPerUpdate:
-    """Paddle's loss scaler, of which a CPU has none, with the rule that a step left out could break."""
+    """Stands in for Paddle's loss scaler, which a CPU lacks. It has the rule that a step left out could break."""
 
     def __init__(self, enable, init_loss_scaling):
         self.is_enabled, self.is_unscaled = enable, False

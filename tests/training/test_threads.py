@@ -21,12 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LONG_SUM = 100_000
 
 
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Drawing takes longer than all steps."""
-    monkeypatch.setattr("ppdet_res2net.training.trainer.plot_runs", lambda *args: None)
-
-
 @pytest.fixture
 def threads_are_put_back():
     yield
@@ -35,7 +29,7 @@ def threads_are_put_back():
 
 @pytest.fixture
 def sensitive_toy(monkeypatch):
-    """Makes the toy's loss a sum whose last bits depend on the number of threads."""
+    """Make the toy's loss depend on a sum whose last bits depend on the number of threads."""
     losses = ToyTask.losses
 
     def sensitive_losses(self, model, batch):

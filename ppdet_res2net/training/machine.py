@@ -1,4 +1,4 @@
-"""What the last bits of training depend on beside the data and the seed: the machine, and what computes on it."""
+"""What the last bits of training depend on besides the data and the seed: the machine, and the packages that compute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MATH_VARIABLES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", 
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of the packages that compute."""
     return {"ppdet_res2net": ppdet_res2net.__version__, "paddle": paddle.__version__, "numpy": np.__version__}
 
 
@@ -35,10 +35,10 @@ def describe_machine(device: str, threads: int) -> dict[str, str]:
         threads: Threads that compute on a CPU.
     """
     if device.startswith("gpu"):
-        return {"GPU": paddle.device.cuda.get_device_name()}
+        return {"device": paddle.device.cuda.get_device_name()}
     features = cpu_features() or ()
     return {
-        "CPU": _cpu_name(),
+        "device": _cpu_name(),
         "instructions": " ".join(sorted(name for name in features if name.startswith(_VECTOR_INSTRUCTIONS))),
         "threads": str(threads),
         **{name: os.environ.get(name, "unset") for name in _MATH_VARIABLES},

@@ -17,6 +17,7 @@ import pytest
 from ppdet_res2net.errors import ConfigError, TrainingError, WeightsError
 from ppdet_res2net.training import checkpoint as checkpoint_module
 from ppdet_res2net.training.checkpoint import load_training_state, recover
+from ppdet_res2net.training.machine import describe_machine, list_differences
 from ppdet_res2net.training.run_folder import RunFolder
 from tests.helpers.toy_task import ToyTask, train_toy
 from tests.helpers.training_runs import (
@@ -185,14 +186,22 @@ def test_a_checkpoint_of_another_machine_is_continued_aloud_in_one_line(tmp_path
         patch.setenv("MKL_CBWR", "COMPATIBLE")
         run_dir = train_toy(tmp_path, {"max_steps": 1}, cpu_threads=3).run_dir
         machine = load_training_state(run_dir / "model_final").values["machine"]
-        assert (machine["CPU"], machine["instructions"], machine["threads"]) == ("Another CPU", "avx2 avx9", "3")
+        assert (machine["device"], machine["instructions"], machine["threads"]) == ("Another CPU", "avx2 avx9", "3")
         train_toy(tmp_path, {"resume": "auto", "max_steps": 2}, cpu_threads=3)
         assert "under other conditions" not in messages(caplog)
     assert train_toy(tmp_path, {"resume": "auto", "max_steps": 3}, cpu_threads=1).steps == 3
     (line,) = [line for line in messages(caplog).splitlines() if "under other conditions" in line]
-    assert "CPU Another CPU -> " in line and "instructions -avx9" in line
+    assert "device Another CPU -> " in line and "instructions -avx9" in line
     assert "MKL_CBWR COMPATIBLE -> unset" in line and "threads 3 -> 1" in line
     assert line.endswith("Training continues, but it will not give the same weights to the bit as an uninterrupted run")
+
+
+def test_a_checkpoint_of_a_gpu_is_told_from_one_of_a_cpu(monkeypatch):
+    monkeypatch.setattr("paddle.device.cuda.get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr("ppdet_res2net.training.machine._cpu_name", lambda: "Some CPU")
+    gpu, cpu = describe_machine("gpu:0", 2), describe_machine("cpu", 2)
+    assert list_differences(gpu, cpu) == ["device Some GPU -> Some CPU"]
+    assert list_differences(cpu, describe_machine("cpu", 2)) == []
 
 
 def test_a_signal_during_an_evaluation_ends_it_and_the_resumed_run_makes_up_for_it(tmp_path, monkeypatch):

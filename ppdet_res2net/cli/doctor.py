@@ -32,6 +32,8 @@ __all__ = ["SetupProblem", "find_problems", "find_runtime_problems", "find_syste
 PADDLEDET_VERSION = PADDLEDET_INSTALL.rpartition("==")[2]
 # Paddle 3 has packages for these. Older Pythons had some too, but are not supported here.
 PYTHONS = ((3, 10), (3, 13))
+# The last releases that accept NumPy 1: the extra 'paddle26' without Paddle.
+NUMPY_1_PACKAGES = ("numpy<2", "opencv-python-headless<4.12", "pandas<2.3", "scikit-learn<1.6")
 PADDLE_PAGE = "https://www.paddlepaddle.org.cn/documentation/docs/en/install/index_en.html"
 
 
@@ -171,8 +173,7 @@ def _package_problems(
         problems.append(
             SetupProblem(
                 f"Paddle {packages[old[0]]} is older than NumPy 2; with NumPy {packages['numpy']} it is not tested.",
-                "if it fails: pip install -e '.[paddle26]' in the checkout of ppdet_res2net, or "
-                f"pip install --upgrade {old[0]}",
+                _how_to_have_numpy_1(old[0]),
                 fatal=False,
             )
         )
@@ -201,6 +202,17 @@ def _package_problems(
             )
         )
     return problems
+
+
+def _how_to_have_numpy_1(paddle: str) -> str:
+    if paddle == "paddlepaddle":
+        return (
+            "if it fails: pip install -e '.[paddle26]' in the checkout of ppdet_res2net, or "
+            "pip install --upgrade paddlepaddle"
+        )
+    # The extra would bring the Paddle for CPUs.
+    packages = " ".join(f"'{package}'" for package in NUMPY_1_PACKAGES)
+    return f"if it fails: pip install {packages}, or install Paddle 3 from {PADDLE_PAGE}"
 
 
 def _install_paddle(python: tuple[int, int]) -> str:

@@ -78,6 +78,13 @@ def test_what_is_only_a_warning(packages, what, remedy):
     assert problem.what.startswith(what) and problem.remedy.startswith(remedy)
 
 
+def test_an_old_paddle_for_gpus_is_not_replaced_by_one_for_cpus():
+    (problem,) = problems_of({**without("paddlepaddle"), "paddlepaddle-gpu": "2.6.2"})
+    assert not problem.fatal and problem.what.startswith("Paddle 2.6.2 is older than NumPy 2;")
+    assert problem.remedy.startswith("if it fails: pip install 'numpy<2' 'opencv-python-headless<4.12' ")
+    assert "paddle26" not in problem.remedy and "or install Paddle 3 from https://www." in problem.remedy
+
+
 def test_two_opencvs_of_one_version_are_fine():
     assert problems_of({**GOOD, "opencv-python": GOOD["opencv-python-headless"]}) == []
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import setuptools
 
+from ppdet_res2net.cli.doctor import NUMPY_1_PACKAGES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +26,11 @@ def test_the_runtime_needs_a_part_of_what_the_main_package_needs():
     assert {one for extra in runtime["optional-dependencies"].values() for one in extra} < extras
     assert set(runtime["optional-dependencies"]) == {"openvino", "onnxruntime", "paddle"}
     assert runtime["requires-python"] == main["requires-python"] == ">=3.10"
+
+
+def test_doctor_names_the_packages_of_the_extra_for_paddle_2():
+    extra = project_of("pyproject.toml")["optional-dependencies"]["paddle26"]
+    assert extra == ["paddlepaddle>=2.6.2,<2.7", *NUMPY_1_PACKAGES]
 
 
 def test_setup_refuses_windows(monkeypatch):

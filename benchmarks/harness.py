@@ -39,14 +39,14 @@ class ContenderError(RuntimeError):
 
 def machine_line(threads: int) -> str:
     """Return the CPU's name, the instruction sets that matter, threads and versions, in one line. Imports Paddle."""
-    from ppdet_res2net.training.machine import describe_machine, list_versions
-    from res2net_runtime.backends.cpu import cpu_features
+    from ppdet_res2net.training.machine import list_versions
+    from res2net_runtime.backends.cpu import cpu_features, cpu_name
 
     found = cpu_features() or ()
     features = " ".join(name for name in _FEATURES if name in found) or "no known features"
     count = f"{threads} thread{'s' * (threads != 1)}"
     versions = ", ".join(f"{name} {version}" for name, version in list_versions().items())
-    return f"{describe_machine('cpu', threads)['CPU']}, {os.cpu_count()} cores, {count}; {features}; {versions}"
+    return f"{cpu_name()}, {os.cpu_count()} cores, {count}; {features}; {versions}"
 
 
 def child_environment(threads: int) -> Mapping[str, str]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import paddle
 
 import ppdet_res2net
-from res2net_runtime.backends.cpu import cpu_features
+from res2net_runtime.backends.cpu import cpu_features, cpu_name
 
 __all__ = ["describe_machine", "list_differences", "list_versions"]
 
-_CPU_INFO = Path("/proc/cpuinfo")
 # Math libraries choose their kernels by these instruction sets; x86, then ARM.
 _VECTOR_INSTRUCTIONS = ("sse", "avx", "fma", "amx", "asimd", "sve")
 # Environment variables that make math libraries choose other kernels, or add up in another order.
@@ -38,7 +35,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str]:
         return {"device": paddle.device.cuda.get_device_name()}
     features = cpu_features() or ()
     return {
-        "device": _cpu_name(),
+        "device": cpu_name(),
         "instructions": " ".join(sorted(name for name in features if name.startswith(_VECTOR_INSTRUCTIONS))),
         "threads": str(threads),
         **{name: os.environ.get(name, "unset") for name in _MATH_VARIABLES},
@@ -57,13 +54,3 @@ def list_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[
         elif old != new:
             differences.append(f"{name} {old} -> {new}")
     return sorted(differences)
-
-
-def _cpu_name() -> str:
-    """Return the name of the CPU as Linux gives it, else the kind of machine."""
-    if _CPU_INFO.is_file():
-        for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

@@ -33,7 +33,7 @@ def test_processes_get_their_number_of_threads():
 
 
 def test_the_machine_is_named(monkeypatch):
-    monkeypatch.setattr("ppdet_res2net.training.machine.describe_machine", lambda device, threads: {"CPU": "Some CPU"})
+    monkeypatch.setattr("res2net_runtime.backends.cpu.cpu_name", lambda: "Some CPU")
     found = frozenset({"amx_bf16", "avx", "avx2", "avx512_bf16", "sse"})
     monkeypatch.setattr("res2net_runtime.backends.cpu.cpu_features", lambda: found)
     line = machine_line(threads=2)

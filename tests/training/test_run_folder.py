@@ -181,7 +181,7 @@ def test_a_checkpoint_of_other_versions_is_continued_aloud(tmp_path, monkeypatch
 
 def test_a_checkpoint_of_another_machine_is_continued_aloud_in_one_line(tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
-        patch.setattr("ppdet_res2net.training.machine._cpu_name", lambda: "Another CPU")
+        patch.setattr("ppdet_res2net.training.machine.cpu_name", lambda: "Another CPU")
         patch.setattr("ppdet_res2net.training.machine.cpu_features", lambda: {"avx2", "avx9", "aes"})
         patch.setenv("MKL_CBWR", "COMPATIBLE")
         run_dir = train_toy(tmp_path, {"max_steps": 1}, cpu_threads=3).run_dir
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_machine_is_continued_aloud_in_one_line(tmp_path
 
 def test_a_checkpoint_of_a_gpu_is_told_from_one_of_a_cpu(monkeypatch):
     monkeypatch.setattr("paddle.device.cuda.get_device_name", lambda: "Some GPU")
-    monkeypatch.setattr("ppdet_res2net.training.machine._cpu_name", lambda: "Some CPU")
+    monkeypatch.setattr("ppdet_res2net.training.machine.cpu_name", lambda: "Some CPU")
     gpu, cpu = describe_machine("gpu:0", 2), describe_machine("cpu", 2)
     assert list_differences(gpu, cpu) == ["device Some GPU -> Some CPU"]
     assert list_differences(cpu, describe_machine("cpu", 2)) == []

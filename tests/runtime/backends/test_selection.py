@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 
 import pytest
 
@@ -157,6 +158,14 @@ def test_features_of_the_cpu(tmp_path, text, features, bfloat16):
     file.write_text(text)
     assert cpu.cpu_features(file) == features
     assert cpu.has_bfloat16(file) is bfloat16
+
+
+def test_name_of_the_cpu(tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(cpu, "_CPU_INFO", file)
+    assert cpu.cpu_name() == (platform.processor() or platform.machine())
+    file.write_text("processor : 0\nmodel name\t: One CPU: v2\nmodel name\t: Another\n")
+    assert cpu.cpu_name() == "One CPU: v2"
 
 
 @pytest.mark.parametrize(

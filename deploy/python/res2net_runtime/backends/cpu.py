@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import platform
+from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["available_cores", "cpu_features", "has_bfloat16", "warn_of_simulated_bfloat16"]
+__all__ = ["available_cores", "cpu_features", "cpu_name", "has_bfloat16", "warn_of_simulated_bfloat16"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +22,23 @@ _BFLOAT16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
     """Return the instruction sets that Linux lists for the first CPU, or None if they are unknown."""
+    values = _read_cpu_info(("flags", "Features"), cpu_info)  # x86, ARM
+    return None if values is None else frozenset(values.split())
+
+
+def cpu_name() -> str:
+    """Return the name of the CPU as Linux gives it, else the kind of machine."""
+    return _read_cpu_info(("model name",), _CPU_INFO) or platform.processor() or platform.machine()
+
+
+def _read_cpu_info(keys: Collection[str], cpu_info: Path) -> str | None:
+    """Return what Linux says of the first CPU under the first of some keys, or None."""
     if not cpu_info.is_file():
         return None
     for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, values = line.partition(":")
-        if key.strip() in ("flags", "Features"):  # x86, ARM
-            return frozenset(values.split())
+        key, _, value = line.partition(":")
+        if key.strip() in keys:
+            return value.strip()
     return None
 
 

@@ -220,7 +220,7 @@ def _open_vdl(folder: str):
     try:
         from visualdl import LogWriter
     except ImportError as error:
-        raise SetupError("--use_vdl needs VisualDL, which is not installed. Run: pip install visualdl") from error
+        raise SetupError("--use_vdl needs VisualDL, which is not installed: pip install visualdl") from error
     return LogWriter(folder)
 
 

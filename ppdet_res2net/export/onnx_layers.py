@@ -191,10 +191,8 @@ def add_mask_logits(graph: Graph, pooled: Value, labels: Value, head: nn.Layer) 
     *convs, deconv = (layer for layer in layers if not isinstance(layer, nn.ReLU))
     for conv in convs:
         pooled = add_conv(graph, pooled, conv, relu=True)
-    weight, bias = (
-        deconv.weight.numpy(),
-        deconv.bias.numpy(),
-    )  # (in, out, 2, 2); the stride is 2, so that each output pixel comes from one input pixel
+    # (in, out, 2, 2); the stride is 2, so that each output pixel comes from one input pixel
+    weight, bias = deconv.weight.numpy(), deconv.bias.numpy()
     channels, side = weight.shape[1], head.roi_extractor.resolution
     # Channels last. Otherwise an engine would transpose the result, which is four times as large.
     pooled = graph.op("Transpose", pooled, perm=[0, 2, 3, 1])

@@ -111,9 +111,8 @@ class TrainStep:
         # One transfer for all numbers that this process needs from the device.
         numbers = paddle.concat([paddle.stack(rows).flatten(), norm.reshape([1])]).numpy()
         per_batch = numbers[:-1].reshape(count, len(names))
-        scaled = (
-            self.scaler.is_enable()
-        )  # gradients overflow while the scaler looks for the scale; it skips those steps itself
+        # With a loss scale, gradients overflow while the scaler looks for it; it skips those steps itself.
+        scaled = self.scaler.is_enable()
         grad_norm = None if scaled else float(numbers[-1])
         sums = self.processes.sum(
             np.concatenate([per_batch.mean(axis=0), [0.0 if scaled else numbers[-1], images, stop]]).astype(np.float64)

@@ -119,9 +119,8 @@ class Trainer:
         seed_everything(self.seed, Purpose.MODEL)
         self.task = create_task(config, self.processes)
         resources.callback(self.task.loader.close)
-        trunk_metadata(
-            self.task.model
-        )  # refuses another backbone now, rather than when the first checkpoint is written
+        # Refuses another backbone now, rather than when the first checkpoint is written.
+        trunk_metadata(self.task.model)
         self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
         if options.evaluate:
             self.task.check_evaluation()

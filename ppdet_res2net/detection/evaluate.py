@@ -33,6 +33,7 @@ from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.processes import ALONE, Processes
+from ppdet_res2net.training.threads import choose_threads
 from res2net_runtime import Predictor
 from res2net_runtime.result_files import ResultFiles
 
@@ -107,15 +108,22 @@ def evaluate_exported(
 
     Args:
         model_dir: The exported folder. It also says how images are prepared.
-        config: The configuration, for ``EvalDataset`` and ``use_gpu``.
+        config: The configuration, for ``EvalDataset``, ``EvalReader.batch_size``, ``use_gpu`` and ``cpu_threads``.
         backend: As for :class:`res2net_runtime.Predictor`.
         precision: As for :class:`res2net_runtime.Predictor`.
         classwise: As for :func:`evaluate_from_config`.
         output_dir: As for :func:`evaluate_from_config`.
     """
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
-    device = select_device(config)
-    with Predictor(model_dir, device=device, backend=backend, precision=precision) as predictor:
+    predictor = Predictor(
+        model_dir,
+        device=select_device(config),
+        cpu_threads=choose_threads(config),
+        batch_size=config.get("EvalReader", {}).get("batch_size", 1),
+        backend=backend,
+        precision=precision,
+    )
+    with predictor:
         logger.info("%s", predictor.description)
         return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
 
@@ -167,10 +175,8 @@ def _evaluate_predictor(
     iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
     dataset, annotations = ground_truth or read_ground_truth(config, classes, iou_types)
-    if output_dir:
-        make_output_folder(
-            output_dir, option="--output_eval", error_class=ConfigError
-        )  # now, rather than after hours of evaluation
+    if output_dir:  # now, rather than after hours of evaluation
+        make_output_folder(output_dir, option="--output_eval", error_class=ConfigError)
     started = time.perf_counter()
     detections = _detect_all(predictor, dataset, processes)
     seconds = time.perf_counter() - started

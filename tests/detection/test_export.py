@@ -116,6 +116,22 @@ def test_an_export_is_scored_on_the_device_of_the_recipe(monkeypatch, tmp_path):
         evaluate_exported(tmp_path, make_config(tmp_path, tmp_path))
 
 
+def test_an_export_is_scored_with_the_threads_and_the_batches_of_the_recipe(monkeypatch, exported, demo_data, tmp_path):
+    from ppdet_res2net.detection import evaluate as module
+
+    asked = {}
+
+    def note(model_dir, **options):
+        asked.update(options)
+        return Predictor(model_dir, **options)
+
+    monkeypatch.setattr(module, "Predictor", note)
+    overrides = ["cpu_threads=1", "EvalReader.batch_size=3", "EvalDataset.sample_num=4"]
+    result = evaluate_exported(exported, make_config(demo_data, tmp_path, *overrides), backend="paddle")
+    assert result.summary["images"] == 4
+    assert (asked["cpu_threads"], asked["batch_size"]) == (1, 3)
+
+
 def test_an_engine_is_for_an_export(capsys):
     with pytest.raises(SystemExit):
         main(["eval", "-c", "demo_mask_rcnn", "--backend", "paddle"])

@@ -181,13 +181,15 @@ def export(model: str, folder: str) -> None:
     import dataclasses
 
     from ppdet_res2net.classification.export import export_classifier
-    from ppdet_res2net.classification.model import Classifier, preprocessor_of_spec
+    from ppdet_res2net.classification.model import LoadedClassifier, preprocessor_of_spec
     from ppdet_res2net.zoo import create_classifier, get_model_spec
 
     network = create_classifier(model)
     network.eval()
     preprocessor = dataclasses.replace(preprocessor_of_spec(get_model_spec(model)), size_px=SIZE_PX)
-    classifier = Classifier(name=model, weights=model, network=network, preprocessor=preprocessor, class_names=None)
+    classifier = LoadedClassifier(
+        name=model, weights=model, network=network, preprocessor=preprocessor, class_names=None
+    )
     export_classifier(classifier, folder, formats=("paddle", "onnx", "openvino"))
 
 

@@ -31,7 +31,7 @@ from ppdet_res2net.zoo.load import trunk_metadata
 from res2net_runtime.files import find_images
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
 
-__all__ = ["Prepared", "export", "prepare"]
+__all__ = ["Workload", "export", "prepare"]
 
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 
@@ -45,7 +45,7 @@ _OUTPUT_STD = {
 }
 
 
-class Prepared(NamedTuple):
+class Workload(NamedTuple):
     """What the contenders need.
 
     Attributes:
@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     g_macs: float
 
 
-def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> Prepared:
+def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> Workload:
     """Make weights and exports in ``work_dir``, or reuse those of an earlier run there.
 
     Args:
@@ -69,7 +69,7 @@ def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> P
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     weights, done = work_dir / "weights.pdparams", work_dir / "prepared.json"
-    prepared = Prepared(work_dir / "model", work_dir / "image.npy", 0.0)
+    prepared = Workload(work_dir / "model", work_dir / "image.npy", 0.0)
     if not done.is_file():
         pictures = _pictures(photos, image_hw)
         np.save(prepared.image, pictures[0])

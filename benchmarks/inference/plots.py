@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.inference.contenders import Contender, measure
-from benchmarks.inference.detector import Prepared, export
+from benchmarks.inference.detector import Workload, export
 
 __all__ = ["plot_sweeps"]
 
@@ -22,7 +22,7 @@ MAX_DETECTIONS = (1, 25, 50, 100)
 _RUNS = 4
 
 
-def plot_sweeps(work_dir: Path, prepared: Prepared, threads: int, contenders: Sequence[Contender], path: Path) -> None:
+def plot_sweeps(work_dir: Path, prepared: Workload, threads: int, contenders: Sequence[Contender], path: Path) -> None:
     """Measure the sweeps, and draw them with the time that each contender took to its first result.
 
     Args:

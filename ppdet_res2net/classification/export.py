@@ -12,7 +12,8 @@ import paddle
 from paddle.static import InputSpec
 
 import ppdet_res2net
-from ppdet_res2net.classification.model import ARCHITECTURE, Classifier
+from ppdet_res2net.classification.model import LoadedClassifier
+from ppdet_res2net.config import CLASSIFIER
 from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
 from ppdet_res2net.export.paddle_graph import save_paddle_graph
 from ppdet_res2net.export.verification import verify_engines
@@ -59,7 +60,7 @@ class LogitAgreement:
 
 
 def export_classifier(
-    classifier: Classifier,
+    classifier: LoadedClassifier,
     folder: str | Path,
     *,
     formats: Sequence[str] = ("paddle",),
@@ -92,7 +93,7 @@ def export_classifier(
         NetworkWriter(lambda: save_paddle_graph(network, folder, [image]), lambda: _make_onnx(network, size)),
         {
             "task": TASK,
-            "arch": ARCHITECTURE,
+            "arch": CLASSIFIER,
             "outputs": [OUTPUT],
             "Preprocess": classifier.preprocessor.to_config(),
             "label_list": list(classifier.names_or_numbers),
@@ -117,7 +118,7 @@ def _make_onnx(network: Res2NetClassifier, size_px: int) -> onnx.ModelProto:
 
 
 def verify_classifier(
-    folder: Path, classifier: Classifier, precisions: Sequence[str] = ("fp32",)
+    folder: Path, classifier: LoadedClassifier, precisions: Sequence[str] = ("fp32",)
 ) -> dict[tuple[str, str], LogitAgreement]:
     """Compare an exported folder with the eager network, in every format, engine and precision.
 

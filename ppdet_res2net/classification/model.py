@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ppdet_res2net.config import Config
+from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.transforms import ClassifierInput
 from ppdet_res2net.errors import ConfigError, DatasetError
@@ -21,9 +21,8 @@ from ppdet_res2net.zoo.model_spec import ModelSpec
 from res2net_runtime.classification import ClassifierPreprocessor
 
 __all__ = [
-    "ARCHITECTURE",
-    "Classifier",
-    "describe_classifier",
+    "LoadedClassifier",
+    "trunk_arguments",
     "load_classifier",
     "match_labels",
     "preprocessor_of_config",
@@ -32,7 +31,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-ARCHITECTURE = "Res2NetClassifier"
 # Publishers whose evaluation does not prepare images with Pillow.
 _LIBRARIES = {"paddleclas": "opencv", "ppdet": "opencv", "mindcv": "mindspore"}
 # Publishers that ignore the EXIF orientation of images.
@@ -40,7 +38,7 @@ _IGNORE_ORIENTATION = ("timm", "mindcv")
 
 
 @dataclasses.dataclass(frozen=True)
-class Classifier:
+class LoadedClassifier:
     """What evaluation, prediction and export need.
 
     Attributes:
@@ -75,7 +73,7 @@ class Classifier:
 
 def load_classifier(
     model: str | None = None, weights: str | os.PathLike[str] | None = None, config: Config | None = None
-) -> Classifier:
+) -> LoadedClassifier:
     """Load a classifier by its name in the zoo, by the weights of a run, or by a configuration.
 
     Args:
@@ -101,7 +99,7 @@ def load_classifier(
     elif weights and info is not None and "backbone" in info:
         network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
         preprocessor = ClassifierPreprocessor.from_config(info["preprocess"])
-        loaded = Classifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
+        loaded = LoadedClassifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
         logger.info("%s", load_weights(network, weights))
     elif info is not None:
         raise ConfigError(
@@ -118,28 +116,28 @@ def load_classifier(
     return loaded
 
 
-def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | None) -> Classifier:
+def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | None) -> LoadedClassifier:
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
     weights = weights or spec.name
     logger.info("%s", load_weights(network, weights))  # the last layer must fit too
-    return Classifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
+    return LoadedClassifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
 
 
-def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | None) -> Classifier:
-    if config.get("architecture") != ARCHITECTURE:
+def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | None) -> LoadedClassifier:
+    if not is_classifier(config):
         raise ConfigError(
-            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Choose a recipe of "
+            f"'{config.name}' describes a {config.get('architecture')}, not a {CLASSIFIER}. Choose a recipe of "
             f"configs/res2net/imagenet."
         )
     if not weights:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
     if names and config.get("num_classes") != len(names):
         config["num_classes"] = len(names)
-    network = create_from_config(config, ARCHITECTURE)
+    network = create_from_config(config, CLASSIFIER)
     logger.info("%s", load_weights(network, weights))
-    return Classifier(config.name, str(weights), network, preprocessor_of_config(config), names)
+    return LoadedClassifier(config.name, str(weights), network, preprocessor_of_config(config), names)
 
 
 def preprocessor_of_spec(spec: ModelSpec, *, upright: bool = False) -> ClassifierPreprocessor:
@@ -179,7 +177,7 @@ def preprocessor_of_config(config: Mapping) -> ClassifierPreprocessor:
         raise ConfigError(f"EvalReader.sample_transforms.0.ClassifierInput: {error}") from error
 
 
-def describe_classifier(network: Res2NetClassifier, norm_type: str) -> dict:
+def trunk_arguments(network: Res2NetClassifier, norm_type: str) -> dict:
     """Return the arguments of the trunk as plain data, which is saved beside the weights."""
     trunk = network.backbone
     return {

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ppdet_res2net.classification.cam import class_activation_maps, draw_activation
-from ppdet_res2net.classification.model import Classifier
+from ppdet_res2net.classification.model import LoadedClassifier
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.modeling.res2net import STAGE_STRIDES
@@ -59,7 +59,7 @@ class ImageClasses:
 
 
 def classify_files(
-    classifier: Classifier,
+    classifier: LoadedClassifier,
     paths: Sequence[str | os.PathLike[str]],
     *,
     top_k: int = 5,
@@ -116,14 +116,14 @@ def _result(
     return ImageClasses(path, *classes)
 
 
-def _view_or_error(classifier: Classifier, path: Path) -> np.ndarray | ImageError:
+def _view_or_error(classifier: LoadedClassifier, path: Path) -> np.ndarray | ImageError:
     try:
         return classifier.preprocessor.view(classifier.preprocessor.decode(path))
     except ImageError as error:
         return error
 
 
-def _classify(classifier: Classifier, views: list[np.ndarray], top_k: int) -> Iterator[tuple[tuple, np.ndarray]]:
+def _classify(classifier: LoadedClassifier, views: list[np.ndarray], top_k: int) -> Iterator[tuple[tuple, np.ndarray]]:
     images = np.stack([classifier.preprocessor.normalise(view) for view in views])
     logits, maps = class_activation_maps(classifier.network, images)
     for row, activation in zip(probabilities(logits), maps):

@@ -13,12 +13,11 @@ from paddle.nn import functional as F
 
 from ppdet_res2net.classification.evaluate import evaluate_network
 from ppdet_res2net.classification.model import (
-    ARCHITECTURE,
-    describe_classifier,
     match_labels,
     preprocessor_of_config,
+    trunk_arguments,
 )
-from ppdet_res2net.config import Config
+from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.loader import LabelledImageLoader
 from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S
@@ -43,9 +42,9 @@ def train_classifier(config: Config, options: TrainOptions) -> TrainResult:
             together.
         TrainingError: The loss is not finite, or the run's folder cannot be written.
     """
-    if config.get("architecture") != ARCHITECTURE:
+    if not is_classifier(config):
         raise ConfigError(
-            f"'{config.name}' describes a {config.get('architecture')}, not a {ARCHITECTURE}. Train it with "
+            f"'{config.name}' describes a {config.get('architecture')}, not a {CLASSIFIER}. Train it with "
             f"ppdet_res2net.detection.task.train, or choose a recipe of configs/res2net/imagenet."
         )
     return run_training(config, ClassificationTask, options)
@@ -101,7 +100,7 @@ class ClassificationTask(Task):
             time_limit_s=config.get("worker_time_limit_s", WORKER_TIME_LIMIT_S),
         )
         self.image_count = len(dataset)
-        self.model: Res2NetClassifier = create_from_config(config, ARCHITECTURE)
+        self.model: Res2NetClassifier = create_from_config(config, CLASSIFIER)
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
         """Return the cross entropy with the label; for mixed images, with both labels, weighted by their shares."""
@@ -153,10 +152,10 @@ class ClassificationTask(Task):
         norm_type = (self._config.get("Res2Net") or {}).get("norm_type", self._config.get("norm_type", "bn"))
         return {
             "task": "classification",
-            "architecture": ARCHITECTURE,
+            "architecture": CLASSIFIER,
             "class_names": list(self.class_names),
             "category_ids": list(range(len(self.class_names))),
-            "backbone": describe_classifier(self.model, norm_type),
+            "backbone": trunk_arguments(self.model, norm_type),
             "preprocess": self._preprocessor.to_config(),
         }
 

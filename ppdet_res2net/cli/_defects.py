@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ppdet_res2net.compat.registry import Finding, probe_defects
+from ppdet_res2net.compat.registry import ProbedDefect, probe_defects
 from res2net_runtime.backends import paddle_quirks
 
 __all__ = ["as_lines", "probe"]
@@ -18,7 +18,7 @@ def probe() -> dict[str, list[dict]]:
     }
 
 
-def _as_json(finding: Finding) -> dict:
+def _as_json(finding: ProbedDefect) -> dict:
     defect = finding.defect
     return {
         "name": defect.name,

@@ -9,21 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.config import Config, is_classifier, load_config
 
 if TYPE_CHECKING:
-    from ppdet_res2net.classification.model import Classifier
-    from ppdet_res2net.config import Config
+    from ppdet_res2net.classification.model import LoadedClassifier
 
-__all__ = ["TaskParser", "is_classifier", "load_classifier_of", "name_classes"]
+__all__ = ["TaskParser", "load_classifier_of", "name_classes"]
 
 logger = logging.getLogger(__name__)
-
-
-def is_classifier(config: Config) -> bool:
-    """Whether a recipe describes a classifier."""
-    from ppdet_res2net.classification.model import ARCHITECTURE
-
-    return config.get("architecture") == ARCHITECTURE
 
 
 class TaskOptions:
@@ -104,8 +97,6 @@ class TaskParser(CommandParser):
             self._refuse(self.detectors, args, "which need a recipe: add -c CFG")
             self.classifiers.fill_defaults(args)
             return args, None
-        from ppdet_res2net.config import load_config
-
         config = load_config(args.config, args.opt)
         if args.model is not None:
             self.error("-c and --model both say which model it is; leave one of them out")
@@ -129,7 +120,7 @@ class TaskParser(CommandParser):
             self.error(f"{', '.join(given)} {verb} only for {options.tasks}, {reason}")
 
 
-def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Classifier:
+def load_classifier_of(args: argparse.Namespace, config: Config | None) -> LoadedClassifier:
     """Load the classifier that a command line names, on the recipe's device; without a recipe, on a GPU if there is one."""
     import paddle
 
@@ -140,7 +131,7 @@ def load_classifier_of(args: argparse.Namespace, config: Config | None) -> Class
     return load_classifier(args.model, args.weights, config)
 
 
-def name_classes(classifier: Classifier, label_file: str | None) -> Classifier:
+def name_classes(classifier: LoadedClassifier, label_file: str | None) -> LoadedClassifier:
     """Return the classifier with the class names of a file. Without a file, warn if its classes have no names."""
     from ppdet_res2net.data.classification.names import read_class_names
 

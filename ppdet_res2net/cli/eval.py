@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import check_writable, positive_int
-from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of
+from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
+from ppdet_res2net.config import is_classifier
 from res2net_runtime.backends import BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppdet_res2net.cli._common import CommaList
-from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of, name_classes
+from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
+from ppdet_res2net.config import is_classifier
 
 
 def _parser() -> TaskParser:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import check_writable, positive_int
-from ppdet_res2net.cli._tasks import TaskParser, is_classifier, load_classifier_of, name_classes
+from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
+from ppdet_res2net.config import is_classifier
 
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import CommandParser, positive_int
-from ppdet_res2net.cli._tasks import is_classifier
+from ppdet_res2net.config import is_classifier, load_config
 
 if TYPE_CHECKING:
     from ppdet_res2net.training.task import Task
@@ -38,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     That is what a shell reports for the signal: 130 for Ctrl-C (SIGINT), 143 for SIGTERM.
     """
     args = _parser().parse_args(argv)
-    from ppdet_res2net.config import load_config
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
     config = load_config(args.config, args.opt)

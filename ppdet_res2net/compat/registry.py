@@ -30,7 +30,7 @@ from ppdet_res2net.compat import (
 )
 from ppdet_res2net.compat.defect import Defect
 
-__all__ = ["DEFECTS", "Finding", "installed_versions", "probe_defects"]
+__all__ = ["DEFECTS", "ProbedDefect", "installed_versions", "probe_defects"]
 
 DEFECTS: tuple[Defect, ...] = (
     # Installing and importing
@@ -59,8 +59,8 @@ _DISTRIBUTIONS = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "paddledet": (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What probing one defect gave.
+class ProbedDefect:
+    """A defect, and what probing it gave.
 
     Attributes:
         defect: The defect.
@@ -94,7 +94,7 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def probe_defects() -> list[Finding]:
+def probe_defects() -> list[ProbedDefect]:
     """Probe every defect in a new process, in which nothing has been worked around. Takes some seconds."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "ppdet_res2net.compat"]
@@ -106,4 +106,4 @@ def probe_defects() -> list[Finding]:
     # A probe that ends the process leaves no answer, and neither do those after it.
     lost = {"error": f"the process of the probes ended with exit code {done.returncode}"}
     installed = installed_versions()
-    return [Finding(defect, defect.is_expected(installed), **answers.get(defect.name, lost)) for defect in DEFECTS]
+    return [ProbedDefect(defect, defect.is_expected(installed), **answers.get(defect.name, lost)) for defect in DEFECTS]

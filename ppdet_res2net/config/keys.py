@@ -6,9 +6,17 @@ Any other key must be a registered module, or a setting that registered modules 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["EXPORT_KEYS", "PLAIN_KEYS", "READER_KEYS", "PlainKey"]
+__all__ = ["CLASSIFIER", "EXPORT_KEYS", "PLAIN_KEYS", "READER_KEYS", "PlainKey", "is_classifier"]
+
+CLASSIFIER = "Res2NetClassifier"  # the architecture of classifiers; all others are detectors
+
+
+def is_classifier(config: Mapping) -> bool:
+    """Return whether a configuration describes a classifier."""
+    return config.get("architecture") == CLASSIFIER
 
 
 class PlainKey(NamedTuple):
@@ -39,9 +47,7 @@ _TEXT, _COUNT, _NUMBER, _SWITCH = (str,), (int,), (float, int), (bool,)
 
 PLAIN_KEYS: dict[str, PlainKey] = {
     # model
-    "architecture": PlainKey(
-        _TEXT, "registered module that is the whole model: FasterRCNN, MaskRCNN or Res2NetClassifier"
-    ),
+    "architecture": PlainKey(_TEXT, f"registered module that is the whole model: FasterRCNN, MaskRCNN or {CLASSIFIER}"),
     "num_classes": PlainKey(_COUNT, "object classes, background not counted"),
     "norm_type": PlainKey(_TEXT, "normalization of every module that sets none itself: bn, sync_bn or gn"),
     "pretrain_weights": PlainKey(

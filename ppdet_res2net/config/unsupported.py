@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ppdet_res2net.config.keys import is_classifier
+
 __all__ = ["HARMLESS_READER_KEYS", "find_unsupported"]
 
 
@@ -78,8 +80,7 @@ HARMLESS_READER_KEYS = {
 
 def find_unsupported(config: dict) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the place of each setting that would change nothing although it asks for something, and what is wrong."""
-    is_classifier = config.get("architecture") == "Res2NetClassifier"
-    rules = {**_RULES, **(_RULES_OF_CLASSIFIERS if is_classifier else _RULES_OF_DETECTORS)}
+    rules = {**_RULES, **(_RULES_OF_CLASSIFIERS if is_classifier(config) else _RULES_OF_DETECTORS)}
     for reader in (key for key in config if str(key).endswith("Reader")):
         of_this = _RULES_OF_READERS if reader == "TrainReader" else {**_RULES_OF_READERS, **_RULES_OF_EVALUATION}
         rules.update({f"{reader}.{key}": rule for key, rule in of_this.items()})

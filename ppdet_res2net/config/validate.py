@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ppdet_res2net.config.keys import EXPORT_KEYS, PLAIN_KEYS, READER_KEYS, PlainKey
+from ppdet_res2net.config.keys import CLASSIFIER, EXPORT_KEYS, PLAIN_KEYS, READER_KEYS, PlainKey, is_classifier
 from ppdet_res2net.config.unsupported import find_unsupported
 from ppdet_res2net.errors import ConfigError, did_you_mean
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
@@ -117,7 +117,7 @@ class _Checker:
         self.classes = serializable_classes()
 
     def problems(self, config: dict) -> Iterator[_Mistake]:
-        self.is_classifier = config.get("architecture") == "Res2NetClassifier"
+        self.is_classifier = is_classifier(config)
         for key, value in config.items():
             place: _Place = (str(key),)
             if key in PLAIN_KEYS:
@@ -160,7 +160,7 @@ class _Checker:
         known = [key for key, schema in self.schemas.items() if schema.category == "architecture"]
         if isinstance(name, str) and name not in known:
             what = "a module but not a whole detector" if name in self.schemas else "not registered"
-            hint = did_you_mean(name, known) or " Expected for instance FasterRCNN, MaskRCNN or Res2NetClassifier."
+            hint = did_you_mean(name, known) or f" Expected for instance FasterRCNN, MaskRCNN or {CLASSIFIER}."
             yield _Mistake(("architecture",), f"'architecture' is '{name}', which is {what}.{hint}")
 
     def _module(self, place: _Place, schema: Any, value: object) -> Iterator[_Mistake]:

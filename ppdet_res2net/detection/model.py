@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppdet_res2net.config import Config
+from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.annotations import read_categories
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.detection.inference import RCNNInference
@@ -71,9 +71,9 @@ def read_coco_dataset(config: Mapping, key: str) -> COCODataSet:
 
 
 def _refuse_classifier(config: Mapping) -> None:
-    if config.get("architecture") == "Res2NetClassifier":
+    if is_classifier(config):
         raise ConfigError(
-            "architecture is Res2NetClassifier, but this works with detectors only. Choose a recipe of a detector; the "
+            f"architecture is {CLASSIFIER}, but this works with detectors only. Choose a recipe of a detector; the "
             "commands train, eval, infer and export serve classifiers too."
         )
 

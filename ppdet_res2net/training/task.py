@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-__all__ = ["BatchLoader", "Evaluation", "Task"]
+__all__ = ["Batches", "Evaluation", "Task"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Evaluation:
     score: float
 
 
-class BatchLoader(Protocol):
+class Batches(Protocol):
     """Batches of this process. They depend only on the seed, the epoch and the position in it."""
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class Task(abc.ABC):
     """
 
     model: nn.Layer
-    loader: BatchLoader
+    loader: Batches
     batch_size: int
     image_count: int
     score_name: str

@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.inference import plots
 from benchmarks.inference.contenders import Contender, measure
-from benchmarks.inference.detector import Prepared
+from benchmarks.inference.detector import Workload
 from benchmarks.inference.table import GEMM_G_MACS, compare, make_row, print_table
 
 
@@ -74,7 +74,7 @@ def test_plots_are_drawn_of_every_sweep(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(plots, "measure", fake_measure)
     monkeypatch.setattr(plots, "export", lambda work_dir, name, *rest: exported.append(rest[1]) or work_dir / name)
     measured = [contender("ours", "fp32", 1.0)]
-    prepared = Prepared(folder, tmp_path / "image.npy", 1.0)
+    prepared = Workload(folder, tmp_path / "image.npy", 1.0)
     plots.plot_sweeps(tmp_path, prepared, 1, measured, tmp_path / "docs" / "inference.png")
     assert (tmp_path / "docs" / "inference.png").read_bytes()[:4] == b"\x89PNG"
     assert sizes[: len(plots.SHORT_SIDES_PX)] == [[size, size * 5 // 3] for size in plots.SHORT_SIDES_PX]

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from ppdet_res2net.classification.export import verify_classifier
-from ppdet_res2net.classification.model import describe_classifier, load_classifier
+from ppdet_res2net.classification.model import load_classifier, trunk_arguments
 from ppdet_res2net.cli.main import main
 from ppdet_res2net.errors import ExportError, ModelFolderError
 from ppdet_res2net.modeling import Res2NetClassifier
@@ -38,7 +38,7 @@ def root(tmp_path_factory) -> Path:
     info = {
         "class_names": CLASSES,
         "category_ids": [0, 1],
-        "backbone": describe_classifier(network, "bn"),
+        "backbone": trunk_arguments(network, "bn"),
         "preprocess": ClassifierPreprocessor(size_px=64).to_config(),
     }
     (folder / "my_run/model.json").write_text(json.dumps(info))

@@ -189,7 +189,8 @@ def engine(monkeypatch):
         calls["run_training"] = args
         return calls["result"]
 
-    monkeypatch.setattr("ppdet_res2net.config.load_config", load_config)
+    for module in ("_tasks", "train"):
+        monkeypatch.setattr(f"ppdet_res2net.cli.{module}.load_config", load_config)
     monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", run_training)
     calls["result"] = types.SimpleNamespace(signal=None, report="table")
     calls["result"].summary = {"bbox": {"AP": 0.5}, "images": 2, "seconds": 1.5}

@@ -13,7 +13,7 @@ import pytest
 from ppdet_res2net import compat
 from ppdet_res2net.compat import registry
 from ppdet_res2net.compat.defect import Defect
-from ppdet_res2net.compat.registry import DEFECTS, Finding, installed_versions, probe_defects
+from ppdet_res2net.compat.registry import DEFECTS, ProbedDefect, installed_versions, probe_defects
 
 FOLDER = Path(compat.__file__).parent
 # What the entries are made with.
@@ -22,7 +22,7 @@ NAMES = [defect.name for defect in DEFECTS]
 
 
 @pytest.fixture(scope="module")
-def findings() -> dict[str, Finding]:
+def findings() -> dict[str, ProbedDefect]:
     if any(importlib.util.find_spec(package) is None for package in ("paddle", "ppdet")):
         pytest.skip("Paddle or paddledet is not installed")
     return {finding.defect.name: finding for finding in probe_defects()}

@@ -14,7 +14,7 @@ from res2net_runtime.errors import BackendError
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles
 
-__all__ = ["Backend", "EngineOptions", "NetworkFolder", "check_names"]
+__all__ = ["Backend", "EngineOptions", "NetworkFolder", "check_outputs"]
 
 
 class NetworkFolder(Protocol):
@@ -80,7 +80,7 @@ class EngineOptions:
     may_simulate: bool
 
 
-def check_names(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:
+def check_outputs(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:
     """Check that a loaded network has the outputs that ``infer_cfg.yml`` names.
 
     Raises:

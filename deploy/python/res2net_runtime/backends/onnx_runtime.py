@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_names
+from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_outputs
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 
 __all__ = ["OnnxRuntimeBackend"]
@@ -37,7 +37,7 @@ class OnnxRuntimeBackend:
         with loading(self.description, model_path):
             self._session = onnxruntime.InferenceSession(str(model_path), settings, providers=["CPUExecutionProvider"])
         self._output_names = list(folder.outputs)
-        check_names(self._output_names, [output.name for output in self._session.get_outputs()], model_path)
+        check_outputs(self._output_names, [output.name for output in self._session.get_outputs()], model_path)
         self._input_names = [value.name for value in self._session.get_inputs()]
 
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

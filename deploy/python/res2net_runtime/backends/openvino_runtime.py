@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_names
+from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_outputs
 from res2net_runtime.backends.cpu import warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
@@ -60,7 +60,7 @@ class OpenVINOBackend:
             warn_of_simulated_bfloat16("OpenVINO")
         self._output_names = list(folder.outputs)
         names = {name for output in model.outputs for name in output.get_names()}
-        check_names(self._output_names, sorted(names), model_path)
+        check_outputs(self._output_names, sorted(names), model_path)
         self._input_names = [value.get_any_name() for value in model.inputs]
         self._request = model.create_infer_request()
 

@@ -22,7 +22,7 @@ OPTIONAL = {
     "openvino": "an engine of the runtime, and its format",
     "visualdl": "train --use_vdl",
     "matplotlib": "plots",
-    "sklearn": "make-small-sets digits, and paddledet",
+    "sklearn": "make-class-folders --digits, and paddledet",
     "resource": "POSIX only; peak memory is not logged elsewhere",
 }
 

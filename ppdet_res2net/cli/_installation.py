@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import ppdet_res2net
 import res2net_runtime
+from ppdet_res2net.compat.probing import run_in_new_process
 
 __all__ = [
     "OPENCVS",
@@ -85,7 +84,7 @@ def installed_packages() -> dict[str, str]:
 
 
 def missing_requirements() -> list[str]:
-    """Return the declared requirements that are not installed. Their versions are left to pip."""
+    """Return the declared requirements that are not installed, as pip takes them. What is installed may be of any version."""
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # on PYTHONPATH, not installed: nothing is declared
@@ -99,7 +98,7 @@ def missing_requirements() -> list[str]:
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
-            missing.append(name)
+            missing.append(requirement.partition(";")[0].strip())
     return missing
 
 
@@ -125,14 +124,8 @@ def _specs_of(package: str) -> list[ModuleSpec]:
 
 def run_probe() -> Probe:
     """Import and use the packages in a new process."""
-    command = [sys.executable, "-m", "ppdet_res2net.cli._probe"]
-    done = subprocess.run(command, capture_output=True, text=True, env=_probe_env())
+    done = run_in_new_process("ppdet_res2net.cli._probe")
     return _read_probe(done.stdout, done.returncode)
-
-
-def _probe_env() -> dict[str, str]:
-    """Return the probe's environment: it imports from the same places as this process, however those were set."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _read_probe(output: str, exit_code: int) -> Probe:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import zlib  # noqa: F401  (before Paddle's shared library, as compat.zlib_order explains)
 from collections.abc import Callable
+
+from ppdet_res2net.compat.zlib_order import load_zlib_before_paddle
 
 __all__ = ["STEPS"]
 
@@ -54,6 +55,7 @@ STEPS: dict[str, Callable[[], dict]] = {
 
 def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what the packages print goes to stderr, apart from the answers
+    load_zlib_before_paddle()  # without it, Paddle 2.6 can end the process
     for name, step in STEPS.items():
         print(json.dumps({"step": name}), file=answers, flush=True)
         try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -26,6 +26,7 @@ from ppdet_res2net.cli._installation import (
     runtime_copies,
 )
 from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
+from res2net_runtime.backends.cpu import available_cores
 
 __all__ = ["SetupProblem", "find_problems", "find_runtime_problems", "find_system_problems", "main"]
 
@@ -190,7 +191,7 @@ def _package_problems(
             )
         )
     if missing:
-        problems.append(SetupProblem(f"Not installed: {', '.join(missing)}.", f"pip install {' '.join(missing)}"))
+        problems.append(SetupProblem(f"Not installed: {', '.join(missing)}.", f"pip install {shlex.join(missing)}"))
     opencvs = {name: packages[name] for name in OPENCVS if name in packages}
     if len(set(opencvs.values())) > 1:
         found = " and ".join(f"{name} {version}" for name, version in opencvs.items())
@@ -275,7 +276,7 @@ def _device_problems(packages: Mapping[str, str], probe: Probe) -> list[SetupPro
 
 
 def _devices(probe: Probe) -> list[str]:
-    return [*probe.gpus, f"cpu {platform.machine()}, {os.cpu_count()} cores"]
+    return [*probe.gpus, f"cpu {platform.machine()}, {available_cores()} cores for this process"]
 
 
 def _as_text(

@@ -1,14 +1,23 @@
-"""What several probes of the registry need."""
+"""What probes need, those of the registry and that of ``doctor``."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["export_function", "read_source", "run_with_onednn"]
+__all__ = ["export_function", "read_source", "run_in_new_process", "run_with_onednn"]
+
+
+def run_in_new_process(module: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m MODULE`` in a new process. It imports from the same places as this one, however those were set."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, env=environment)
 
 
 def read_source(package: str, file: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -29,6 +26,7 @@ from ppdet_res2net.compat import (
     zlib_order,
 )
 from ppdet_res2net.compat.defect import Defect
+from ppdet_res2net.compat.probing import run_in_new_process
 
 __all__ = ["DEFECTS", "ProbedDefect", "installed_versions", "probe_defects"]
 
@@ -96,9 +94,7 @@ def installed_versions() -> dict[str, str]:
 
 def probe_defects() -> list[ProbedDefect]:
     """Probe every defect in a new process, in which nothing has been worked around. Takes some seconds."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "ppdet_res2net.compat"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run_in_new_process("ppdet_res2net.compat")
     answers = {}
     for line in done.stdout.splitlines():
         answer = json.loads(line)

@@ -102,6 +102,23 @@ def test_missing_requirements_are_listed_with_one_command():
     assert problem.what == "Not installed: scikit-learn, shapely."
 
 
+def test_a_missing_requirement_is_installed_in_the_version_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(
+        _installation.metadata,
+        "requires",
+        lambda name: [
+            "numpy>=1.26",
+            "no-such-package<81",
+            'other-package; extra == "x"',
+            "opencv-python-headless>=4.5",
+        ],
+    )
+    missing = _installation.missing_requirements()
+    assert missing == ["no-such-package<81"]  # a newer setuptools, for instance, would not do
+    (problem,) = problems_of(missing=missing)
+    assert problem.remedy == "pip install 'no-such-package<81'"
+
+
 @pytest.mark.parametrize(
     ("step", "message", "remedy"),
     [

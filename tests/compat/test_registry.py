@@ -80,7 +80,7 @@ def test_versions_and_platform_decide_what_is_expected():
 def test_a_probe_that_fails_and_one_that_ends_the_process_are_reported(monkeypatch):
     answers = '{"name": "zero_dim", "present": true}\n{"name": "one_element", "error": "OSError: no"}\n'
     done = subprocess.CompletedProcess([], -11, stdout=answers)
-    monkeypatch.setattr(registry.subprocess, "run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(registry, "run_in_new_process", lambda module: done)
     found = {finding.defect.name: finding.status for finding in probe_defects()}
     assert found["zero_dim"] == "worked around"
     assert found["one_element"] == "not known: OSError: no"

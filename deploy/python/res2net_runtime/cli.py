@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
 from res2net_runtime.errors import Res2NetError
@@ -84,22 +85,13 @@ def run(args: argparse.Namespace) -> int:
     if read_model_config(args.model_dir)[0]["task"] == "classification":
         from res2net_runtime.classification.cli import run_classifier
 
-        return run_classifier(args, *_engine(args))
+        return run_classifier(args, _predictor_options(args))
     if args.image_dir:
         paths = find_images(args.image_dir)
     else:
         paths = [Path(file) for file in (args.image_file, args.video_file) if file]
     output_dir = make_output_folder(args.output_dir, paths)
-    backend, precision = _engine(args)
-    predictor = Predictor(
-        args.model_dir,
-        device=args.device,
-        cpu_threads=args.cpu_threads,
-        batch_size=args.batch_size,
-        backend=backend,
-        precision=precision,
-        max_pixels=args.max_pixels,
-    )
+    predictor = Predictor(args.model_dir, **_predictor_options(args))
     threshold = predictor.info.draw_threshold if args.threshold is None else args.threshold
     output = Output(output_dir, threshold, args.save_results)
     with predictor:
@@ -116,10 +108,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary.failures else 0
 
 
-def _engine(args: argparse.Namespace) -> tuple[str, str]:
-    """Return the backend and the precision, which the user names by ``--run_mode`` or one by one."""
+def _predictor_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a detector or a classifier. ``--run_mode`` names backend and precision together."""
     backend, precision = RUN_MODES[args.run_mode]
-    return args.backend or backend, args.precision or precision
+    return {
+        "device": args.device,
+        "cpu_threads": args.cpu_threads,
+        "batch_size": args.batch_size,
+        "backend": args.backend or backend,
+        "precision": args.precision or precision,
+        "max_pixels": args.max_pixels,
+    }
 
 
 def print_detections(detections: Detections) -> None:

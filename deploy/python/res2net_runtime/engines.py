@@ -115,6 +115,8 @@ class Engine:
         return tuple(self.reads)
 
 
+_PADDLE = "paddlepaddle (or paddlepaddle-gpu)"
+
 # The fastest first: 'auto' tries them in this order. All give the same detections within the tolerances of
 # `export_model.py --verify`; the benchmarks print the times behind the order.
 BACKENDS = {
@@ -142,7 +144,7 @@ BACKENDS = {
         devices=("cpu",),
         auto_devices=("cpu",),
         module="paddle",
-        package="paddlepaddle (or paddlepaddle-gpu)",
+        package=_PADDLE,
         loader="paddle_inference.PaddleBackend",
         description="Paddle Inference with oneDNN on a CPU",
         run_modes={"fp32": "mkldnn", "bf16": "mkldnn_bf16"},
@@ -153,7 +155,7 @@ BACKENDS = {
         devices=("cpu", "gpu"),
         auto_devices=("cpu", "gpu"),
         module="paddle",
-        package="paddlepaddle (or paddlepaddle-gpu)",
+        package=_PADDLE,
         loader="paddle_inference.PaddleBackend",
         description="Paddle's own kernels, on a CPU or GPU",
         run_modes={"fp32": "paddle"},
@@ -164,7 +166,7 @@ BACKENDS = {
         devices=("gpu",),
         auto_devices=(),
         module="paddle",
-        package="paddlepaddle (or paddlepaddle-gpu)",
+        package=_PADDLE,
         loader="paddle_inference.PaddleBackend",
         description="TensorRT on a GPU; passed through to Paddle Inference, not tested by this project",
         run_modes={"fp32": "trt_fp32", "fp16": "trt_fp16"},

@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 from res2net_runtime.backends.native_errors import import_engine
+from res2net_runtime.engines import BACKENDS
 from res2net_runtime.errors import BackendError
 
 __all__ = [
@@ -39,8 +40,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-_REQUIREMENT = "paddlepaddle (or paddlepaddle-gpu)"
 
 # Files in paddle/libs, and their functions that get and set the number of threads. OpenMP comes first: as long as nobody
 # has set MKL's number, MKL uses OpenMP's.
@@ -62,17 +61,21 @@ def import_paddle() -> ModuleType:
     Paddle 2.6.2 exports its own zlib symbols; libraries loaded after it that decompress data then crash.
     Python's zlib, imported at the top of this module, must therefore be loaded first.
     """
+    package = BACKENDS["paddle"].package
     environment, root = dict(os.environ), logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No ccache found")
-            paddle = import_engine("paddle", _REQUIREMENT)
-            import_engine("paddle.inference", _REQUIREMENT)
+            paddle = import_engine("paddle", package)
+            import_engine("paddle.inference", package)
         _thread_counts(paddle)  # OpenMP reads OMP_NUM_THREADS once: here, as it does after a plain import
     finally:
-        os.environ.clear()
-        os.environ.update(environment)
+        for name in os.environ.keys() | environment.keys():
+            if name not in environment:
+                del os.environ[name]
+            elif os.environ.get(name) != environment[name]:
+                os.environ[name] = environment[name]
         root.handlers[:] = handlers
         root.setLevel(level)
     return paddle

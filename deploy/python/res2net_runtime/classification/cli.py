@@ -6,7 +6,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from res2net_runtime.classification.classifier import Classifier
 from res2net_runtime.errors import ModelFolderError
@@ -17,13 +19,12 @@ __all__ = ["run_classifier"]
 _TOP = 5
 
 
-def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> int:
+def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
     """Classify, print and save; returns 0, or 1 if an image failed.
 
     Args:
         args: The command line of the runtime.
-        backend: Engine, as for :class:`Classifier`.
-        precision: Precision of that engine.
+        options: Those of :class:`Classifier`.
     """
     if not (args.image_file or args.image_dir):
         raise ModelFolderError(f"'{args.model_dir}' is a classifier, which takes --image_file or --image_dir.")
@@ -32,15 +33,7 @@ def run_classifier(args: argparse.Namespace, backend: str, precision: str) -> in
     paths = find_images(args.image_dir) if args.image_dir else [Path(args.image_file)]
     output_dir = make_output_folder(args.output_dir) if args.save_results else None
     results, failures, started = [], 0, time.perf_counter()
-    with Classifier(
-        args.model_dir,
-        device=args.device,
-        cpu_threads=args.cpu_threads,
-        batch_size=args.batch_size,
-        backend=backend,
-        precision=precision,
-        max_pixels=args.max_pixels,
-    ) as classifier:
+    with Classifier(args.model_dir, **options) as classifier:
         for path, prediction in zip(paths, classifier.predict_iter(paths)):
             if prediction.error is not None:
                 failures += 1

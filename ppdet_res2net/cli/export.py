@@ -8,6 +8,7 @@ from pathlib import Path
 from ppdet_res2net.cli._common import CommaList
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
+from res2net_runtime.engines import EXPORTED_FORMATS
 
 
 def _parser() -> TaskParser:
@@ -28,7 +29,7 @@ def _parser() -> TaskParser:
         action=CommaList,
         default=["paddle"],
         metavar="NAMES",
-        help="paddle, onnx, openvino; several with commas (default: paddle)",
+        help=f"{', '.join(EXPORTED_FORMATS)}; several with commas (default: paddle)",
     )
     parser.add_argument(
         "--verify",
@@ -64,5 +65,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         classifier = name_classes(load_classifier_of(args, config), args.label_file)
         folder = export_classifier(classifier, Path(args.output_dir, classifier.name), verify=args.verify, **common)
-    print(f"wrote {folder}; run it with: python deploy/python/infer.py --model_dir {folder} --image_file IMAGE")
+    print(f"wrote {folder}; run it with: python -m res2net_runtime --model_dir {folder} --image_file IMAGE")
     return 0

@@ -75,6 +75,6 @@ test-wheels: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info deploy/python/build deploy/python/*.egg-info .mypy_cache .pytest_cache .ruff_cache output output_inference demo
+	rm -rf build dist *.egg-info deploy/python/build deploy/python/*.egg-info .mypy_cache .pytest_cache .ruff_cache demo
 	find . -path './.venv*' -prune -o -type d -name __pycache__ -exec rm -rf {} +
 	$(if $(PURGE),rm -rf .venv .venv-paddle26)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +21,25 @@ TESTS = Path(__file__).resolve().parents[1]
 TIME_LIMIT_S = 120
 
 
-def launch(what: str, folder: Path, *arguments) -> tuple[int, str, float]:
-    """Run the script in two processes; return exit code, everything printed, and the seconds it took."""
+def launch(what: str, folder: Path, *arguments) -> tuple[int, str]:
+    """Run the script in two processes; return exit code and everything printed. It fails after ``TIME_LIMIT_S``."""
     folder.mkdir(exist_ok=True)
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
     command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
     command += ["--log_dir", folder / "log", TESTS / "helpers" / "distributed_script.py", what, folder, *arguments]
-    started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=folder
     )
     logs = "".join(file.read_text(errors="replace") for file in sorted((folder / "log").glob("workerlog.*")))
-    return done.returncode, done.stdout + done.stderr + logs, time.monotonic() - started
+    return done.returncode, done.stdout + done.stderr + logs
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, demo_data, detecting):
     """Folder with the results of all that two processes do without an error."""
     folder = tmp_path_factory.mktemp("two")
-    code, output, _ = launch("work", folder, demo_data, detecting)
+    code, output = launch("work", folder, demo_data, detecting)
     assert code == 0, output
     return folder
 
@@ -114,13 +112,13 @@ def test_a_signal_before_an_evaluation_leaves_it_to_the_resumed_run(two):
 
 
 def test_a_process_that_dies_ends_the_other_with_a_message(tmp_path):
-    code, output, seconds = launch("die", tmp_path)
-    assert code != 0 and seconds < TIME_LIMIT_S
+    code, output = launch("die", tmp_path)
+    assert code != 0
     assert "ABORT!!!" in output and "was aborted. Please check its log" in output
 
 
 def test_a_loss_that_is_not_finite_is_named_whichever_process_has_it(tmp_path):
-    code, output, _ = launch("nan", tmp_path)
+    code, output = launch("nan", tmp_path)
     assert code != 0
     assert "loss nan (image ids" in output.partition("TrainingError")[2]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data import loader as loader_module
 from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.transforms import build_transforms
 from ppdet_res2net.datasets.demo import make_demo_data
 from ppdet_res2net.ppdet_modules.mask_assigner import rasterize_in_box
-from tests.helpers.datasets import dataset_in, loader_for
+from tests.helpers.datasets import dataset_in, loader_for, with_run_length_mask
 
 NORMALIZE = {"NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": True}}
 TAIL = [NORMALIZE, {"Permute": {}}]
@@ -98,17 +97,9 @@ def test_other_chains_are_left_alone(samples, batches):
 
 
 def test_a_run_length_instance_is_trained_as_a_mask_after_augmentation(folder):
-    dataset = dataset_in(folder, sample_num=1)
-    dataset.parse_dataset()
-    record = dataset.roidbs[0]
-    height, width = int(record["h"]), int(record["w"])
-    mask = np.zeros((height, width), np.uint8)
-    mask[12:40, 8:32] = 1
-    mask[20:32, 16:24] = 0  # a hole, which polygons cannot say
-    record.update(
-        gt_bbox=np.array([[8, 12, 32, 40]], np.float32), gt_class=np.zeros((1, 1), np.int32),
-        is_crowd=np.zeros((1, 1), np.int32), gt_poly=[mask_utils.encode(np.asfortranarray(mask))],
-    )  # fmt: skip
+    # Polygons cannot say a hole.
+    dataset, mask = with_run_length_mask(folder, box=(8, 12, 32, 40), hole=(16, 20, 24, 32))
+    height, width = mask.shape
     size = {"target_size": [2 * height, 2 * width], "keep_ratio": False, "interp": 2}
     chain = [*DECODE, {"Resize": size}, {"RandomFlip": {"prob": 1.0}}, *TAIL]
     (batch,) = loader_for(dataset, chain, PAD).epoch(0)

@@ -18,7 +18,14 @@ from ppdet_res2net.data.loader import BatchLoader
 from ppdet_res2net.data.transforms import Decode, build_transforms
 from ppdet_res2net.datasets.demo import make_demo_data
 from ppdet_res2net.errors import ConfigError, DatasetError, ImageError, TrainingError
-from tests.helpers.datasets import BATCH_TRANSFORMS, FIELDS, SAMPLE_TRANSFORMS, dataset_in, loader_for
+from tests.helpers.datasets import (
+    BATCH_TRANSFORMS,
+    FIELDS,
+    SAMPLE_TRANSFORMS,
+    dataset_in,
+    loader_for,
+    with_run_length_mask,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN_IMAGES = 14
@@ -170,16 +177,8 @@ def test_batches_without_objects(folder):
 
 
 def test_run_length_masks_follow_the_image(folder):
-    dataset = dataset_in(folder, sample_num=1)
-    dataset.parse_dataset()
-    record = dataset.roidbs[0]
-    height, width = int(record["h"]), int(record["w"])
-    mask = np.zeros((height, width), np.uint8)
-    mask[10:30, 4:20] = 1
-    record.update(
-        gt_bbox=np.array([[4, 10, 20, 30]], np.float32), gt_class=np.zeros((1, 1), np.int32),
-        is_crowd=np.zeros((1, 1), np.int32), gt_poly=[mask_utils.encode(np.asfortranarray(mask))],
-    )  # fmt: skip
+    dataset, mask = with_run_length_mask(folder, box=(4, 10, 20, 30))
+    height, width = mask.shape
     transforms = [
         {"Decode": {}},
         {"RandomFlip": {"prob": 1.0}},

@@ -10,7 +10,6 @@ import functools
 import http.server
 import importlib.util
 import json
-import threading
 from pathlib import Path
 
 import cv2
@@ -35,6 +34,7 @@ from ppdet_res2net.zoo.convert import convert_weights  # noqa: E402
 from ppdet_res2net.zoo.load import save_weights_file  # noqa: E402
 from tests.goldens.synthetic import make_tensor, without_random_weights  # noqa: E402
 from tests.helpers.datasets import shared_data  # noqa: E402
+from tests.helpers.servers import serving  # noqa: E402
 
 RECIPES = {
     "ppdet/faster_rcnn_res2net50_vb_26w_4s_fpn_1x_coco": "faster_rcnn_res2net50_vb_26w_4s_fpn_1x_coco",
@@ -92,12 +92,8 @@ def publisher(tmp_path, monkeypatch):
         for name, spec in specs.items()
     }
     monkeypatch.setattr(catalog, "_specs", lambda: moved)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def save_synthetic(recipe: str, path: Path, *overrides: str) -> Path:

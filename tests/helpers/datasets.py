@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.loader import BatchLoader
@@ -41,6 +42,27 @@ def loader_for(dataset, sample_transforms=SAMPLE_TRANSFORMS, batch_transforms=BA
         **options,
     }  # fmt: skip
     return BatchLoader(dataset, sample_transforms, batch_transforms, **arguments)
+
+
+def with_run_length_mask(folder, box, hole=None):
+    """Return a dataset of one image with one object, whose mask is run lengths, and the mask as uint8 (H, W).
+
+    Args:
+        folder: The dataset to take the image from.
+        box: x0, y0, x1, y1 of the object, which fills it, in whole pixels.
+        hole: The same for what is left out of it.
+    """
+    dataset = dataset_in(folder, sample_num=1)
+    dataset.parse_dataset()
+    record = dataset.roidbs[0]
+    mask = np.zeros((int(record["h"]), int(record["w"])), np.uint8)
+    for (x0, y0, x1, y1), value in ((box, 1), (hole or (0, 0, 0, 0), 0)):
+        mask[y0:y1, x0:x1] = value
+    record.update(
+        gt_bbox=np.array([box], np.float32), gt_class=np.zeros((1, 1), np.int32),
+        is_crowd=np.zeros((1, 1), np.int32), gt_poly=[mask_utils.encode(np.asfortranarray(mask))],
+    )  # fmt: skip
+    return dataset, mask
 
 
 @pytest.fixture

@@ -41,6 +41,18 @@ def picture(height: int, width: int, value: int = BRIGHT) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
+def assert_a_list_gives_the_results_of_its_images(predictor) -> None:
+    """Run images of several sizes together and alone: whatever shares a batch, each result is the same."""
+    sizes = [(50, 70), (70, 50), (50, 71), (1, 1), (1, 500), (64, 64), (50, 70)]
+    images = [picture(*size, DARK if index == 2 else BRIGHT) for index, size in enumerate(sizes)]
+    together = predictor(images)
+    assert [one.image_hw for one in together] == sizes
+    for one, image in zip(together, images):
+        alone = predictor(image)
+        np.testing.assert_array_equal(one.boxes_xyxy, alone.boxes_xyxy)
+        np.testing.assert_allclose(one.scores, alone.scores, rtol=1e-6)
+
+
 def toy_model_dir(tmp_path_factory, *formats: str) -> Path:
     """Return a folder with the toy in the given formats (default: paddle), written once per test run."""
     formats = formats or ("paddle",)

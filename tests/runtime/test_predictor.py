@@ -14,7 +14,13 @@ import pytest
 
 import res2net_runtime
 from res2net_runtime import BackendError, FailedPrediction, ImageError, Predictor, find_images
-from tests.helpers.runtime_toys import BRIGHT, DARK, picture, toy_model_dir
+from tests.helpers.runtime_toys import (
+    BRIGHT,
+    DARK,
+    assert_a_list_gives_the_results_of_its_images,
+    picture,
+    toy_model_dir,
+)
 
 RUNTIME_DIR = Path(__file__).parents[2] / "deploy" / "python"
 
@@ -54,15 +60,8 @@ def test_nothing_found_first_and_later(predictor):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_list_of_mixed_sizes_gives_the_results_of_single_images(model_dir, batch_size):
-    sizes = [(50, 70), (70, 50), (50, 71), (1, 1), (1, 500), (64, 64), (50, 70)]
-    images = [picture(*size, DARK if index == 2 else BRIGHT) for index, size in enumerate(sizes)]
     with Predictor(model_dir, batch_size=batch_size, cpu_threads=1) as predictor:
-        together = predictor(images)
-        assert [one.image_hw for one in together] == sizes
-        for one, image in zip(together, images):
-            alone = predictor(image)
-            np.testing.assert_array_equal(one.boxes_xyxy, alone.boxes_xyxy)
-            np.testing.assert_allclose(one.scores, alone.scores, rtol=1e-6)
+        assert_a_list_gives_the_results_of_its_images(predictor)
         assert predictor([]) == []
 
 

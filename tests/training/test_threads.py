@@ -66,7 +66,9 @@ def test_the_threads_of_the_process_do_not_matter(tmp_path, monkeypatch, threads
 
 def test_the_test_above_would_notice_other_threads(tmp_path, threads_are_put_back, sensitive_toy):
     if _product(1) == _product(2):
-        pytest.skip("here a matrix product has the same bits with one and two threads: one core, an old CPU, or MKL_CBWR")
+        pytest.skip(
+            "here a matrix product has the same bits with one and two threads: one core, an old CPU, or MKL_CBWR"
+        )
     one, two = (_weights(tmp_path / str(count), cpu_threads=count) for count in (1, 2))
     assert any(one[name].tobytes() != two[name].tobytes() for name in one)
 

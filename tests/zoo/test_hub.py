@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import http.server
 import multiprocessing
-import threading
 from collections import Counter
 
 import numpy as np
@@ -16,6 +15,7 @@ from ppdet_res2net import get_model_spec
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo import hub
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
+from tests.helpers.servers import serving
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -72,12 +72,8 @@ def server(content):
         "page.pth": b"<!DOCTYPE html><title>Log in</title>",
     }
     server.good = f"good-{digest[:8]}.pth"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,14 @@ import yaml
 
 from res2net_runtime import BackendError, Predictor
 from res2net_runtime.backends import selection
-from tests.helpers.runtime_toys import BRIGHT, CONFIG, DARK, picture, toy_model_dir
+from tests.helpers.runtime_toys import (
+    BRIGHT,
+    CONFIG,
+    DARK,
+    assert_a_list_gives_the_results_of_its_images,
+    picture,
+    toy_model_dir,
+)
 
 # Engine and the format that it reads.
 ENGINES = [
@@ -56,14 +63,7 @@ def test_nothing_found_first_and_later(predictor):
 
 
 def test_mixed_sizes_give_the_results_of_single_images(predictor):
-    sizes = [(50, 70), (70, 50), (50, 71), (1, 1), (1, 500), (64, 64), (50, 70)]
-    images = [picture(*size, DARK if index == 2 else BRIGHT) for index, size in enumerate(sizes)]
-    together = predictor(images)
-    assert [one.image_hw for one in together] == sizes
-    for one, image in zip(together, images):
-        alone = predictor(image)
-        np.testing.assert_array_equal(one.boxes_xyxy, alone.boxes_xyxy)
-        np.testing.assert_allclose(one.scores, alone.scores, rtol=1e-6)
+    assert_a_list_gives_the_results_of_its_images(predictor)
 
 
 def test_results_outlive_the_next_run(predictor):

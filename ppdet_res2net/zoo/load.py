@@ -174,10 +174,10 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
 
 
 def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> LoadReport:
-    """Load the weights of a whole detector, for evaluation, prediction or export. Every tensor must fit.
+    """Load the weights of a whole model, for evaluation, prediction, export or resuming. Every tensor must fit.
 
     Args:
-        model: A ppdet R-CNN.
+        model: A detector, a classifier, or whatever else is trained here.
         weights: A zoo name, a url, or a path (``.pdparams`` may be left off); or what :func:`read_weights` returned.
 
     Raises:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ppdet_res2net.cli.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")]
 # What a path in the text may be relative to.
@@ -15,6 +17,12 @@ FOLDERS = [
     for folder in ("", "ppdet_res2net", "deploy/python", "deploy/python/res2net_runtime", "configs/res2net")
 ]
 PLACEHOLDERS = ("NAME", "SOURCE", "CFG")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_names_every_command(command):
+    table = (ROOT / "README.md").read_text("utf-8").partition("## The commands")[2].partition("\n## ")[0]
+    assert re.search(rf"(ppdet-res2net |tools/){command.replace('-', '[-_]')}\b", table.replace("_model", ""))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -13,6 +13,7 @@ from pathlib import Path
 import ppdet_res2net
 import res2net_runtime
 from ppdet_res2net.compat.probing import run_in_new_process
+from res2net_runtime.engines import BACKENDS
 
 __all__ = [
     "OPENCVS",
@@ -34,7 +35,11 @@ OPENCVS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
-ENGINES = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino")
+ENGINES = (
+    "onnx",
+    "onnxruntime-gpu",
+    *(engine.package for engine in BACKENDS.values() if engine.module != "paddle"),
+)
 # What the report lists. Other requirements are named only if they are missing.
 SHOWN = (
     *PADDLES,

@@ -81,7 +81,9 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
     try:
         figure.savefig(target, dpi=110)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The curves cannot be written to '{target}': {error}. Pass another -o FILE.png.") from error
+        raise ConfigError(
+            f"The curves cannot be written to '{target}': {error}. Pass another --out FILE.png."
+        ) from error
 
 
 def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:

@@ -341,7 +341,8 @@ def test_plot_draws_runs_and_refuses_what_is_none(tmp_path, capsys):
     assert main(["plot", str(tmp_path / "nothing")]) == 1
     assert "is not the folder of a run" in capsys.readouterr().err
     assert main(["plot", str(runs[0]), "--out", str(tmp_path / "no" / "curves.png")]) == 1
-    assert "The curves cannot be written to" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "The curves cannot be written to" in err and "Pass another --out FILE.png." in err
 
 
 def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):

@@ -45,6 +45,7 @@ def test_filter_keeps_the_fields_together():
         (0, [0]),
         (-1, [3]),
         (np.int64(2), [2]),
+        (np.array(2), [2]),
         (slice(1, 3), [1, 2]),
         (slice(None, None, -1), [3, 2, 1, 0]),
         (slice(9, 12), []),

@@ -166,8 +166,9 @@ class Detections:
         """Return an index in the form that NumPy applies to each field, without losing the first axis."""
         if isinstance(index, slice):
             return index
-        is_number = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
-        rows = np.asarray([index] if is_number else index)
+        rows = np.asarray(index)
+        if rows.ndim == 0 and rows.dtype.kind in "iu":  # one number
+            rows = rows[None]
         if isinstance(index, (tuple, str)) or rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iub"):
             described = f"{rows.dtype} {rows.shape}" if isinstance(index, np.ndarray) else repr(index)
             raise TypeError(

@@ -133,8 +133,8 @@ def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | N
         )
     if not weights:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
-    if names and config.get("num_classes") != len(names):
-        config["num_classes"] = len(names)
+    if names:
+        config.set_num_classes(len(names), f"classes of {weights}")
     network = create_from_config(config, CLASSIFIER)
     logger.info("%s", load_weights(network, weights))
     return LoadedClassifier(config.name, str(weights), network, preprocessor_of_config(config), names)

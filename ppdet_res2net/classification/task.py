@@ -76,13 +76,7 @@ class ClassificationTask(Task):
         self._config, self._processes = config, processes
         dataset = create_labelled_images(config, "TrainDataset")
         self.class_names = dataset.class_names
-        if config.get("num_classes") != len(self.class_names):
-            logger.warning(
-                "num_classes is set to %d, the number of classes in the training data; the configuration says %s",
-                len(self.class_names),
-                config.get("num_classes"),
-            )
-            config["num_classes"] = len(self.class_names)
+        config.set_num_classes(len(self.class_names), "classes in the training data")
         self._preprocessor = preprocessor_of_config(config)
         self._smoothing = float(config.get("label_smoothing", 0.0))
         if self._smoothing >= 1:

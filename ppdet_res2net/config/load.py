@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
 __all__ = ["Config", "load_config", "resolve_config_path"]
+
+logger = logging.getLogger(__name__)
 
 _BASE_KEY = "_BASE_"
 _OVERRIDE_EXAMPLE = "Example: -o TrainReader.batch_size=1 LearningRate.base_lr=0.00125"
@@ -38,6 +41,20 @@ class Config(dict):
         of the run.
         """
         return self.path.resolve().parent.name if self.path.name == "config.yml" else self.path.stem
+
+    def set_num_classes(self, count: int, source: str) -> None:
+        """Set ``num_classes``, and warn if it was another number.
+
+        Args:
+            count: The number of classes.
+            source: What has so many, for the message.
+        """
+        before = self.get("num_classes")
+        if before != count:
+            logger.warning(
+                "num_classes is set to %d, the number of %s; the configuration says %s", count, source, before
+            )
+            self["num_classes"] = count
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:

@@ -94,14 +94,7 @@ def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
     loaded = read_weights(weights)
     classes = _find_classes(config, weights, loaded)
-    if len(classes.names) != config.get("num_classes"):
-        logger.warning(
-            "num_classes is set to %d, the number of classes of %s; the configuration says %s",
-            len(classes.names),
-            weights,
-            config.get("num_classes"),
-        )
-        config["num_classes"] = len(classes.names)
+    config.set_num_classes(len(classes.names), f"classes of {weights}")
     detector = create_from_config(config, config["architecture"])
     logger.info("%s", load_weights(detector, loaded))
     detector.eval()

@@ -66,7 +66,7 @@ class DetectionTask(Task):
         self._ground_truth: GroundTruth | None = None  # read once, by check_evaluation
         dataset = read_coco_dataset(config, "TrainDataset")
         self.classes = Classes(tuple(dataset.class_names), tuple(dataset.category_ids))
-        _set_num_classes(config, self.classes, dataset.annotation_path)
+        config.set_num_classes(len(self.classes.names), f"categories in '{dataset.annotation_path}'")
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
         self.loader = BatchLoader.from_reader(
@@ -139,15 +139,3 @@ def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str)
             f"{' and '.join(missing)}. Pass -o TrainDataset.data_fields=[{fields}]"
             + (", or use a Faster R-CNN recipe, which needs boxes only." if missing == ["gt_poly"] else ".")
         )
-
-
-def _set_num_classes(config: Config, classes: Classes, annotation_path: str) -> None:
-    """Take the number of classes from the data, and log it if the configuration differs."""
-    if config.get("num_classes") != len(classes.names):
-        logger.warning(
-            "num_classes is set to %d, the number of categories in '%s'; the configuration says %s",
-            len(classes.names),
-            annotation_path,
-            config.get("num_classes"),
-        )
-        config["num_classes"] = len(classes.names)

@@ -294,6 +294,20 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
     assert "is a classifier; --threshold is for detectors. Leave it out." in capsys.readouterr().err
 
 
+def test_an_interrupted_command_line_keeps_the_classes_so_far(exported, root, tmp_path, monkeypatch, capsys):
+    whole = Classifier.predict_iter
+
+    def interrupted(self, images):
+        yield next(whole(self, images))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "predict_iter", interrupted)
+    arguments = ["--model_dir", str(exported), "--run_mode", "paddle", "--output_dir", str(tmp_path), "--save_results"]
+    assert infer([*arguments, "--image_dir", str(root / "data/val/dark")]) == 130
+    assert "results so far are kept" in capsys.readouterr().err
+    assert [result["file_name"] for result in json.loads((tmp_path / "classes.json").read_text())] == ["dark0.png"]
+
+
 def test_detectors_and_classifiers_are_not_mixed_up(exported, tmp_path):
     with pytest.raises(
         ModelFolderError, match="is for task 'classification', expected detection. Detectors are loaded by"

@@ -34,17 +34,19 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
     output_dir = make_output_folder(args.output_dir) if args.save_results else None
     results, failures, started = [], 0, time.perf_counter()
     with Classifier(args.model_dir, **options) as classifier:
-        for path, prediction in zip(paths, classifier.predict_iter(paths)):
-            if prediction.error is not None:
-                failures += 1
-                print(f"Error: {prediction.error}", file=sys.stderr)
-                continue
-            classes = prediction.classification.top(_TOP)
-            print(f"{path}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
-            rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
-            results.append({"file_name": path.name, "classes": rows})
+        try:
+            for path, prediction in zip(paths, classifier.predict_iter(paths)):
+                if prediction.error is not None:
+                    failures += 1
+                    print(f"Error: {prediction.error}", file=sys.stderr)
+                    continue
+                classes = prediction.classification.top(_TOP)
+                print(f"{path}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
+                rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
+                results.append({"file_name": path.name, "classes": rows})
+        finally:  # after Ctrl-C, too
+            if output_dir is not None:
+                (output_dir / "classes.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         engine = classifier.description
-    if output_dir is not None:
-        (output_dir / "classes.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{len(results)} of {len(paths)} images in {time.perf_counter() - started:.2f} s with {engine}")
     return 1 if failures else 0

@@ -9,7 +9,7 @@
 #
 # make test-paddle26   every command once on Paddle 2.6.2
 # make test-wheels     both wheels are complete, and the runtime works where nothing else is installed
-# make clean           remove what these made; PURGE=1 also removes the environments
+# make clean           remove the files that these targets made; PURGE=1 also removes the environments
 #
 # Each target first creates the environment .venv if it is missing. Nothing needs root.
 
@@ -26,13 +26,13 @@ PIP_INSTALL = -m pip install -qq --disable-pip-version-check
 
 .PHONY: demo check format format-check lint types test test-paddle26 test-wheels clean
 .DELETE_ON_ERROR:
-# Targets share environments, so that 'make -j' must not run two at once.
+# Targets share environments, so 'make -j' must not run two at once.
 .NOTPARALLEL:
 
 demo: .venv/installed
 	.venv/bin/ppdet-res2net demo $(ARGS)
 
-# The quick ones first
+# The quick checks first
 check: format-check lint types test
 
 format: .venv/installed-dev
@@ -65,8 +65,8 @@ test-wheels: .venv/installed-dev
 .venv/installed-dev: EXTRAS = $(PADDLE),onnx,openvino,test,dev
 .venv-paddle26/installed: EXTRAS = paddle26
 
-# The stamp comes last: an installation that was interrupted is taken up again. paddledet's own requirements cannot be
-# met (see pyproject.toml), hence --no-deps.
+# The stamp is written last, so that an interrupted installation is repeated. --no-deps is needed because paddledet's own
+# requirements cannot be met (see pyproject.toml).
 .venv/installed .venv/installed-dev .venv-paddle26/installed: setup.py pyproject.toml
 	@echo "Installing into $(@D) (some minutes, once) ..."
 	@$(PYTHON) -m venv $(@D)

@@ -3,8 +3,8 @@
     python -m benchmarks.classification [--torch_python /path/to/python] [--model timm/res2net50_26w_4s]
         [--batches 1 32] [--threads 2] [--rounds 3] [--precisions fp32 bf16] [--train] [--only NAME ...] [--json FILE]
 
-Each contender runs in a process of its own, all with the same number of threads. Rounds go through the contenders in turn,
-so that other work on the machine disturbs all of them alike, and the best round of each counts.
+Each contender runs in its own process, all with the same number of threads. The contenders take turns in each round, so
+that other work on the machine disturbs all of them alike. The best round of each counts.
 
 ``--torch_python`` is a Python with torch and timm; without it timm is left out. ``--train`` adds a training step (forward,
 backward, SGD) of batch 32. Weights are random, which changes no time.
@@ -194,7 +194,7 @@ def export(model: str, folder: str) -> None:
 
 
 def tasks_of(args: argparse.Namespace, folder: str) -> list[dict]:
-    """Return what is measured, in order."""
+    """Return the measurements to make, in order."""
     contenders = [*OURS, *(TIMM if args.torch_python else ())]
     common = {"model": args.model, "threads": args.threads, "folder": folder}
     tasks = [

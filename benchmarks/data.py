@@ -3,9 +3,9 @@
     python -m benchmarks.data --images ../shared/data/coco_tiny
     python -m benchmarks.data --memory 3000
 
-Both run the same recipe on the same photos, up to tensors. Speeds per core count processor time, not time on the clock,
-which other work on the machine disturbs. First the batches of both are compared: without random transforms, every pixel
-and every mask has to be equal.
+Both run the same recipe on the same photos, up to tensors. Speeds per core count processor time, not wall time, which
+other work on the machine disturbs. First the batches of both are compared: without random transforms, every pixel and
+every mask must be equal.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def to_tensors(batch: dict) -> dict:
 
 
 def measure(epochs: Iterable, count: int) -> tuple[float, float]:
-    """Return the median images per second of processor time, workers included, and per second on the clock."""
+    """Return the median images per second of processor time, workers included, and per second of wall time."""
     per_core, per_second = [], []
     for number, batches in zip(range(count + 1), epochs):
         cpu_s, clock_s, images = processor_time_s(), time.perf_counter(), 0
@@ -132,7 +132,7 @@ def measure(epochs: Iterable, count: int) -> tuple[float, float]:
 
 
 def processor_time_s() -> float:
-    """Return the processor time of this process and its children, also of those that have ended."""
+    """Return the processor time of this process and its children, including children that have ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     ticks = 0
     for pid in child_pids():
@@ -147,7 +147,7 @@ def child_pids() -> list[int]:
 
 
 def compare_batches(dataset: dict, reader: dict) -> None:
-    """Check that both give the same batches, with a recipe that always flips and has one size, so that nothing is random."""
+    """Check that both give the same batches. The recipe always flips and has one size, so nothing is random."""
     from ppdet.data.reader import BatchCompose, Compose
     from ppdet.data.source.coco import COCODataSet as PaddleDetectionDataSet
 
@@ -178,7 +178,7 @@ def compare_batches(dataset: dict, reader: dict) -> None:
 
 
 def same_masks(ours: list, theirs: list) -> bool:
-    """Tell whether the masks of an image are equal: run lengths, or polygons number by number."""
+    """Return whether the masks of an image are equal: run lengths, or polygons number by number."""
     return len(ours) == len(theirs) and all(
         one == other if isinstance(one, dict) else all(map(np.array_equal, one, other)) and len(one) == len(other)
         for one, other in zip(ours, theirs)
@@ -203,7 +203,7 @@ def watch_memory(loader: BatchLoader, batches: int) -> None:
 
 
 def memory_mb(pid: int) -> float:
-    """Return the memory of a process; what it shares with others is divided equally among them."""
+    """Return the memory of a process; memory that it shares with others is divided equally among them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 

@@ -1,4 +1,4 @@
-"""What kills, full disks and damaged files do to a training run.
+"""How a training run survives kills, full disks and damaged files.
 
     python -m benchmarks.faults [--kills 50] [--damages 200] [--points 10] [--folder FOLDER]
 
@@ -50,7 +50,7 @@ def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> Fo
 
 
 def _train(data: Path, save_dir: Path, overrides: tuple, options: dict) -> None:
-    os.setsid()  # tells its workers from ours
+    os.setsid()  # distinguishes its workers from ours
     logging.disable(logging.WARNING)
     limit = options.pop("file_limit_bytes", None)
     if limit:
@@ -86,7 +86,7 @@ def steps_done(run_dir: Path) -> int:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Return whether the weights of two runs are equal to the bit."""
+    """Return whether the weights of two runs are equal bit for bit."""
     return (one / "model_final.pdparams").read_bytes() == (other / "model_final.pdparams").read_bytes()
 
 
@@ -103,7 +103,7 @@ def _size_bytes(path: Path) -> int:
 
 
 def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: float, steps_s: float) -> bool:
-    """Kill runs at random moments and continue them; start anew when one has reached its end.
+    """Kill runs at random moments and continue them; start a new run when one has reached its end.
 
     Most moments are counted from the first step on, however long that takes on a busy machine. Otherwise no run would
     make progress.
@@ -148,7 +148,7 @@ def kill_at_random(data: Path, folder: Path, whole: Path, kills: int, start_s: f
 
 
 def fill_disk(data: Path, folder: Path, whole: Path, points: int) -> bool:
-    """Let the disk be full at several points of a save, then continue with enough space."""
+    """Fill the disk at several points of a save, then continue with enough space."""
     size_bytes = sum((whole / f"model_final.{suffix}").stat().st_size for suffix in ("json", "pdparams", "pdstate"))
     mount = folder / "full"
     mount.mkdir()

@@ -1,7 +1,7 @@
-"""What the benchmarks share: measuring in processes of their own, and saying on which machine.
+"""The common part of the benchmarks: measuring in separate processes, and describing the machine.
 
-The processes may run under another Python, one with torch, say, in which this project is not installed. So this module
-imports nothing but the standard library, except where a function says otherwise.
+The processes may run under another Python, for example one with torch, in which this project is not installed. So this
+module imports only the standard library, unless a function says otherwise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FEATURES = (
 
 
 class ContenderError(RuntimeError):
-    """A process that should measure something has failed."""
+    """A measuring process has failed."""
 
 
 def machine_line(threads: int) -> str:
@@ -50,7 +50,7 @@ def machine_line(threads: int) -> str:
 
 
 def child_environment(threads: int) -> Mapping[str, str]:
-    """Return the environment of a process that measures: it finds this checkout, and uses this number of threads."""
+    """Return the environment of a measuring process: it finds this checkout, and uses this number of threads."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy" / "python")]),
@@ -64,7 +64,7 @@ def call(function: str, arguments: Mapping[str, Any], *, threads: int, python: s
 
     Args:
         function: ``package.module:name``.
-        arguments: Keyword arguments that JSON can hold, as the result must.
+        arguments: Keyword arguments. JSON must be able to hold them and the result.
         threads: Threads for computing.
         python: Interpreter to use.
 
@@ -82,7 +82,7 @@ def call(function: str, arguments: Mapping[str, Any], *, threads: int, python: s
 
 
 def take_over_stdout() -> TextIO:
-    """Return a stream to the standard output for answers; whatever engines print goes to stderr from now on."""
+    """Return a stream to stdout for answers; everything that engines print goes to stderr from now on."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
@@ -91,14 +91,14 @@ def take_over_stdout() -> TextIO:
 def peak_memory_gb() -> float:
     """Return the largest resident memory of this process, in units of 1e9 bytes. Needs Linux.
 
-    Not ``ru_maxrss``: that starts with the size of the process that this one came from.
+    ``ru_maxrss`` is not used, because it starts with the size of the parent process.
     """
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e9
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
-    """Run a benchmark and exit with its code; an error that the user can mend is one line, not a traceback."""
+    """Run a benchmark and exit with its code; an error that the user can fix is one line, not a traceback."""
     from ppdet_res2net.errors import Res2NetError
 
     try:
@@ -108,7 +108,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
 
 
 def main() -> None:
-    """Be the new process of ``call``."""
+    """Run as the new process of ``call``."""
     answers = take_over_stdout()
     module, _, name = sys.argv[1].partition(":")
     result = getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2]))

@@ -1,10 +1,10 @@
-"""Time what surrounds the network: from a JPEG to its input, and from its output to RLE masks, on one core.
+"""Time the steps around the network: from a JPEG to its input, and from its output to RLE masks, on one core.
 
     python -m benchmarks.postprocess [--image FILE] [--json FILE]
 
 Times are processor time, so that other programs do not count. Without an image, one is generated. Boxes and masks are
-generated too: boxes with sides of 5 to 50 % of the image (objects of COCO have 16 and 21 % on average), and masks that
-look like objects. Times depend on these and not on the weights.
+generated too: boxes with sides of 5 to 50 % of the image (objects of COCO have 16 and 21 % on average), and masks shaped
+like objects. Times depend on the boxes and masks, not on the weights.
 """
 
 from __future__ import annotations

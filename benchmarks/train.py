@@ -2,9 +2,9 @@
 
     python -m benchmarks.train [--torch_python /path/to/python] [--steps 3] [--threads 2] [--parts] [--recompute]
 
-Each contender runs in a process of its own, on the same image and objects: batch 1, 800x1088. Forward pass, backward pass
-and optimizer are timed separately. Processor time stands beside the time on the clock, as other work on the machine
-disturbs it less.
+Each contender runs in its own process, on the same image and objects: batch 1, 800x1088. Forward pass, backward pass and
+optimizer are timed separately. Processor time is printed beside wall time, because other work on the machine disturbs it
+less.
 
 ``--torch_python`` is a Python with torch, torchvision and timm. ``--recompute`` adds this package with the backbone
 recomputed. ``--parts`` adds where the forward pass spends its time, and how often it makes the host wait for the device.
@@ -204,7 +204,7 @@ def measure(contender: str, steps: int, threads: int) -> dict:
     """Run steps of one contender in this process.
 
     Returns:
-        ``forward``, ``backward``, ``update``: median seconds on the clock and of the processors; ``peak_gb``.
+        ``forward``, ``backward``, ``update``: medians of wall time and processor time, in seconds; ``peak_gb``.
     """
     if contender == "torchvision":
         import torch
@@ -252,7 +252,7 @@ def timed_calls(functions: dict[str, tuple[object, str]], seconds: dict[str, flo
 
 @contextlib.contextmanager
 def counted_syncs(counts: dict[str, int]) -> Iterator[None]:
-    """Count what makes the host wait for a GPU: values read on the host, and operators whose output size depends on data."""
+    """Count the waits of the host for a GPU: values read on the host, and operators whose output size depends on data."""
     import paddle
 
     tensor = type(paddle.zeros([1]))
@@ -282,7 +282,7 @@ def counted_syncs(counts: dict[str, int]) -> Iterator[None]:
 
 
 def measure_parts(contender: str, steps: int) -> dict:
-    """Measure where a forward pass spends its time, and count what makes the host wait."""
+    """Measure where a forward pass spends its time, and count how often the host waits."""
     step = PaddleStep(contender)
     model = step.model
     functions = {
@@ -312,7 +312,7 @@ def measure_parts(contender: str, steps: int) -> dict:
 
 
 def print_parts(contender: str, parts: dict) -> None:
-    """Print what ``measure_parts`` gave."""
+    """Print the result of ``measure_parts``."""
     print(f"\n{CONTENDERS[contender]}: forward {parts['total']:.2f} s, of which")
     for label, seconds in parts["seconds"].items():
         print(f"  {label:20s}{seconds:8.3f} s")

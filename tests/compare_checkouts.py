@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Whether two checkouts do the same: the proof that a change of the layout changed nothing else.
+"""Compares the results of two checkouts, to prove that a refactoring changed none of them.
 
     git worktree add ../before REVISION
     python tests/compare_checkouts.py ../before .
 
-Not a pytest module. Both run in this Python, which has what ``make test`` installs. Compared are the names of the tests,
-``--help`` of every command, the page of the zoo, the weights after two training steps, the ONNX export, and the outputs
-of the Paddle export. The first three print what differs; the last three have to be equal, or the exit code is 1.
+Not a pytest module. Both run in this Python, which must have everything that ``make test`` installs. It compares the names of
+the tests, ``--help`` of every command, the page of the zoo, the weights after two training steps, the ONNX export, and the
+outputs of the Paddle export. It prints differences of the first three. The last three must be equal; otherwise the exit code
+is 1.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Checkout:
         return done.stdout
 
     def test_names(self) -> str:
-        """Return the names of the tests without their files, one a line."""
+        """Return the names of the tests without their files, one per line."""
         lines = self.run("-m", "pytest", "--collect-only", "-q", cwd=self.root).splitlines()
         return "\n".join(sorted(line.partition("::")[2] for line in lines if "::" in line))
 
@@ -82,14 +83,14 @@ class Checkout:
         return _checksum(self._weights())
 
     def onnx(self) -> str:
-        """Export, after :meth:`trained`; return the checksum of the ONNX graph, which does not hold our version."""
+        """Export, after :meth:`trained`; return the checksum of the ONNX graph, which does not contain our version."""
         command = ["export", "-c", RECIPE, "-o", f"weights={self._weights()}", *self._datasets()]
         self.run("-m", "ppdet_res2net", *command, "--format", "paddle,onnx")
         model = onnx.load(self.work_dir / "output_inference" / RECIPE / "model.onnx")
         return hashlib.sha256(model.graph.SerializeToString()).hexdigest()
 
     def outputs(self) -> str:
-        """Run the exports, after :meth:`onnx`; return the checksum of what they find."""
+        """Run the exports, after :meth:`onnx`; return the checksum of their detections."""
         return self.run("-c", RUN_EXPORT, Path("output_inference", RECIPE), Path("data", "val2017"))
 
     def _weights(self) -> Path:

@@ -1,11 +1,11 @@
-"""Fixtures that several test files share, and how to repeat the order of a run."""
+"""Fixtures that several test files share, and a closing line that says how to repeat the order of the tests."""
 
 from tests.helpers.datasets import turned_jpeg  # noqa: F401
 from tests.helpers.training_runs import demo_data, detecting, trained  # noqa: F401
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say at the end, too, how to run the tests in the same order again; pytest-randomly says it at the start only."""
+    """Say at the end how to run the tests in the same order again; pytest-randomly says it at the start only."""
     seed = config.getoption("randomly_seed", None)
     if isinstance(seed, int):
         terminalreporter.write_line(f"Random order; again: make test ARGS=--randomly-seed={seed}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every command of the road once, on whatever Paddle this Python has: train 2 steps, evaluate, export, predict.
+"""Runs every main command once, on the Paddle that this Python has: train 2 steps, evaluate, export, predict.
 
 Not a pytest module: it runs in environments without pytest (``make test-paddle26``) and stops at the first failure.
 """
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def walk(folder: Path) -> None:
-    """Run the commands in ``folder`` and check what they leave."""
+    """Run the commands in ``folder`` and check the files that they write."""
 
     def run(program: tuple, *arguments: object) -> None:
         command = [sys.executable, *map(str, program), *map(str, arguments)]
@@ -63,7 +63,7 @@ def walk(folder: Path) -> None:
 
 
 def check_defects(folder: Path) -> None:
-    """What the registry of defects says about the installed versions is what its probes find."""
+    """Check that the registry of defects agrees with its probes about the installed versions."""
     command = [sys.executable, *COMMAND, "doctor", "--json"]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     for defect in json.loads(done.stdout)["defects"]["training"]:
@@ -72,7 +72,7 @@ def check_defects(folder: Path) -> None:
 
 
 def check_predictions(folder: Path, pictures: set) -> None:
-    """Every picture is drawn, and the results are COCO's lists."""
+    """Check that every picture is drawn, and that the results are lists as in COCO's format."""
     drawn = {path.name for path in folder.iterdir()}
     check(drawn >= pictures, f"{folder} lacks {sorted(pictures - drawn)}")
     for name in ("bbox.json", "mask.json"):

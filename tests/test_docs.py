@@ -11,7 +11,7 @@ from ppdet_res2net.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")]
-# What a path in the text may be relative to.
+# Folders that a path in the text may be relative to.
 FOLDERS = [
     ROOT / folder
     for folder in ("", "ppdet_res2net", "deploy/python", "deploy/python/res2net_runtime", "configs/res2net")

@@ -1,4 +1,4 @@
-"""Who may import whom; docs/architecture.md says why."""
+"""Which modules may import which; docs/architecture.md says why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the top; a room may import what stands in a later line. Rooms of one line do not import each other.
+# From the top layer to the bottom one. A room is a package or a single module in ppdet_res2net, or the runtime. It may import
+# rooms of later lines. Rooms on one line do not import each other.
 LAYERS = (
     ("cli",),
     ("detection", "classification"),
@@ -63,7 +64,7 @@ def modules() -> dict[str, Path]:
 
 
 def module_graph() -> dict[str, set[str]]:
-    """Return what every module imports of both packages, in functions and for type checkers too.
+    """Return the modules of both packages that every module imports, also in functions and for type checkers.
 
     The packages' own ``__init__.py`` are left out: they list names that are imported on first use.
     """
@@ -90,7 +91,7 @@ def test_packages_do_not_import_each_other_in_a_circle():
     for module, imported in module_graph().items():
         package, others = package_of(module), {package_of(other) for other in imported}
         graph.setdefault(package, set()).update(other for other in others - {package} if "." in other)
-    del graph["ppdet_res2net"], graph["res2net_runtime"]  # single modules such as errors.py, for which LAYERS speaks
+    del graph["ppdet_res2net"], graph["res2net_runtime"]  # single modules such as errors.py, which LAYERS covers
     graphlib.TopologicalSorter(graph).prepare()
 
 

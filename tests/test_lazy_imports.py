@@ -1,4 +1,4 @@
-"""Every import statement works with the installed packages, also where it stands in a function that no other test calls."""
+"""Every import statement works with the installed packages, even inside a function that no other test calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("paddle")
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("ppdet_res2net", "deploy/python", "tools")
-# What an installation may lack, and who then says so.
+# Packages that an installation may lack, and what needs them.
 OPTIONAL = {
     "ppdet": "paddledet; detectors need it",
     "onnx": "export to ONNX",
@@ -29,9 +29,9 @@ OPTIONAL = {
 
 @functools.cache
 def statements() -> dict[str, list[tuple[str, str, str | None]]]:
-    """Return place, module and name of what is imported, by top-level package; the name is None for ``import x.y``.
+    """Return place, module and name of each import, by top-level package; the name is None for ``import x.y``.
 
-    Of the standard library only what an operating system may lack is looked at.
+    From the standard library, only modules that an operating system may lack are included.
     """
     found: dict[str, list[tuple[str, str, str | None]]] = {}
     for folder in FOLDERS:
@@ -53,7 +53,7 @@ def statements() -> dict[str, list[tuple[str, str, str | None]]]:
 
 
 def problem(module: str, name: str | None) -> str:
-    """Do what an import statement does; return what is wrong, or ""."""
+    """Do the same as an import statement; return what is wrong, or ""."""
     try:
         found = importlib.import_module(module)
         if name is not None and not hasattr(found, name):

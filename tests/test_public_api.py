@@ -1,4 +1,4 @@
-"""What is public: ``__all__`` of every module and of the packages; importing them changes nothing."""
+"""The public names: ``__all__`` of every module and of the packages. Importing them changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import res2net_runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (ppdet_res2net, res2net_runtime)
-# Running the program is what importing __main__ is for.
+# Importing __main__ runs the program.
 MODULES = [
     module.name
     for package in PACKAGES

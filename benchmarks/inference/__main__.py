@@ -2,10 +2,10 @@
 
     python -m benchmarks.inference --photos DIR --torch_python TORCH_ENV/bin/python --json speed.json --plots docs
 
-Contenders run in turns in processes of their own, with equal weights made for the purpose (see ``detector.py``): ours with
-every engine, torchvision's Mask R-CNN on timm's res2net50d (``--torch_python``: a Python with torch, torchvision, timm,
-safetensors and pycocotools), and paddledet's own export (``--paddledet_python``: a Python with Paddle 2.6, paddledet and what
-this project requires). In the same turns, a product of two 4096x4096 matrices shows what the machine gives at the time.
+Contenders take turns in separate processes, with equal weights made for the purpose (see ``detector.py``): ours with every
+engine, torchvision's Mask R-CNN on timm's res2net50d (``--torch_python``: a Python with torch, torchvision, timm,
+safetensors and pycocotools), and paddledet's own export (``--paddledet_python``: a Python with Paddle 2.6, paddledet and the
+requirements of this project). In the same turns, a product of two 4096x4096 matrices shows the machine's speed at the time.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _contenders(args: argparse.Namespace, work_dir: Path) -> list[Contender]:
-    """Return what is measured, in order."""
+    """Return the contenders, in order."""
 
     def add(name: str, group: str, precision: str, python: str, options: Mapping[str, object]) -> None:
         contenders.append(Contender(name, group, precision, python, {"kind": group, **options}))

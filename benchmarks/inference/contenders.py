@@ -1,4 +1,4 @@
-"""Contenders as processes: started together, measured in turns."""
+"""Contenders as processes, which are started together and measured in turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.harness import child_environment
 
 __all__ = ["Contender", "Process", "measure"]
 
-# A contender is not run again after this time in all, but at least twice.
+# A contender that has run for this time in total is not run again, but it runs at least twice.
 _MAX_SECONDS_EACH = 150.0
 
 
@@ -29,11 +29,11 @@ class Contender:
         python: Interpreter that has its packages.
         options: Arguments of the worker.
         first_s: Time from the start of the process to the first result.
-        wall_s: Time of each run on the clock.
+        wall_s: Wall time of each run.
         cpu_s: Processor time of each run, all threads together.
         peak_gb: Largest memory of the process.
         detections: Number of detections in the image.
-        error: What went wrong, None if nothing did.
+        error: What went wrong, or None.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Process:
         contender.detections = answer.get("detections", 0)
 
     def run(self) -> None:
-        """Run once and note what it took."""
+        """Run once and record the times."""
         self._orders.write("run\n")
         self._orders.flush()
         answer = self._read()

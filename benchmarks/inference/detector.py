@@ -1,8 +1,8 @@
 """The detector of the benchmark: deterministic weights that really find 100 objects in a photo.
 
-Pretrained weights may not be at hand. Untrained ones find nothing: the activations of a random trunk explode or vanish,
-and no class score passes the threshold, so that the heads would have no work. So every BatchNorm takes the statistics of
-real photos here, and the deciding layers are scaled until their outputs vary as a trained detector's do.
+Pretrained weights may not be available. Untrained weights find nothing: the activations of a random trunk explode or
+vanish, and no class score passes the threshold, so the heads would have no work. Therefore every BatchNorm takes the
+statistics of real photos here, and the deciding layers are scaled until their outputs vary as much as a trained detector's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OUTPUT_STD = {
 
 
 class Workload(NamedTuple):
-    """What the contenders need.
+    """The files that the contenders need.
 
     Attributes:
         folder: Export of the detector in every format.
@@ -95,7 +95,9 @@ def _pictures(photos: Path | None, image_hw: tuple[int, int]) -> list[np.ndarray
     if photos is None:
         generator = np.random.default_rng(0)
         height, width = image_hw
-        long_side_px = max(image_hw) * 4 // 3 + 1  # the short side of a scene is at least three quarters of it
+        long_side_px = (
+            max(image_hw) * 4 // 3 + 1
+        )  # the short side of a scene is at least three quarters of the long one
         scenes = [draw_scene(generator, long_side_px, with_objects=True, with_crowd=False)[0] for _ in range(2)]
         return [np.ascontiguousarray(scene[:height, :width, ::-1]) for scene in scenes]
     decoded = (decode_image(file) for file in find_images(photos))
@@ -133,7 +135,7 @@ def _network_input(config: Config, images: Sequence) -> dict[str, paddle.Tensor]
 
 
 def _calibrate_norms(detector: nn.Layer, image: paddle.Tensor) -> None:
-    """Give every BatchNorm the statistics of its input, in one forward pass: each sees what the ones before it give."""
+    """Give every BatchNorm the statistics of its input, in one forward pass: each one sees the output of those before it."""
     hooks = [
         layer.register_forward_pre_hook(_take_statistics)
         for layer in detector.backbone.sublayers()
@@ -155,7 +157,7 @@ def _calibrate_outputs(detector: nn.Layer, inputs: dict[str, paddle.Tensor]) -> 
     hooks: dict = {}
 
     def standardize(name: str, layer: nn.Layer, layer_inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
-        hooks.pop(name).remove()  # only the first level of the pyramid counts, the largest one
+        hooks.pop(name).remove()  # only the first level of the pyramid counts, which is the largest
         return _standardize(_OUTPUT_STD[name], layer, layer_inputs, output)
 
     for name, layer in layers.items():

@@ -1,6 +1,6 @@
 """Contender: paddledet's own Mask R-CNN, exported and run as its own tools do, with oneDNN off.
 
-Needs a Python with Paddle 2.6: PIR, in which Paddle 3 represents graphs, refuses paddledet's loops and its NMS.
+Needs a Python with Paddle 2.6. Paddle 3 represents graphs as PIR, which refuses paddledet's loops and its NMS.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _export(config, weights: str, path: Path) -> None:
 
     from ppdet_res2net.zoo.formats import load_weights_file
 
-    # Only the modules of the network, as paddledet itself registers them: it knows neither dialects nor the zoo.
+    # Only the modules of the network, as paddledet itself registers them. It has neither dialects nor a zoo.
     modules = {
         name: dict(value) if isinstance(value, dict) else value
         for name, value in config.items()
@@ -95,7 +95,7 @@ def _export(config, weights: str, path: Path) -> None:
 
 
 def _keep_sizes_one_dimensional() -> None:
-    """Let paddledet index tensors as it was written for Paddle before 2.5, also while a graph is traced.
+    """Let paddledet index tensors as in Paddle before 2.5, for which it was written, also while a graph is traced.
 
     Later sources of paddledet have ``paddle.shape(x)[0:1]`` where 2.6.0 has ``[0]``, and ``reshape`` before ``concat``.
     """

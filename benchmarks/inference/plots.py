@@ -27,7 +27,7 @@ def plot_sweeps(work_dir: Path, prepared: Workload, threads: int, contenders: Se
 
     Args:
         work_dir: Folder with the benchmark's weights; exports with other limits are written there.
-        prepared: What ``detector.prepare`` gave.
+        prepared: The result of ``detector.prepare``.
         threads: Threads of each process.
         contenders: Contenders that have been measured.
         path: Picture to write.
@@ -86,7 +86,7 @@ def _fastest_ms(engine: str, points: Sequence[tuple[Path, int]], image: Path, th
 
 
 def _folder_with_size(folder: Path, target: Path, short_side_px: int) -> Path:
-    """Make a folder with the same model that resizes images to another short side."""
+    """Make a folder with the same model that resizes images to a different short side."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for file in folder.iterdir():

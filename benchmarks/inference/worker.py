@@ -1,7 +1,7 @@
-"""One contender in a process of its own. It loads, then runs once for each line of its input.
+"""One contender in its own process. It loads, then runs for each line of its input.
 
 The first argument is a JSON object: ``kind`` and the arguments of its function, ``image`` (a ``.npy`` file), ``threads``.
-Answers are JSON objects, one a line.
+Answers are JSON objects, one per line.
 """
 
 from __future__ import annotations

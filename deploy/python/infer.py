@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Detect objects in images with an exported model; needs no training package. See docs/deployment.md."""
+"""Detect objects in images, or classify them, with an exported model; needs no training package. See docs/deployment.md."""
 
 import sys
 

@@ -42,14 +42,14 @@ def class_activation_maps(
 
 
 def draw_activation(view: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """Lay a map over an image: red where the evidence is strongest, blue where there is none.
+    """Draw a map over an image: red where the evidence is strongest, blue where there is none.
 
     Args:
-        view: What the network sees of the image, uint8 (S, S, 3) RGB.
+        view: The part of the image that the network sees, uint8 (S, S, 3) RGB.
         activation: float32 (h, w), as from :func:`class_activation_maps`.
 
     Returns:
-        uint8 (T, T, 3) RGB; T is S, or 224 where S is smaller.
+        uint8 (T, T, 3) RGB; T is S, or 224 if S is smaller.
     """
     side = max(view.shape[0], _MIN_PICTURE_PX)
     view = cv2.resize(view, (side, side), interpolation=cv2.INTER_NEAREST)

@@ -27,7 +27,7 @@ class ClassificationResult:
     """The labels of all images, and what the network predicted.
 
     Attributes:
-        labels: int64 (N,): the right output of each image.
+        labels: int64 (N,): the correct output of each image.
         predicted: int64 (N, 5): the five highest outputs, the highest first; all outputs if there are fewer.
         class_names: The name of each output.
         seconds: Time for all images, including reading.
@@ -111,9 +111,9 @@ def evaluate_network(
         output_of_label: The output that stands for each label of the dataset; see ``match_labels``.
         class_names: The name of each output.
         preprocessor: Prepares the images.
-        batch_size: Images at a time.
+        batch_size: Images per batch.
         num_workers: Processes that prepare images.
-        processes: The processes that evaluate together. Each does a share of the images, and all get the whole result.
+        processes: The processes that evaluate together. Each runs a share of the images, and all get the whole result.
 
     Raises:
         DatasetError: An image cannot be read; the message names it.
@@ -140,7 +140,7 @@ def evaluate_network(
         for batch in progress:
             with paddle.no_grad():
                 logits = network(paddle.to_tensor(batch["image"])).numpy()
-            # A stable sort: of equal outputs the first wins, whatever the batch.
+            # A stable sort: among equal outputs the first wins, in every batch.
             best = np.argsort(-logits, axis=1, kind="stable")[:, :_TOP]
             rows.append(np.concatenate([batch["im_id"], batch["label"][:, None], best], axis=1))
     finally:

@@ -1,4 +1,4 @@
-"""Export of a classifier as a folder for deployment, and the proof that it gives the eager network's results."""
+"""Exports a classifier as a folder for deployment, and checks that it gives the eager network's results."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LogitAgreement", "export_classifier", "verify_classifier"]
 
-# Largest difference of a logit as a share of the largest logit, by precision: rounding by other kernels.
+# Largest difference of a logit as a share of the largest logit, by precision. Kernels round differently.
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 _VERIFIED_IMAGES = 4
 
 
 @dataclass(frozen=True)
 class LogitAgreement:
-    """How far an engine is from the eager network.
+    """How far the results of an engine differ from the eager network's.
 
     Attributes:
         difference: Largest difference of a logit, as a share of the largest logit.
@@ -50,7 +50,7 @@ class LogitAgreement:
     @property
     def within_tolerance(self) -> bool:
         """Whether both give the same logits up to rounding."""
-        return self.difference <= self.tolerance  # false where it is nan
+        return self.difference <= self.tolerance  # false if it is nan
 
     def __str__(self) -> str:
         return (
@@ -80,7 +80,7 @@ def export_classifier(
         The folder.
 
     Raises:
-        ExportError: A format is unknown, its package is missing, or an exported network gives other results.
+        ExportError: A format is unknown, its package is missing, or an exported network gives different results.
     """
     check_formats(formats)
     check_names("precision", verify_precisions, TOLERANCES)

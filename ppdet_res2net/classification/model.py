@@ -67,7 +67,7 @@ class LoadedClassifier:
 
     @property
     def names_or_numbers(self) -> tuple[str, ...]:
-        """The name of each output, or its number where names are unknown."""
+        """The name of each output, or its number if the names are unknown."""
         return self.class_names or tuple(map(str, range(self.network.num_classes)))
 
 
@@ -104,7 +104,7 @@ def load_classifier(
     elif info is not None:
         raise ConfigError(
             f"'{weights}' holds the weights of a {info.get('architecture', 'detector')}, which needs its recipe. Pass -c CFG, "
-            f"for instance the config.yml of the run that wrote the weights."
+            f"for instance config.yml in the folder of the run that wrote the weights."
         )
     else:
         raise ConfigError(
@@ -216,7 +216,7 @@ def match_labels(classifier_names: Sequence[str] | None, num_classes: int, datas
     if unknown:
         raise DatasetError(
             f"{dataset.contents.source} has a class '{unknown[0]}', which the model does not know; its classes are "
-            f"{_some(classifier_names or ())}. Rename the class, or train with this one."
+            f"{_some(classifier_names or ())}. Rename the class, or train a model that has it."
         )
     return list(range(num_classes))
 

@@ -1,4 +1,4 @@
-"""Classify image files, and draw where in the image the evidence lies."""
+"""Classify image files, and draw class activation maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ImageClasses", "classify_files"]
 
 logger = logging.getLogger(__name__)
 
-_MIN_PLACES = 3  # a map with fewer places in a row shows next to nothing
+_MIN_PLACES = 3  # a map with fewer cells per row shows next to nothing
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def classify_files(
     Args:
         classifier: The network with its classes and preprocessing.
         paths: The images.
-        top_k: How many classes of each.
-        batch_size: Images at a time.
+        top_k: Number of classes per image.
+        batch_size: Images per batch.
         cam_dir: Folder for ``<name of the image>.png`` with the map of the most probable class.
 
     Yields:
@@ -86,9 +86,7 @@ def classify_files(
     places = -(-classifier.preprocessor.size_px // STAGE_STRIDES[-1])
     if folder is not None and places < _MIN_PLACES:
         size = classifier.preprocessor.size_px
-        logger.warning(
-            "activation maps are coarse: images of %d pixels give maps of %dx%d places", size, places, places
-        )
+        logger.warning("activation maps are coarse: images of %d pixels give maps of %dx%d cells", size, places, places)
     progress = tqdm(total=len(files), unit="image", disable=len(files) == 1 or not sys.stderr.isatty())
     with ThreadPoolExecutor(2) as pool, progress:
         for start in range(0, len(files), batch_size):
@@ -134,5 +132,8 @@ def _classify(classifier: LoadedClassifier, views: list[np.ndarray], top_k: int)
 
 def _cam_folder(cam_dir: str | os.PathLike[str], files: Sequence[Path]) -> Path:
     if len({path.stem for path in files}) < len(files):
-        raise ConfigError("Several images have the same name, so that their pictures would overwrite each other.")
+        raise ConfigError(
+            "Several images have the same name, so their pictures would overwrite each other. Pass the images of one folder "
+            "at a time."
+        )
     return make_output_folder(cam_dir, files, "--cam", ConfigError)

@@ -136,7 +136,7 @@ class ClassificationTask(Task):
             logger.info("%s", load_pretrained(self.model, weights))
         elif self.model.backbone.freeze_norm or self.model.backbone.freeze_at >= 0:
             raise ConfigError(
-                "A part of Res2Net is frozen (freeze_norm, freeze_at) but there are no pretrain_weights, so its random weights "
+                "Part of Res2Net is frozen (freeze_norm, freeze_at) but there are no pretrain_weights, so its random weights "
                 "would never change. Pass -o pretrain_weights=... , or train everything with -o Res2Net.freeze_norm=false "
                 "Res2Net.freeze_at=-1."
             )

@@ -55,8 +55,8 @@ class CommandParser(argparse.ArgumentParser):
             help="overrides of the recipe, e.g. TrainReader.batch_size=1 weights=model.pdparams",
         )
 
-    def parse_args(self, args=None, namespace=None):  # as typeshed has it: the class of ``namespace``, if one is given
-        """Parse a command line. Like any wrong usage, an unknown option ends the program with exit code 2."""
+    def parse_args(self, args=None, namespace=None):  # no annotations: the type of the result is that of ``namespace``
+        """Parse a command line. An unknown option ends the program with exit code 2, as all wrong usage does."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             has_dashes = any("-" in word.lstrip("-") for word in unknown if word.startswith("--"))
@@ -114,7 +114,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Run a command's ``main`` and return its exit code.
 
     An error that the user can fix is printed as one message on stderr, and the exit code is 1; ``RES2NET_DEBUG=1`` shows
-    the traceback. Any other exception is a defect of this project and escapes.
+    the traceback. Any other exception is a defect of this project and is not caught.
     """
     configure_console()
     try:

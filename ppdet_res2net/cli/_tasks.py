@@ -139,7 +139,7 @@ def name_classes(classifier: LoadedClassifier, label_file: str | None) -> Loaded
         return dataclasses.replace(classifier, class_names=read_class_names(label_file).names)
     if classifier.class_names is None:
         logger.warning(
-            "classes are called by their numbers, because published weights bring no names. Pass --label_file FILE; for "
+            "classes are shown by number, because published weights contain no class names. Pass --label_file FILE; for "
             "ImageNet's 1000 classes, LOC_synset_mapping.txt (Kaggle's download) or imagenet1k_label_list.txt (PaddleClas)"
         )
     return classifier

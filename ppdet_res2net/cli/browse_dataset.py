@@ -1,4 +1,4 @@
-"""``ppdet-res2net browse-dataset``: show the pictures that the network is trained on."""
+"""``ppdet-res2net browse-dataset``: show the images that the network is trained on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ppdet_res2net.cli._common import CommandParser, positive_int
 def _parser() -> CommandParser:
     parser = CommandParser(
         "browse-dataset",
-        "Write a page with training pictures after augmentation, with their boxes, masks and classes.",
+        "Write a page with training images after augmentation, with their boxes, masks and classes.",
     )
     parser.add_recipe_arguments()
     parser.add_argument(
-        "-n", "--num", type=positive_int, default=24, metavar="N", help="how many pictures (default: %(default)s)"
+        "-n", "--num", type=positive_int, default=24, metavar="N", help="number of images (default: %(default)s)"
     )
     parser.add_argument(
         "--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0 (default: %(default)s)"
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seed, num_classes = int(config.get("seed", 0)), len(dataset.class_names)
     loader = BatchLoader.from_reader(dataset, reader, num_workers=0, seed=seed, num_classes=num_classes)
     transforms = reader.get("sample_transforms", [])
-    title = f"Training pictures of {config.name}"
+    title = f"Training images of {config.name}"
     count = write_browse_page(loader, dataset.class_names, transforms, args.html, title, args.num, args.epoch)
-    print(f"wrote {args.html} with {count} pictures of epoch {args.epoch}")
+    print(f"wrote {args.html} with {count} images of epoch {args.epoch}")
     return 0

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = _sources(args)
     if args.fix and (len(sources) > 1 or args.skip_images):
         raise ConfigError(
-            "--fix corrects one annotation file, and has to read its images. Name one file, or choose --only train or "
+            "--fix corrects one annotation file, and has to read its images. Pass one file, or choose --only train or "
             "--only eval, and leave out --skip_images."
         )
     reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())

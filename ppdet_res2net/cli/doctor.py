@@ -1,4 +1,4 @@
-"""``ppdet-res2net doctor``: is this installation fit for training, and if not, what to do."""
+"""``ppdet-res2net doctor``: tells whether training can work with this installation, and if not, what to do."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def find_problems(
         python: Python's version, such as ``(3, 11)``.
     """
     problems = _package_problems(packages, missing, python)
-    # What cannot be used is told once: by its known cause, else by the first step that fails, as later ones need it.
+    # A package that cannot be used is reported once: by its known cause, else by the first step that fails. Later steps
+    # need that package and would only repeat the report.
     if not any(problem.fatal for problem in problems):
         problems += [_import_problem(*failure) for failure in list(probe.errors.items())[:1]]
         if probe.crashed:
@@ -145,8 +146,8 @@ def find_runtime_problems(packages: Mapping[str, str], copies: Mapping[Path, str
         used, *others = (f"{folder} ({version})" for folder, version in copies.items())
         problems.append(
             SetupProblem(
-                f"res2net_runtime is there {len(copies)} times: {used} is used, {' and '.join(others)} not.",
-                "keep one: take the others from PYTHONPATH, or uninstall them.",
+                f"There are {len(copies)} copies of res2net_runtime: {used} is used, {' and '.join(others)} not.",
+                "keep one: remove the others from PYTHONPATH, or uninstall them.",
                 fatal=False,
             )
         )
@@ -180,7 +181,7 @@ def _package_problems(
         )
     if "paddledet" not in packages:
         problems.append(
-            SetupProblem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own pins cannot be met)")
+            SetupProblem("paddledet is not installed.", f"{PADDLEDET_INSTALL}  (its own requirements cannot be met)")
         )
     elif packages["paddledet"] != PADDLEDET_VERSION:
         problems.append(
@@ -251,7 +252,7 @@ def _crash_problem(probe: Probe) -> SetupProblem:
         how = f"with exit code {probe.exit_code}"
     return SetupProblem(
         f"Using {probe.crashed} ends the process {how}.",
-        "Install everything anew in a fresh environment; mixed versions of compiled packages do this.",
+        "Install everything again in a new environment; this happens when versions of compiled packages do not match.",
     )
 
 

@@ -26,7 +26,7 @@ def _parser() -> TaskParser:
     parser = TaskParser(
         "eval",
         "Print COCO's box and mask AP of a detector, or top-1 and top-5 of a classifier. A detector is evaluated on the "
-        "recipe's EvalDataset; the images of a classifier are prepared as its publisher does it, or as its recipe says.",
+        "recipe's EvalDataset. A classifier's images are prepared as its publisher prepares them, or as its recipe says.",
     )
     parser.add_argument("--classwise", action="store_true", help="also print the figures of each class")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
@@ -44,7 +44,7 @@ def _parser() -> TaskParser:
     )
     classifiers.add("--split", metavar="NAME", help="part of --data (default: val)")
     classifiers.add(
-        "--batch_size", type=positive_int, metavar="N", help="images at a time (default: the EvalReader's, else 32)"
+        "--batch_size", type=positive_int, metavar="N", help="batch size (default: the EvalReader's, else 32)"
     )
     classifiers.add(
         "--workers",

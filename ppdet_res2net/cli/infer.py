@@ -26,15 +26,17 @@ def _parser() -> TaskParser:
     detectors = parser.detectors
     detectors.add("--output_dir", default="output", metavar="DIR", help="where pictures and results go")
     detectors.add(
-        "--draw_threshold", type=float, default=0.5, metavar="SCORE", help="draw detections from this score on"
+        "--draw_threshold", type=float, default=0.5, metavar="SCORE", help="draw detections with at least this score"
     )
     detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     classifiers = parser.classifiers
-    classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="images at a time")
+    classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="batch size")
     classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
     classifiers.add("--json", metavar="FILE", help="write the results to FILE")
     classifiers.add(
-        "--cam", metavar="DIR", help="draw what speaks for the first class over each image, as pictures in DIR"
+        "--cam",
+        metavar="DIR",
+        help="draw the class activation map of the first class over each image; pictures go to DIR",
     )
     return parser
 
@@ -75,7 +77,7 @@ def _classify(args: argparse.Namespace, config: Config | None, paths: list[Path]
     if args.json:
         check_writable(args.json)
     classifier = name_classes(load_classifier_of(args, config), args.label_file)
-    # Photos say by EXIF which side is up, unlike ImageNet's, so they are turned even where the publisher does not.
+    # Unlike ImageNet's images, photos say by EXIF which side is up. They are turned even if the publisher does not do so.
     upright = dataclasses.replace(classifier.preprocessor, upright=True)
     classifier = dataclasses.replace(classifier, preprocessor=upright)
     results = []

@@ -24,7 +24,7 @@ COMMANDS = {
     "models": "list the published models",
     "convert-weights": "convert a published weight file",
     "check-dataset": "find what is wrong with annotations and images",
-    "browse-dataset": "show the pictures that the network is trained on",
+    "browse-dataset": "show the images that the network is trained on",
     "convert-dataset": "Pascal VOC, labelme or YOLO annotations to COCO's format",
     "make-demo-data": "write the generated dataset",
     "doctor": "check the installation",

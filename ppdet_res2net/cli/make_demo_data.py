@@ -17,7 +17,9 @@ def _parser() -> CommandParser:
         "Write a small generated dataset in COCO's format: shapes with boxes and masks.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("dir", metavar="DIR", help="folder to create; the same dataset found there is reused")
+    parser.add_argument(
+        "dir", metavar="DIR", help="folder to create; the same dataset is reused if it is already there"
+    )
     parser.add_argument("--train", metavar="N", type=int, default=defaults["train_images"], help="training images")
     parser.add_argument("--val", metavar="N", type=int, default=defaults["val_images"], help="validation images")
     parser.add_argument(

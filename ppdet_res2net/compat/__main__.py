@@ -1,4 +1,4 @@
-"""Probe every known defect and print a JSON object for each, one a line: see ``registry.probe_defects``."""
+"""Probe every known defect and print one JSON object per line for each: see ``registry.probe_defects``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Paddle says about ccache."""
+"""Paddle's warning about ccache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _is_present() -> bool:
 
 DEFECT = Defect(
     name="ccache_warning",
-    what="importing Paddle warns that there is no ccache, although nothing is compiled",
+    what="importing Paddle warns that ccache is missing, although nothing is compiled",
     versions={"paddle": ">=3.0"},
     reference="paddle/utils/cpp_extension/extension_utils.py of Paddle 3.3.1",
     applied="while paddledet is imported, and in every command",

@@ -13,11 +13,11 @@ __all__ = ["DEFECT", "ignore_crowd_regions"]
 def ignore_crowd_regions() -> None:
     """Let paddledet train on images that hold crowd regions besides single objects (``load_crowd: true``).
 
-    ``label_box`` treats crowds wrongly in three ways. It multiplies the dataset's int32 flags with a float32 tensor,
+    ``label_box`` treats crowds wrongly in three ways. It multiplies the dataset's int32 flags by a float32 tensor,
     which Paddle 3 refuses ("Type promotion only support calculations between floating-point numbers"). It measures by
-    IoU how far a box lies in a crowd. That is small for a person in a large crowd, so that hardly anything is ever
-    ignored; this takes the share of the box, as COCO's evaluation does. And in an image with nothing but crowds, it
-    counts the crowds as background.
+    IoU how far a box lies in a crowd. The IoU of a person and a large crowd is small, so almost nothing is ever
+    ignored; this function uses the share of the box, as COCO's evaluation does. And in an image that has only crowds,
+    ``label_box`` counts the crowds as background.
 
     ``ignore_thresh`` keeps its meaning: a background box is left out of the loss if more than this share of it lies in
     one crowd region. If it is not positive, no box is left out.
@@ -41,7 +41,7 @@ def ignore_crowd_regions() -> None:
 
 
 def _label_beside_crowds(original, call: inspect.BoundArguments, is_crowd, ignore_thresh: float):
-    """Match against the single objects only, then leave out background boxes that lie in a crowd."""
+    """Match against single objects only, then leave out background boxes that lie in a crowd."""
     import paddle
 
     boxes, gt_boxes = call.arguments["anchors"], call.arguments["gt_boxes"]
@@ -58,7 +58,7 @@ def _label_beside_crowds(original, call: inspect.BoundArguments, is_crowd, ignor
 
 
 def _share_inside(boxes, regions):
-    """Return which share of the area of each box (N, 4) lies in each region (M, 4): (N, M)."""
+    """Return the share of the area of each box (N, 4) that lies in each region (M, 4): (N, M)."""
     import paddle
 
     low = paddle.maximum(boxes[:, None, :2], regions[None, :, :2])
@@ -88,7 +88,7 @@ def _is_present() -> bool:
 
 DEFECT = Defect(
     name="crowd_labels",
-    what="training stops at images with crowd regions, or takes boxes inside them for background",
+    what="training stops at images with crowd regions, or counts boxes inside them as background",
     versions={"paddledet": "<=2.6.0"},
     reference="label_box in ppdet/modeling/proposal_generator/target.py of paddledet 2.6.0",
     applied="after paddledet is imported",

@@ -1,4 +1,4 @@
-"""What the registry knows about a defect."""
+"""The record of a defect in the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays without elements, as they occur where nothing is found."""
+"""Arrays without elements, which occur when nothing is found."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SPARE_SCORE = 2.0  # above every probability
 def add_spare_class(boxes, probabilities, is_first):
     """Give one region of each image a box of an extra class, which always survives NMS and suppresses nothing.
 
-    Many operators of Paddle refuse arrays without rows, in one version or another, and some end the process. The spare
-    box keeps the arrays behind NMS from being empty; ``find_real_rows`` leaves it out again at the very end.
+    In some versions of Paddle, many operators refuse arrays without rows, and some end the process. The spare box keeps
+    the arrays behind NMS from being empty; ``find_real_rows`` leaves it out again at the very end.
 
     Args:
         boxes: (R, C, 4) float32 xyxy, per region and class.
@@ -37,7 +37,7 @@ def add_spare_class(boxes, probabilities, is_first):
 def find_real_rows(scores):
     """Return the indices (M,) int64 of the rows that are not spare ones.
 
-    Take them with ``paddle.gather``: a slice without rows ends the process in Paddle 2.6.2 with oneDNN.
+    Use ``paddle.gather`` to select them: a slice without rows ends the process in Paddle 2.6.2 with oneDNN.
     """
     import paddle
 
@@ -52,7 +52,7 @@ def _is_present() -> bool:
         return functional.conv2d(x, identity.reshape([4, 4, 1, 1]))
 
     maps = np.zeros((1, 4, 8, 8), np.float32)
-    run_with_onednn(convolve, [maps])  # with rows it has to work, else the error would say nothing about rows
+    run_with_onednn(convolve, [maps])  # must work with rows; otherwise the error below would say nothing about rows
     try:
         run_with_onednn(convolve, [maps[:0]])
     except ValueError:

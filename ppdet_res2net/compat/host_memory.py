@@ -19,12 +19,12 @@ _TOP_PAD_BYTES = 64 << 20
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next allocation, instead of giving it back to the system at once.
 
-    On a CPU, Paddle asks the C library for the memory of every result and every temporary. Large blocks come from the
-    system page by page and go back to it, for every operator anew. This costs little with small images and few channels;
-    with large ones, a tenth of a training step was seen. To see the cost on a machine, compare ``benchmarks.train`` with
-    and without ``MALLOC_ARENA_MAX=8`` in the environment.
+    On a CPU, Paddle asks the C library for the memory of every result and every temporary. For each operator, large
+    blocks come from the system page by page and go back to it. This costs little with small images and few channels;
+    with large ones, it was seen to take a tenth of a training step. To see the cost on a machine, compare
+    ``benchmarks.train`` with and without ``MALLOC_ARENA_MAX=8`` in the environment.
 
-    Does nothing if the C library is not glibc, or if the environment already says how it should work (``MALLOC_...``,
+    Does nothing if the C library is not glibc, or if the environment already configures it (``MALLOC_...``,
     ``GLIBC_TUNABLES``).
     """
     if not sys.platform.startswith("linux"):

@@ -1,4 +1,4 @@
-"""What paddledet prints while it is imported."""
+"""The lines and warnings that importing paddledet prints."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NOISE = "Warning: Unable to use "
 def drop_import_noise() -> Iterator[None]:
     """While active, drop the lines and warnings that importing paddledet gives. Everything else is printed at the end.
 
-    The lines go to stdout, up to five of them, and are about packages for object tracking, which R-CNNs never use.
-    The warnings are about invalid escape sequences in docstrings; Python 3.12 and later give them when they compile.
+    Up to five lines go to stdout. They are about packages for object tracking, which R-CNNs never use. The warnings are
+    about invalid escape sequences in docstrings; Python 3.12 and later give them when they compile the files.
     """
     printed = io.StringIO()
     try:

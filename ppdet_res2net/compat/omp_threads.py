@@ -17,8 +17,8 @@ _FIRST_ENVIRONMENT = Path("/proc/self/environ")
 def find_omp_threads() -> int | None:
     """Return ``OMP_NUM_THREADS``, or None if the user has not set it to a number.
 
-    ``import paddle`` sets it to 1 if it is missing. Linux still knows the environment that the process was started
-    with, and tells the two cases apart. On other systems, a 1 counts as the user's.
+    ``import paddle`` sets it to 1 if it is missing. Linux keeps the environment that the process was started with, so
+    the two cases can be told apart. On other systems, a value of 1 counts as the user's.
     """
     text = os.environ.get(_VARIABLE, "")
     if text == "1" and _FIRST_ENVIRONMENT.is_file():

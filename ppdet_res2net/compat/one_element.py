@@ -11,8 +11,8 @@ def accept_one_element_tensors_as_numbers() -> None:
     """Let ``int(t)``, ``float(t)`` and ``range(t)`` take a Paddle tensor of shape [1], as Paddle documents.
 
     Paddle checks that there is one element and then calls ``int(np.array(t))``. NumPy 2.4 turned its warning about
-    arrays of shape [1] there into an error. paddledet's RPN head loops over ``range(paddle.slice(...))``, so that no
-    R-CNN runs. Does nothing where the conversion works.
+    arrays of shape [1] into an error. paddledet's RPN head loops over ``range(paddle.slice(...))``, so no R-CNN runs.
+    Does nothing if the conversion works.
     """
     if not _is_present():
         return
@@ -44,7 +44,7 @@ def _is_present() -> bool:
 
 DEFECT = Defect(
     name="one_element",
-    what="Paddle tensors of shape [1] do not convert to Python numbers, on which paddledet's RPN head relies",
+    what="Paddle tensors of shape [1] do not convert to Python numbers, but paddledet's RPN head relies on it",
     versions={"paddle": "<=3.3.1", "numpy": ">=2.4"},
     reference="paddle/base/dygraph/math_op_patch.py of Paddle 3.3.1",
     applied="after paddledet is imported",

@@ -17,7 +17,7 @@ def upsample_without_interpolate() -> Iterator[None]:
     """While active, ppdet's FPN doubles its maps by copying pixels instead of by ``interpolate``: the same numbers.
 
     oneDNN's ``interpolate`` under PIR refuses a list of scales ("ConvertPirAttribute2RuntimeAttribute not support
-    ArrayAttribute<DoubleAttribute>"). oneDNN is on by default there, so that no FPN runs on a CPU.
+    ArrayAttribute<DoubleAttribute>"). oneDNN is on by default there, so no FPN runs on a CPU.
     """
     from ppdet.modeling.necks import fpn
 
@@ -62,7 +62,7 @@ def _is_present() -> bool:
 
 DEFECT = Defect(
     name="onednn_interpolate",
-    what="oneDNN refuses interpolation by a list of scales, so that no exported FPN runs on a CPU",
+    what="oneDNN refuses interpolation by a list of scales, so no exported FPN runs on a CPU",
     versions={"paddle": ">=3.0"},
     reference="fluid/framework/new_executor/instruction/onednn/onednn_instruction.cc of Paddle 3.3.1",
     applied="while a model is exported for Paddle",

@@ -1,4 +1,4 @@
-"""Importing paddledet without its noise and side effects, and with a useful sentence if that fails."""
+"""Imports paddledet without its noise and side effects, and gives a useful message if that fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _missing_module_message(name: str) -> str:
     top = name.split(".")[0]
     if top == "ppdet":
         return (
-            "paddledet is not installed. Install it without its outdated dependency pins: "
+            "paddledet is not installed. Install it without its outdated requirements: "
             f"'{PADDLEDET_INSTALL}'; then run 'ppdet-res2net doctor'."
         )
     if top == "paddle":

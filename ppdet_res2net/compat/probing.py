@@ -1,4 +1,4 @@
-"""What probes need, those of the registry and that of ``doctor``."""
+"""Functions that the probes of the registry and of ``doctor`` use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def export_function(function: Callable, inputs: Sequence, folder: str) -> Path:
 
     Args:
         function: Takes one Paddle tensor per input, and the 4x4 identity matrix; returns tensors. Paddle 2.6 refuses
-            models without a weight, so that ``function`` has to use the matrix.
+            models without a weight, so ``function`` has to use the matrix.
         inputs: float32 arrays. The first axis of each may have any size.
         folder: Folder to write to.
     """
@@ -69,7 +69,7 @@ def export_function(function: Callable, inputs: Sequence, folder: str) -> Path:
 
 
 def run_with_onednn(function: Callable, inputs: Sequence) -> list:
-    """Export a function, see ``export_function``, and run the graph on a CPU with oneDNN; return its outputs as arrays."""
+    """Export a function with ``export_function``, run the graph on a CPU with oneDNN, and return its outputs as arrays."""
     import paddle
 
     from res2net_runtime.backends.paddle_quirks import keep_thread_counts

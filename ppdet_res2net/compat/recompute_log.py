@@ -1,4 +1,4 @@
-"""What Paddle's recomputation says at every step."""
+"""The warning that Paddle's recomputation gives at every step."""
 
 from __future__ import annotations
 

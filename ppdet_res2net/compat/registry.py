@@ -58,7 +58,7 @@ _DISTRIBUTIONS = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "paddledet": (
 
 @dataclass(frozen=True)
 class ProbedDefect:
-    """A defect, and what probing it gave.
+    """A defect, and the result of probing it.
 
     Attributes:
         defect: The defect.
@@ -93,7 +93,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def probe_defects() -> list[ProbedDefect]:
-    """Probe every defect in a new process, in which nothing has been worked around. Takes some seconds."""
+    """Probe every defect in a new process, in which nothing has been worked around. This takes some seconds."""
     done = run_in_new_process("ppdet_res2net.compat")
     answers = {}
     for line in done.stdout.splitlines():

@@ -8,7 +8,7 @@ __all__ = ["DEFECT", "correct_rois_num_type"]
 
 
 def correct_rois_num_type(rois_num, int32_like):
-    """Declare the counts that ``generate_proposals`` returns as int32, which they are.
+    """Declare the counts that ``generate_proposals`` returns as int32, which is their real type.
 
     Under PIR the result is declared float32. The next operator is compiled for float32 and stops with "The type of data
     we are trying to retrieve (float32) does not match". In eager mode the argument is returned unchanged.
@@ -43,7 +43,7 @@ def _is_present() -> bool:
 
 DEFECT = Defect(
     name="rois_num_type",
-    what="static graphs declare the counts of generate_proposals float32 although they are int32, and then do not run",
+    what="static graphs declare the counts of generate_proposals as float32 although they are int32, and then do not run",
     versions={"paddle": ">=3.0"},
     reference="paddle.vision.ops.generate_proposals, seen in Paddle 3.3.1; no upstream report is known",
     applied="in the exported graph of R-CNNs",

@@ -15,7 +15,7 @@ __all__ = ["DEFECT", "keep_truncated_images_an_error"]
 
 @contextlib.contextmanager
 def keep_truncated_images_an_error() -> Iterator[None]:
-    """Undo what the imports inside do to Pillow: paddledet makes it fill up truncated images with grey, silently."""
+    """Undo what the imports inside do to Pillow: paddledet makes it silently fill truncated images with grey."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         yield

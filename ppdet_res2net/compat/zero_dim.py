@@ -16,13 +16,13 @@ def accept_zero_dim_in_concat() -> None:
 
     Since Paddle 2.5, indexing a tensor gives a 0-D tensor (before: shape [1]), which ``paddle.concat`` refuses.
     paddledet 2.6.0 concatenates such tensors in RPN proposals, the box and mask samplers and box post-processing, so
-    that training, evaluation and export of every R-CNN stop. All of this is mended at one point: inside
-    ``ppdet.modeling``, the name ``paddle`` refers to a view of paddle whose ``concat`` lifts 0-D tensors to shape [1].
+    training, evaluation and export of every R-CNN stop. One change fixes all of these: inside ``ppdet.modeling``, the
+    name ``paddle`` refers to a view of paddle whose ``concat`` turns 0-D tensors into tensors of shape [1].
     """
     import paddle
 
     def concat(x: Sequence, axis: int = 0, name: str | None = None):
-        """``paddle.concat`` with 0-D tensors lifted to shape [1]."""
+        """``paddle.concat``, with 0-D tensors turned into tensors of shape [1]."""
         if isinstance(x, (list, tuple)):
             x = [t.reshape([1]) if isinstance(t, paddle.Tensor) and t.ndim == 0 else t for t in x]
         return paddle.concat(x, axis=axis, name=name)

@@ -8,7 +8,7 @@ __all__ = ["DEFECT", "load_zlib_before_paddle"]
 
 
 def load_zlib_before_paddle() -> None:
-    """Load Python's zlib before Paddle's shared library. Harmless where Paddle does not need it.
+    """Load Python's zlib before Paddle's shared library. This is harmless if Paddle does not need it.
 
     Paddle 2.6.2 exports its own zlib symbols. If it is loaded first, extensions that decompress at import (scipy,
     pandas) bind to these symbols and fail or crash.

@@ -51,7 +51,7 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "num_classes": PlainKey(_COUNT, "object classes, background not counted"),
     "norm_type": PlainKey(_TEXT, "normalization of every module that sets none itself: bn, sync_bn or gn"),
     "pretrain_weights": PlainKey(
-        (str, type(None)), "url, file or model name that training starts from; null: random weights"
+        (str, type(None)), "url, file or model name of the weights that training starts from; null: random weights"
     ),
     "weights": PlainKey(
         (str, type(None)), "url, file or model name of the weights to evaluate, export or predict with"
@@ -70,12 +70,12 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "snapshot_steps": PlainKey(
         (int, type(None)), "steps between two saves of the checkpoint 'last' within an epoch; null: none", 1
     ),
-    "keep_checkpoints": PlainKey((int, type(None)), "number of the newest checkpoints of epochs to keep; null: all", 1),
+    "keep_checkpoints": PlainKey((int, type(None)), "number of epoch checkpoints to keep, newest first; null: all", 1),
     "early_stop_patience": PlainKey(
         (int, type(None)), "number of evaluations without a better score that ends training; null: never", 1
     ),
     "max_nonfinite_steps": PlainKey(
-        _COUNT, "number of steps to leave out because their loss or gradient is not finite, before training stops", 0
+        _COUNT, "number of steps to skip because their loss or gradient is not finite, before training stops", 0
     ),
     "recompute_backbone": PlainKey(
         _SWITCH,
@@ -91,7 +91,7 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "use_ema": PlainKey(_SWITCH, "average the weights over the steps, and evaluate and save the average"),
     "ema_decay": PlainKey(_NUMBER, "decay of the moving average"),
     "ema_decay_type": PlainKey(_TEXT, "how the decay grows: threshold, normal or exponential"),
-    "cycle_epoch": PlainKey(_COUNT, "epochs after which the moving average starts afresh; -1: never"),
+    "cycle_epoch": PlainKey(_COUNT, "epochs after which the moving average starts again; -1: never"),
     "ema_black_list": PlainKey((list, type(None)), "names of weights that are not averaged"),
     "ema_filter_no_grad": PlainKey(_SWITCH, "do not average weights that are not trained"),
     # mixed precision
@@ -104,7 +104,7 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     # data and metric
     "worker_num": PlainKey(_COUNT, "processes that read and transform images; 0: the main process", 0),
     "worker_time_limit_s": PlainKey(
-        _NUMBER, "seconds that such a process may take for a batch, before training stops and shows its stack (300)", 1
+        _NUMBER, "seconds that such a process may take for a batch before training stops and shows its stack (300)", 1
     ),
     "metric": PlainKey(_TEXT, "evaluation protocol: COCO"),
     "classwise": PlainKey(_SWITCH, "also report AP per class"),
@@ -121,8 +121,8 @@ PLAIN_KEYS: dict[str, PlainKey] = {
     "use_npu": PlainKey(_SWITCH, "run on an Ascend NPU"),
     "use_mlu": PlainKey(_SWITCH, "run on a Cambricon MLU"),
     # reports
-    "print_flops": PlainKey(_SWITCH, "log the number of the model's operations"),
-    "print_params": PlainKey(_SWITCH, "log the number of the model's parameters when training starts"),
+    "print_flops": PlainKey(_SWITCH, "log the number of operations of the model"),
+    "print_params": PlainKey(_SWITCH, "log the number of parameters of the model when training starts"),
     "use_vdl": PlainKey(_SWITCH, "write curves for VisualDL"),
     "vdl_log_dir": PlainKey(_TEXT, "folder for the curves"),
     # export
@@ -138,7 +138,7 @@ EXPORT_KEYS: dict[str, PlainKey] = {
     "fuse_conv_bn": PlainKey(_SWITCH, "fold normalization into the convolutions"),
 }
 
-# ppdet's readers accept any keyword (**kwargs), so that a misspelt one would silently change nothing. Hence this table.
+# ppdet's readers accept any keyword (**kwargs), so a misspelt one would silently change nothing. This table prevents that.
 READER_KEYS: dict[str, PlainKey] = {
     "sample_transforms": PlainKey((list,), "transforms of one image"),
     "batch_transforms": PlainKey((list,), "transforms of a batch"),

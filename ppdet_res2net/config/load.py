@@ -105,7 +105,7 @@ def _read_layers(path: Path, children: tuple[Path, ...]) -> Iterator[Layer]:
         if base_path.resolve() in chain:
             start = chain.index(base_path.resolve())
             loop = " -> ".join(str(file) for file in (*chain[start:], chain[start]))
-            raise ConfigError(f"{path}: {_BASE_KEY} goes in a circle: {loop}. Remove one of these entries.")
+            raise ConfigError(f"{path}: {_BASE_KEY} is circular: {loop}. Remove one of these entries.")
         yield from _read_layers(base_path, chain)
     yield Layer(str(path), data)
 
@@ -158,7 +158,7 @@ def _assign(node: Any, keys: list[str], depth: int, value: object, override: str
     problem = f"Cannot apply the override '{override}': '{here}'"
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
-            raise ConfigError(f"{problem} is a list of {len(node)} and has no entry '{key}' (the first is 0).")
+            raise ConfigError(f"{problem} is a list of {len(node)} entries and has no entry '{key}' (the first is 0).")
         index = int(key)
         return [*node[:index], _assign(node[index], keys, depth + 1, value, override), *node[index + 1 :]]
     names_module = isinstance(node, str) and node.isidentifier()

@@ -1,7 +1,7 @@
 """Settings that change nothing here.
 
-PaddleDetection's files set some keys that have no counterpart in this package. A value that asks for nothing is accepted,
-so that those files run unchanged; any other value is refused, because ignoring it would mislead.
+PaddleDetection's files set some keys that have no counterpart in this package. Values that make no difference are accepted,
+so that those files run unchanged. All other values are refused, because ignoring them would mislead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["HARMLESS_READER_KEYS", "find_unsupported"]
 
 
 class _Rule(NamedTuple):
-    """The values of a key that ask for nothing, and why any other value is refused. An absent key asks for nothing."""
+    """The values of a key that make no difference, and why all others are refused. The key may also be absent."""
 
     harmless: tuple
     reason: str
@@ -45,7 +45,7 @@ _RULES_OF_READERS: dict[str, _Rule] = {
     ),
     "inputs_def": _Rule(
         ({}, *({"image_shape": shape} for shape in ([3, -1, -1], [-1, 3, -1, -1], [None, 3, None, None]))),
-        "nothing is brought to a fixed size: an exported graph takes images of any size",
+        "an exported graph takes images of any size, so nothing is resized to a fixed one",
     ),
     "num_classes": _Rule((), "the number of classes is that of the whole configuration"),
     "fuse_normalize": _Rule((False,), "images are normalized before the graph"),
@@ -62,24 +62,24 @@ _RULES_OF_DETECTORS: dict[str, _Rule] = {
     "label_smoothing": _Rule((0, 0.0), "only the loss of a classifier smooths labels"),
 }
 _RULES_OF_CLASSIFIERS: dict[str, _Rule] = {
-    "metric": _Rule((), "a classifier is always judged by top-1 and top-5"),
-    "classwise": _Rule((False,), "a classifier's accuracies per class are a flag of 'eval': --classwise"),
+    "metric": _Rule((), "a classifier is always evaluated by top-1 and top-5"),
+    "classwise": _Rule((False,), "a classifier's accuracy per class is printed by 'eval --classwise'"),
     "output_eval": _Rule((), "the evaluation of a classifier writes no detections"),
     "EvalReader.batch_transforms": _Rule(([],), "images are evaluated as ClassifierInput prepares them"),
     "TestReader": _Rule(({},), "EvalReader says how a classifier's images are prepared, in prediction and export too"),
 }
 
-# Keys of a reader that every value suits, and why.
+# Keys of a reader that accept any value, and why.
 HARMLESS_READER_KEYS = {
     "use_shared_memory": (
-        "workers hand over large arrays in anonymous shared memory wherever the system has it, and never need /dev/shm, "
-        "whose size is why one would turn this off"
+        "workers pass large arrays in anonymous shared memory if the system has it. They never need /dev/shm, whose small "
+        "size is the usual reason to turn this off"
     ),
 }
 
 
 def find_unsupported(config: dict) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the place of each setting that would change nothing although it asks for something, and what is wrong."""
+    """Yield the place of each setting that is meant to change something here but would not, and what is wrong."""
     rules = {**_RULES, **(_RULES_OF_CLASSIFIERS if is_classifier(config) else _RULES_OF_DETECTORS)}
     for reader in (key for key in config if str(key).endswith("Reader")):
         of_this = _RULES_OF_READERS if reader == "TrainReader" else {**_RULES_OF_READERS, **_RULES_OF_EVALUATION}
@@ -96,5 +96,5 @@ def find_unsupported(config: dict) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _yaml(value: object) -> str:
-    """Write a value as one types it after ``-o``."""
+    """Write a value as it is typed after ``-o``."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -302,7 +302,7 @@ def _optimizer(place: _Place, builder: dict) -> Iterator[_Mistake]:
             hint = did_you_mean(name, known) or f" Expected one of {', '.join(known)}."
             yield _Mistake(
                 (*place, part, "type"),
-                f"'{'.'.join(place)}.{part}.type' is {name!r}, which Paddle lacks.{hint}",
+                f"'{'.'.join(place)}.{part}.type' is {name!r}, which Paddle does not have.{hint}",
             )
 
 

@@ -79,7 +79,7 @@ def _construct_tagged(loader: _Loader, name: str, node: yaml.Node) -> Tagged:
     if name not in loader.classes:
         hint = did_you_mean(name, loader.classes)
         raise ConfigError(
-            f"{_where(node)}: the tag !{name} names no class that ppdet declares serializable.{hint} "
+            f"{_where(node)}: the tag !{name} does not name a class that ppdet declares serializable.{hint} "
             "Only such classes are accepted, because any other tag could run code."
         )
     if isinstance(node, yaml.MappingNode):
@@ -87,7 +87,7 @@ def _construct_tagged(loader: _Loader, name: str, node: yaml.Node) -> Tagged:
     if isinstance(node, yaml.ScalarNode) and not node.value:
         return Tagged(name)
     raise ConfigError(
-        f"{_where(node)}: !{name} wants its arguments by name, for example '!PiecewiseDecay {{gamma: 0.1}}'."
+        f"{_where(node)}: !{name} takes its arguments by name, for example '!PiecewiseDecay {{gamma: 0.1}}'."
     )
 
 

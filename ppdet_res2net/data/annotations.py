@@ -92,7 +92,7 @@ def check_dataset_path(path: str | os.PathLike, what: str) -> None:
     missing_name = path.absolute().relative_to(existing).parts[0]
     suggestion = did_you_mean(missing_name, os.listdir(existing)) if existing.is_dir() else ""
     raise DatasetError(
-        f"{what} not found: '{path}' ('{existing}' exists and holds no '{missing_name}').{suggestion} "
+        f"{what} not found: '{path}' ('{existing}' exists, but has no '{missing_name}').{suggestion} "
         f"{NOTHING_IS_DOWNLOADED}: correct dataset_dir, image_dir or anno_path of the dataset in the "
         "configuration."
     )
@@ -145,7 +145,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
         if not text.strip():
             raise DatasetError(
                 f"annotation file '{annotation_path}' is empty; perhaps a copy was interrupted. "
-                f"{NOTHING_IS_DOWNLOADED}: put the file there again."
+                f"{NOTHING_IS_DOWNLOADED}: copy the file again."
             )
         dataset = json.loads(text)
     except json.JSONDecodeError as error:
@@ -169,7 +169,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
             raise DatasetError(f"'{key}' of annotation file '{annotation_path}' must be a list of objects.")
     for key in needed:
         if not dataset[key]:
-            raise DatasetError(f"annotation file '{annotation_path}' lists no {key}. Add them, or name another file.")
+            raise DatasetError(f"annotation file '{annotation_path}' lists no {key}. Add them, or choose another file.")
     return dataset
 
 

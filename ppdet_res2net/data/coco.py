@@ -32,7 +32,7 @@ SHOWN_FILES = 5
 class COCODataSet:
     """Images with boxes, classes and masks, from one annotation file and one image folder.
 
-    This class replaces PaddleDetection's ``COCODataSet``. It takes the same arguments, and makes the same records of
+    This class replaces PaddleDetection's ``COCODataSet``. It takes the same arguments, and makes the same records from
     data without errors. It differs where PaddleDetection goes wrong:
 
     - An annotation that cannot be used is left out as a whole, so that boxes, classes and masks stay aligned, and the log
@@ -99,7 +99,7 @@ class COCODataSet:
     def annotation_path(self) -> str:
         """Path of the annotation file."""
         if not self.anno_path:
-            raise DatasetError("COCODataSet: anno_path is not set; name the annotation file in the configuration.")
+            raise DatasetError("COCODataSet: anno_path is not set; set it to the annotation file in the configuration.")
         return os.path.join(self.dataset_dir, self.anno_path)
 
     @cached_property
@@ -198,13 +198,13 @@ class COCODataSet:
             records = self._join(images, content["annotations"])
         else:
             logger.warning(
-                "'%s' has no annotations, so its images are only of use for prediction", self.annotation_path
+                "'%s' has no annotations, so its images can be used for prediction only", self.annotation_path
             )
             records = [self._image_record(image) for image in images][: self._limit]
         if not records:
             raise DatasetError(
                 f"no image of '{self.annotation_path}' has an object to train on. Annotate some, or keep "
-                "images without objects by allow_empty: true."
+                "images without objects with allow_empty: true."
             )
         self._check_files(records)
         return records
@@ -308,7 +308,7 @@ class COCODataSet:
         """Do nothing: records do not depend on the epoch."""
 
     def set_kwargs(self, **kwargs) -> None:
-        """Refuse those of PaddleDetection's reader options that mix several images; they are not supported.
+        """Refuse PaddleDetection's reader options that mix several images; they are not supported.
 
         Raises:
             ConfigError: Such an option is switched on.

@@ -27,7 +27,7 @@ RESIZES = ("Resize", "RandomResize")
 def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms) -> tuple[Transforms, Transforms]:
     """Replace the transforms of a reader by faster ones with equal results, if all of them are known here.
 
-    Known are chains of ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then
+    These chains are known: ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then
     ``NormalizeImage`` and ``Permute``, with ``PadBatch`` alone for the batch. All other chains are returned unchanged.
 
     Args:

@@ -26,9 +26,9 @@ __all__ = [
 MISSING_FILE = Problem(
     "missing-image",
     ERROR,
-    "images without their file",
+    "images whose file is missing",
     "are refused",
-    "Copy the files to this place, correct the image folder, or remove the entries.",
+    "Copy the files there, correct the image folder, or remove the entries.",
     "image",
 )
 UNREADABLE = Problem(
@@ -42,7 +42,7 @@ UNREADABLE = Problem(
 SIZE_DIFFERS = Problem(
     "size-differs",
     ERROR,
-    "image files of another size than the annotations say",
+    "image files whose size differs from the annotations",
     "are refused as soon as they are read, as the boxes may be misplaced",
     "If the image was resized, restore the original or scale its annotations; if the boxes fit the file, correct width "
     "and height; otherwise annotate it again.",
@@ -57,7 +57,7 @@ STORED_TURNED = Problem(
     "image",
 )
 
-# How complete files end. Cameras append data of their own, so a file with another end is not always cut short.
+# How complete files end. Cameras append data of their own, so a file that ends differently is not always cut short.
 WHOLE_FILE_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 # Pillow then decodes a JPEG at an eighth of its size, which is enough to check it.
 DRAFT_SIZE_PX = (64, 64)
@@ -78,9 +78,9 @@ def read_image_file(path: str | os.PathLike) -> bytes:
 def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tuple[np.ndarray, Problem | None]:
     """Decode an image in the orientation of its annotations.
 
-    The EXIF orientation turns the pixels upright. The exception is an image whose stored pixels have the annotated size, but
-    whose upright ones have its sides swapped: its boxes belong to the stored image, so it stays as stored. (A turn by 180
-    degrees keeps the size, and is always applied.)
+    The EXIF orientation turns the pixels upright. There is one exception: an image whose stored pixels have the annotated
+    size, and whose upright pixels have width and height swapped. Its boxes belong to the stored image, so it stays as
+    stored. (A rotation by 180 degrees keeps the size, and is always applied.)
 
     Args:
         data: The encoded image.

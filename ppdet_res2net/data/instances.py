@@ -16,7 +16,7 @@ __all__ = ["InstanceSelection", "examine_instances", "has_no_masks", "select_ins
 logger = logging.getLogger(__name__)
 
 MIN_SIDE_PX = 1e-5
-# Annotation tools round. A box that reaches only this far beyond the image is cut without a message.
+# Annotation tools round. A box that reaches only this far beyond the image is clipped without a message.
 TOLERATED_OVERHANG_PX = 1.0
 NOT_USED = "are not used"
 
@@ -32,7 +32,7 @@ NO_BOX_SIZE = Problem(
     WARNING,
     "annotations with a box of zero or negative size",
     NOT_USED,
-    "Often a slip of the mouse, or [x0, y0, x1, y1] instead of [x, y, width, height]. Draw the box again, or remove the "
+    "Often an accidental click, or [x0, y0, x1, y1] instead of [x, y, width, height]. Draw the box again, or remove the "
     "annotation.",
 )
 OUTSIDE = Problem(
@@ -46,7 +46,7 @@ CUT = Problem(
     "box-cut",
     WARNING,
     "boxes that reach beyond their image",
-    "are cut at its border",
+    "are clipped to it",
     "Correct them if this is not the image that was annotated.",
 )
 NO_MASK = Problem(
@@ -59,7 +59,7 @@ NO_MASK = Problem(
 BAD_PART = Problem(
     "unusable-polygon",
     WARNING,
-    "masks with parts that are no polygons",
+    "masks with parts that are not polygons",
     "lose these parts",
     "A polygon has at least three points, that is six numbers x, y, x, y, ... Draw it again, or remove the part.",
 )
@@ -131,7 +131,7 @@ def select_instances(
 
 
 def has_no_masks(annotations: list[dict]) -> bool:
-    """Return whether there are annotations but no masks: the data was made for boxes alone."""
+    """Return whether there are annotations but no masks, as in data with boxes only."""
     return bool(annotations) and not any(annotation.get("segmentation") for annotation in annotations)
 
 

@@ -117,7 +117,7 @@ class BatchLoader:
         self._pool: WorkerPool | None = None
         if len(self) == 0:
             raise DatasetError(
-                f"the dataset has {len(dataset)} images, fewer than one batch of {batch_size} in each of "
+                f"the dataset has {len(dataset)} images, which is less than one batch of {batch_size} in each of "
                 f"{world_size} processes, and drop_last is set. Use a smaller batch_size, or drop_last: "
                 "false."
             )
@@ -275,7 +275,7 @@ def _check_alignment(sample: dict, record: dict) -> None:
 
 
 def _collate(samples: list[dict], task: BatchTask) -> dict:
-    """Join samples to a batch. Arrays are stacked, unless their lengths differ from image to image."""
+    """Join samples into a batch. Arrays are stacked, unless their lengths differ from image to image."""
     batch: dict[str, Any] = {}
     for key in samples[0]:
         if key in INTERNAL_KEYS:

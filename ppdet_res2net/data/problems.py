@@ -8,8 +8,8 @@ from typing import Any
 
 __all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "list_first"]
 
-# error: training refuses the file, or would learn something wrong. warning: training leaves the annotation out or mends
-# it, or something looks like a mistake. note: good to know.
+# error: training refuses the file, or would learn something wrong. warning: training leaves out or corrects the annotation,
+# or something looks like a mistake. note: good to know.
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 SHOWN_IDS = 5
 

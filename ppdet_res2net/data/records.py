@@ -1,4 +1,4 @@
-"""What a loader asks of a dataset."""
+"""The interface of a dataset that a loader can read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Records(Protocol):
 
 
 class RecordDataset(Protocol):
-    """A dataset, detection's or classification's. It is read when something is asked for."""
+    """A dataset for detection or classification. Its files are read on first use."""
 
     @property
     def roidbs(self) -> Records:
-        """The images, under the name that ppdet's datasets have."""
+        """The records of the images. ppdet's datasets use the same name."""
 
     def __len__(self) -> int:
         """Return the number of samples of an epoch, which may repeat images."""

@@ -40,7 +40,7 @@ def seed_generators(seed: int, purpose: Purpose, *place: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def keep_random_state() -> Iterator[None]:
-    """Restore both generators afterwards. NumPy takes half a millisecond for it: once per batch, not per sample."""
+    """Restore both generators afterwards. NumPy takes half a millisecond for this, so use it per batch, not per sample."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield

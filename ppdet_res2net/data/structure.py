@@ -118,17 +118,17 @@ def get_size(image: dict) -> tuple[int, int] | None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether ``value`` is a finite number."""
+    """Return whether ``value`` is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_box(value: object) -> TypeGuard[list[float]]:
-    """Tell whether ``value`` is a list of four finite numbers, as ``bbox`` must be. They may still describe no area."""
+    """Return whether ``value`` is a list of four finite numbers, as ``bbox`` must be. They may still describe no area."""
     return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 def refers_to(number: object, ids: Container[int]) -> bool:
-    """Tell whether ``number`` is one of ``ids``. A file may hold a value of any type there."""
+    """Return whether ``number`` is one of ``ids``. A file may hold a value of any type there."""
     return _is_id(number) and number in ids
 
 

@@ -17,9 +17,9 @@ Transforms = list[tuple[str, Callable]]  # pairs of name and transform, in order
 class Decode:
     """Read the image of a record as RGB, in the orientation of its annotations.
 
-    The pixels are equal to those of PaddleDetection's ``Decode``, unless the annotations have another orientation or size;
-    see :func:`~ppdet_res2net.data.image_files.decode_as_annotated`. PaddleDetection's class hides that it cannot read a
-    file, and continues with garbage.
+    The pixels are equal to those of PaddleDetection's ``Decode``, unless the annotations have a different orientation or
+    size; see :func:`~ppdet_res2net.data.image_files.decode_as_annotated`. If PaddleDetection's class cannot read a file, it
+    gives no error and continues with garbage.
     """
 
     def __call__(self, sample: dict, context: object = None) -> dict:

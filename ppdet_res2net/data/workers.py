@@ -92,7 +92,7 @@ class WorkerPool:
                 f"loader worker {worker.number} (process {worker.process.pid}) has not delivered {task} "
                 f"within {self._time_limit_s:g} s. It was here:\n{worker.read_stack()}\nIf the storage is "
                 "only slow, allow more time with -o worker_time_limit_s=SECONDS; otherwise train with -o worker_num=0 to "
-                "see where it stops."
+                "see where it hangs."
             )
         try:
             is_error, result = receive(worker.connection)

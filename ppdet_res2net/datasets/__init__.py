@@ -1,1 +1,1 @@
-"""Tools for people's datasets: check, convert, browse, and small datasets to try things with."""
+"""Tools for your own datasets: check, convert and browse them; and small datasets to try things with."""

@@ -1,4 +1,4 @@
-"""Shows what the network is trained on: pictures after augmentation, with their boxes, masks and classes."""
+"""Shows what the network is trained on: images after augmentation, with their boxes, masks and classes."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def write_browse_page(
     num_images: int = 24,
     epoch: int = 0,
 ) -> int:
-    """Write a page with the first pictures of an epoch, exactly as training with the same seed gets them.
+    """Write a page with the first images of an epoch, exactly as training with the same seed gets them.
 
     Args:
         loader: The training loader.
         class_names: Class names by label.
         sample_transforms: The reader's, to undo the normalisation.
-        path: HTML file to write. Pictures are embedded in it.
+        path: HTML file to write. Images are embedded in it.
         title: Heading of the page.
-        num_images: How many pictures.
+        num_images: Number of images.
         epoch: Number of the epoch, from 0.
 
     Returns:
-        How many pictures were written: the epoch may be shorter.
+        The number of images written; an epoch may have fewer than asked for.
 
     Raises:
         DatasetError: The file cannot be written.
     """
     pictures = list(islice(_draw_epoch(loader, class_names, sample_transforms, epoch), num_images))
     text = (
-        f'<p class="soft">{len(pictures)} pictures of epoch {epoch}, as the network gets them: resized, augmented and '
-        "padded (the plain border). Rest the pointer on an object to see what it is.</p>"
+        f'<p class="soft">{len(pictures)} images of epoch {epoch}, as the network gets them: resized, augmented and '
+        "padded (the plain border). Hover over an object to see what it is.</p>"
     )
     gallery = f'<div class="gallery" style="--cell:420px">{"".join(pictures)}</div>'
     save_page(path, title, [f"<h1>{title}</h1>", text, gallery])

@@ -93,7 +93,7 @@ def _check_recipe(recipe: _Recipe) -> None:
 
 
 def _is_reusable(out_dir: Path, recipe: _Recipe) -> bool:
-    """Tell whether ``out_dir`` holds the dataset of ``recipe``; refuse it if it holds anything else."""
+    """Return whether ``out_dir`` holds the dataset of ``recipe``; refuse it if it holds anything else."""
     if not out_dir.exists():
         return False
     if not out_dir.is_dir():

@@ -72,8 +72,8 @@ class Shape:
     """One object in a picture.
 
     Attributes:
-        label: Determines the colour.
-        name: Written at the box if there is room; empty for none.
+        label: Chooses the colour.
+        name: Written beside the box if there is space; empty for none.
         box_xyxy: Four numbers in pixels of the picture, or None.
         segmentation: Polygons or RLE, in pixels of the picture, or None.
         is_marked: Whether it stands out. The view is enlarged to hold its box, up to twice the picture's size.

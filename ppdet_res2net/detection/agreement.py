@@ -87,7 +87,7 @@ class Agreement:
     def __str__(self) -> str:
         limit = self.tolerance
         counts = (
-            f"{self.images} images, {self.detections} detections, {self.unmatched} without counterpart (limit "
+            f"{self.images} images, {self.detections} detections, {self.unmatched} without a counterpart (limit "
             f"{limit.max_unmatched_share:.0%}) of the same class with a box IoU of {limit.matched_from_iou} or more"
         )
         if self.min_box_iou is None:
@@ -136,7 +136,7 @@ def verify_export(
 def compare_detections(
     expected: Sequence[Detections], actual: Sequence[Detections], tolerance: Tolerance = TOLERANCES["fp32"]
 ) -> Agreement:
-    """Match detections of the same class by IoU, image by image, each with one at most."""
+    """Match detections of the same class by IoU, image by image; each is matched at most once."""
     ious, scores, pixels, masks = [], [0.0], [0.0], [0.0]
     unmatched = np.zeros(2, int)
     for a, b in zip(expected, actual):
@@ -151,7 +151,7 @@ def compare_detections(
                 masks.append(difference.mean())
             elif a.masks is not b.masks:
                 pixels.append(1.0)  # only one of the two has masks
-    # NumPy's max, unlike Python's, gives nan where there is one, and nan is within no tolerance.
+    # Unlike Python's max, NumPy's gives nan if there is one, and nan is within no tolerance.
     max_score, max_pixel, max_mask = (float(np.max(values)) for values in (scores, pixels, masks))
     return Agreement(
         images=len(expected),
@@ -169,7 +169,7 @@ def _match(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int,
     """Return the matched pairs: an index into each, and the IoU."""
     iou = box_iou(a.boxes_xyxy, b.boxes_xyxy)
     candidates = np.argwhere((iou >= min_iou) & (a.labels[:, None] == b.labels[None, :]))
-    # Of several boxes over one object, the counterpart is the one with the most similar score.
+    # If several boxes cover one object, the counterpart is the one with the most similar score.
     likeness = iou - np.nan_to_num(np.abs(a.scores[:, None] - b.scores[None, :]), nan=1.0)
     pairs, used_a, used_b = [], set(), set()
     for i, j in sorted(candidates.tolist(), key=lambda pair: -likeness[tuple(pair)]):

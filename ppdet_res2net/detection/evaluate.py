@@ -60,7 +60,7 @@ class EvalResult:
 
     Attributes:
         summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``. A figure is -1 if the data has no
-            object that it is about.
+            object that counts for it.
         report: COCO's tables as text, with AP per class if that was asked for.
     """
 
@@ -312,7 +312,7 @@ def _to_coco(record: dict, prediction, predictor) -> list[dict]:
         raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
     found = prediction.detections
     if found.image_hw != (int(record["h"]), int(record["w"])):
-        # The photo was annotated without its EXIF rotation. Decode handles that, and raises on any other mismatch.
+        # The photo was annotated without its EXIF rotation. Decode handles this, and raises an error on any other mismatch.
         found = predictor(_decode_as_annotated(record))
     return found.to_coco(image_id)
 
@@ -329,8 +329,8 @@ def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str)
     annotations = ground_truth["annotations"]
     if not annotations:
         raise DatasetError(
-            f"EvalDataset: '{path}' has no annotation of these images, so there is nothing to score. Annotate them, or "
-            f"pass another -o EvalDataset.anno_path=FILE."
+            f"EvalDataset: '{path}' has no annotations of these images, so there is nothing to score. Annotate them, or "
+            f"pass another file with -o EvalDataset.anno_path=FILE."
         )
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
     usable = {

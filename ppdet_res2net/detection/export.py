@@ -50,14 +50,14 @@ def export_model(
         The folder.
 
     Raises:
-        ExportError: A format is unknown, its package is missing, the network cannot be written in it, or gives other
-            results than the eager model.
+        ExportError: A format is unknown, its package is missing, the network cannot be written in it, or an exported
+            network gives results that differ from the eager model's.
     """
     check_formats(formats)
     check_names("precision", verify_precisions, TOLERANCES)
     select_device(config)
     with unique_name.guard():
-        # The order of the weights in the file follows from the names of layers, which are then equal in every export.
+        # The names of layers decide the order of the weights in the file. With the guard, every export has the same names.
         detector, classes = create_trained_detector(config)
         network = RCNNInference(detector)
     network.eval()

@@ -2,7 +2,7 @@
 
 paddledet's own inference loops over images and detections in Python, which becomes ``while`` blocks in a static graph. It
 pastes masks inside the graph, handles one image at a time, and invents a box where nothing was found. This one has only
-dense operators, takes any batch size, and returns empty results. Its numbers are paddledet's: see
+dense operators, takes any batch size, and can return empty results. Its results equal paddledet's: see
 ``tests/detection/test_parity.py``.
 """
 
@@ -34,7 +34,7 @@ class RCNNInference(nn.Layer):
         detector: The ppdet model, built with our configuration.
 
     Raises:
-        ConfigError: The detector has another architecture, or a part that this class does not support.
+        ConfigError: The detector has a different architecture, or a part that this class does not support.
     """
 
     def __init__(self, detector: nn.Layer) -> None:
@@ -53,7 +53,7 @@ class RCNNInference(nn.Layer):
         self.bbox_head = detector.bbox_head
         self.mask_head: Any = detector.mask_head if architecture == "MaskRCNN" else None
         if self.mask_head is not None and self.mask_head.share_bbox_feat:
-            # C4 heads: the mask features start from those of the box head, which this layer therefore calls too.
+            # C4 heads: the mask features are computed from those of the box head, so this layer calls the box head too.
             self.shared_feature_head = detector.bbox_head.get_head()
         else:
             self.shared_feature_head = None

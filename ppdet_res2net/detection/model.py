@@ -104,8 +104,8 @@ def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
 def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
     """Return the classes of a detector.
 
-    They come from the .json beside the weights; without it, from the configured data; without data, published detectors
-    have COCO's.
+    They come from the .json beside the weights, or else from the configured dataset. Without either, published detectors
+    have COCO's classes.
     """
     info = read_checkpoint_info(location)
     if info is not None:
@@ -137,7 +137,7 @@ def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
         )
     raise ConfigError(
         f"The names of the {weights.num_classes} classes of '{location}' are unknown: there is no .json of that name beside "
-        f"the weights, and no annotation file (tried {'; '.join(missing) or 'none, as none is configured'}). Keep the .json "
+        f"the weights, and no annotation file (tried {'; '.join(missing) or 'none, because none is set'}). Keep the .json "
         f"that training wrote beside the weights, or pass -o TestDataset.anno_path=FILE. A published detector needs neither "
         f"if its file has the name under which it was published, or if you pass its zoo name ('ppdet-res2net models')."
     )

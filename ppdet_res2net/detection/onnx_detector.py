@@ -58,7 +58,7 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
 
 
 def _check_parts(network: RCNNInference) -> None:
-    """Refuse parts that the functions of this module would write wrongly."""
+    """Refuse parts that this module would write incorrectly."""
     head, nms, proposals = network.bbox_head, network.nms, network.rpn_head.test_proposal
     parts = {
         "backbone": (type(network.backbone).__name__, "Res2Net"),
@@ -116,7 +116,7 @@ def _add_detections(
     )  # (S, 3) class, image, row
     scores = graph.op("GatherND", scores, kept)  # (S,)
     label, image, row = (graph.reshape(graph.slice(kept, 1, i, i + 1), -1) for i in range(3))
-    # Engines disagree about the best of no rows, so there is always one, which belongs to no image.
+    # Engines disagree about the maximum over no rows, so there is always one row, which belongs to no image.
     scores = graph.concat(scores, np.array([-1], np.float32))
     image = graph.concat(image, integers(-1))
     by_image = graph.op("Where", add_image_mask(graph, image, im_shape), graph.unsqueeze(scores, 0), np.float32(-1))

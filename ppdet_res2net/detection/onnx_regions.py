@@ -1,8 +1,8 @@
 """Boxes in an ONNX graph: anchors, proposals, pooling of regions, suppression.
 
-The number of images is free: the rows of all images are kept together, beside the image of each row. ONNX's
+The number of images is free: the rows of all images are kept together, with the image index of each row. ONNX's
 NonMaxSuppression takes boxes (batch, rows, 4) and scores (batch, class, rows). Where boxes are shared, pyramid levels or
-images take the place of the classes; rows that do not belong to one get a score below the threshold there.
+images take the place of the classes; rows that do not belong to a level or image get a score below the threshold there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     image: Value
 
     def take(self, index: Value) -> Rows:
-        """Return the rows that ``index`` names."""
+        """Return the rows that ``index`` selects."""
         graph = self.boxes.graph
         return Rows(graph.gather(self.boxes, index), graph.gather(self.image, index))
 

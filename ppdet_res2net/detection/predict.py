@@ -26,14 +26,14 @@ def predict_files(
 ) -> Summary:
     """Draw the detections of each image, and write them in COCO's result format if asked.
 
-    Pictures, results and image ids are those of ``deploy/python/infer.py``. An image that fails is one of the summary's
-    ``failures``; the others go on.
+    Pictures, results and image ids are those of ``deploy/python/infer.py``. An image that fails is listed in the summary's
+    ``failures``, and the other images are still processed.
 
     Args:
         config: The configuration, with ``weights``.
         image_paths: The images.
         output_dir: Folder for the pictures, and for ``bbox.json`` and ``mask.json`` with every detection.
-        draw_threshold: Score from which detections are drawn.
+        draw_threshold: Smallest score of a detection that is drawn.
         save_results: Write the JSON files.
 
     Raises:

@@ -109,8 +109,8 @@ class DetectionTask(Task):
         if getattr(backbone, "freeze_norm", False) and not getattr(backbone, "allow_frozen_random_norm", False):
             raise ConfigError(
                 "Res2Net.freeze_norm is set but there are no pretrain_weights: frozen normalization with random weights "
-                "makes the activations explode, and the loss becomes nan. Pass -o pretrain_weights=... , or train "
-                "normalization too with -o Res2Net.freeze_norm=false Res2Net.freeze_at=-1."
+                "makes the activations explode, and the loss becomes nan. Pass -o pretrain_weights=... , or also train "
+                "normalization with -o Res2Net.freeze_norm=false Res2Net.freeze_at=-1."
             )
 
     def info(self) -> dict[str, Any]:

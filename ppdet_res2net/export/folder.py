@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class NetworkWriter:
-    """Writes one network in whatever form a format is made from.
+    """Writes one network in the form that an export format is made from.
 
     Args:
         save_paddle: Writes Paddle's graph and weights into the folder, and returns the graph's path.
@@ -75,7 +75,7 @@ def write_folder(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A graph of another Paddle or format must not stay beside the new one.
+        # A graph in a different format, or of a different Paddle, must not stay beside the new one.
         for name in (CONFIG_NAME, *(name for one in FORMATS.values() for name in one.files)):
             (folder / name).unlink(missing_ok=True)
         settings = {

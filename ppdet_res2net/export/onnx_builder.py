@@ -125,7 +125,7 @@ class Graph:
         return self.op("Concat", *values, axis=axis)
 
     def gather(self, value: Operand, index: Operand, axis: int = 0) -> Value:
-        """Pick the entries of an axis that ``index`` names."""
+        """Return the entries of an axis that ``index`` selects."""
         return self.op("Gather", value, index, axis=axis)
 
     def where_true(self, condition: Value) -> Value:
@@ -151,7 +151,7 @@ class Graph:
 
 
 def integers(*numbers: int) -> np.ndarray[Any, Any]:
-    """Return numbers as ONNX wants axes and shapes: int64 (count,)."""
+    """Return numbers in the form that ONNX needs for axes and shapes: int64 (count,)."""
     return np.array(numbers, np.int64)
 
 

@@ -3,8 +3,8 @@
 No rewrite changes the function, except for the order of float32 sums:
 
 - BatchNorm is folded into the convolution before it.
-- The 2x2 deconvolution of the mask head becomes a matrix product at each position, with four times the channels. They
-  are moved to their pixels after the last layer only, which is computed for the detected class alone.
+- The 2x2 deconvolution of the mask head becomes a matrix product at each position, with four times the channels. The
+  channels are moved to their pixels only after the last layer, which is computed for the detected class alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add_conv(graph: Graph, x: Value, conv: nn.Conv2D, relu: bool = False) -> Val
     """Add a convolution with its bias.
 
     Raises:
-        ExportError: ``conv`` is another layer, for instance a convolution with normalisation.
+        ExportError: ``conv`` is a different kind of layer, for instance a convolution with normalisation.
     """
     if not isinstance(conv, nn.Conv2D):
         raise ExportError(

@@ -1,4 +1,4 @@
-"""The proof that an exported folder gives the eager model's results, engine by engine."""
+"""Checks, engine by engine, that an exported folder gives the eager model's results."""
 
 from __future__ import annotations
 

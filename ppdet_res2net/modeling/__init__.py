@@ -1,4 +1,4 @@
-"""What is computed: blocks, trunk and classifier. Knows paddle, not ppdet."""
+"""The networks: blocks, trunk and classifier. These modules use paddle, not ppdet."""
 
 from ppdet_res2net.compat.zlib_order import load_zlib_before_paddle
 

@@ -23,7 +23,7 @@ class NormOptions:
     """How features are normalised.
 
     Attributes:
-        type: ``bn``, ``sync_bn`` (statistics over all GPUs of a distributed run; elsewhere the same as bn) or ``gn``.
+        type: ``bn``, ``sync_bn`` (statistics over all GPUs of a distributed run; otherwise the same as bn) or ``gn``.
         decay: L2 decay of scale and offset.
         frozen: Scale, offset and statistics stay as loaded; BN uses the running statistics even in training.
     """
@@ -70,5 +70,5 @@ def make_norm(channels: int, options: NormOptions, lr_mult: float = 1.0) -> nn.L
 
 
 def _runs_on_many_gpus() -> bool:
-    """Tell whether there is anything to synchronise. Paddle has SyncBatchNorm for GPUs only."""
+    """Return whether there is anything to synchronise. Paddle has SyncBatchNorm for GPUs only."""
     return paddle.distributed.get_world_size() > 1 and paddle.device.get_device().startswith("gpu")

@@ -48,7 +48,7 @@ class MaskAssigner:
                 )
                 classes.append(labels_np[foreground])
                 weights.append(np.ones(len(foreground), np.float32))
-            else:  # the loss needs at least one RoI per image; this one has weight 0
+            else:  # the loss needs at least one RoI per image; this RoI has weight 0
                 foreground = np.zeros(1, np.int64)
                 masks.append(np.zeros((1, resolution, resolution), np.int32))
                 classes.append(np.zeros(1, labels_np.dtype))

@@ -39,8 +39,8 @@ def register_modules() -> None:
 def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     """Create the registered module ``name`` as ``config`` describes it.
 
-    ppdet keeps one global configuration, to which every load adds. It is emptied first, so that nothing of an earlier
-    configuration remains. Datasets are left out: :func:`create_dataset` makes those.
+    ppdet keeps one global configuration, and every load adds to it. This function empties it first, so that nothing of an
+    earlier configuration remains. Datasets are left out: :func:`create_dataset` makes those.
 
     Raises:
         ConfigError: ``name`` is not registered, or a module refuses its arguments.
@@ -70,7 +70,7 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
 def create_dataset(config: Mapping, key: str) -> Any:
     """Create the dataset that ``config`` describes under ``key``, e.g. ``TrainDataset``.
 
-    Either spelling of YAML gives the same object: ``!COCODataSet {...}`` and ``{name: COCODataSet, ...}``.
+    Both spellings in YAML give the same object: ``!COCODataSet {...}`` and ``{name: COCODataSet, ...}``.
 
     Raises:
         ConfigError: The key is missing, names no dataset, or the dataset refuses its arguments.
@@ -131,7 +131,7 @@ def serializable_classes() -> dict[str, type]:
 
 @contextlib.contextmanager
 def _refusals_as_config_errors(what: str) -> Iterator[None]:
-    """Turn the errors by which ppdet's constructors refuse arguments into ConfigError. Our own errors pass unchanged."""
+    """Turn the errors with which ppdet's constructors refuse arguments into ConfigError. Our own errors pass unchanged."""
     try:
         yield
     except Res2NetError:

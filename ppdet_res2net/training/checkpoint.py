@@ -3,7 +3,7 @@
 A checkpoint ``NAME`` is three files: ``NAME.pdparams`` (the weights alone, as PaddleDetection writes them),
 ``NAME.json`` (classes and figures, which travel with the weights) and ``NAME.pdstate`` (the rest of the run's state, in
 safetensors format, with checksums of all three). They are one unit: all three are written and synced in the folder
-``.NAME.saving``. It is then renamed to ``.NAME.saved``, and its files replace those of the same name. An
+``.NAME.saving``. That folder is then renamed to ``.NAME.saved``, and its files replace those of the same name. An
 interruption before the renaming leaves the earlier checkpoint; after it, :func:`recover` completes the new one.
 Reading a checkpoint executes no code.
 """
@@ -136,7 +136,7 @@ def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
             raise ValueError("class_names and category_ids must be lists of the same length")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"'{path}' should describe the classes of the weights beside it, but it cannot be read: {error}. Restore it "
+            f"'{path}' should describe the classes of the weights beside it, but cannot be read: {error}. Restore it "
             f"from its run, or delete it to take the class names from the dataset."
         ) from error
     return info

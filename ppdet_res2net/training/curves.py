@@ -25,7 +25,7 @@ _COLUMNS = 3
 def read_metrics(run_dir: Path) -> dict[str, dict[int, dict]]:
     """Read ``metrics.jsonl`` of a run.
 
-    If a resumed run has repeated steps, the later records count. A half line, as a killed run leaves it, is skipped.
+    If a resumed run has repeated steps, the later records count. An incomplete line, left by a killed run, is skipped.
 
     Returns:
         Records by kind (``train``, ``eval``, ...) and step, in the order of the steps.
@@ -60,7 +60,7 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
     Raises:
         ConfigError: A folder is not that of a run, or the picture cannot be written.
     """
-    from matplotlib.figure import Figure  # without pyplot, which would choose a display
+    from matplotlib.figure import Figure  # not pyplot, which would select a display backend
 
     runs = {_label(run_dir, run_dirs): read_metrics(run_dir) for run_dir in run_dirs}
     rows = -(-len(_PANELS) // _COLUMNS)

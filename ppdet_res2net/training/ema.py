@@ -68,7 +68,7 @@ class WeightAverage:
         self._updates = 0
 
     def begin_epoch(self, epoch: int) -> None:
-        """Start afresh every ``cycle_epoch`` epochs. Called at the start of each epoch."""
+        """Start again every ``cycle_epoch`` epochs. Called at the start of each epoch."""
         if self._cycle_epochs > 0 and epoch > 0 and epoch % self._cycle_epochs == 0:
             self._restart()
 
@@ -84,7 +84,7 @@ class WeightAverage:
         self._updates += 1
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the averaged weights, and the model's own for what is not averaged."""
+        """Return the averaged weights, and the model's own for those that are not averaged."""
         state = {name: tensor.numpy() for name, tensor in self._model.state_dict().items()}
         if self._updates:
             factor = np.float32(1 / self._total)

@@ -1,4 +1,4 @@
-"""What the last bits of training depend on besides the data and the seed: the machine, and the packages that compute."""
+"""The machine and the packages that compute. Besides the data and the seed, the last bits of training depend on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["describe_machine", "list_differences", "list_versions"]
 
 # Math libraries choose their kernels by these instruction sets; x86, then ARM.
 _VECTOR_INSTRUCTIONS = ("sse", "avx", "fma", "amx", "asimd", "sve")
-# Environment variables that make math libraries choose other kernels, or add up in another order.
+# Environment variables that make math libraries choose other kernels, or sum in a different order.
 _MATH_VARIABLES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
 
 
@@ -43,7 +43,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str]:
 
 
 def list_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return in words what has changed, for instance ``threads 1 -> 2``; a name that only one side knows is left out."""
+    """Return what has changed, as text such as ``threads 1 -> 2``; names that only one side has are left out."""
     differences = []
     for name in before.keys() & now.keys():
         old, new = before[name], now[name]

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # The loader workers of a killed run hold the lock until they notice that their main process is gone.
 LOCK_TIME_S = 10.0
-# Checkpoints of a moment of the run, which are no results; the older ones may be deleted.
+# Checkpoints made during the run, which are not its results; the older ones may be deleted.
 _PASSING = ("last", "interrupted")
 
 
@@ -73,7 +73,9 @@ class RunFolder:
             number += 1
         self.close()
         os.rename(self.path, aside)
-        logger.warning("'%s' held an earlier run; it is '%s' now. -r auto would have continued it", self.path, aside)
+        logger.warning(
+            "'%s' held an earlier run, which is now in '%s'. -r auto would have continued it", self.path, aside
+        )
         self.open()
 
     def find_newest(self) -> Path | None:

@@ -27,9 +27,9 @@ _EARLY_MESSAGES = 1000
 
 
 def peak_memory_mib(device: str) -> float | None:
-    """Return the peak memory in MiB: of the GPU where training runs on one, else of this process.
+    """Return the peak memory in MiB: of the GPU if training runs on one, else of this process.
 
-    None where the system does not tell: Windows has no module ``resource``.
+    None if the system does not say: Windows has no module ``resource``.
     """
     if device.startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() / 2**20

@@ -141,7 +141,7 @@ class RunState:
         before, now = _classes(info), _classes(self.task.info())
         if before != now:
             lost, new = ([pair for pair in one if pair not in other] for one, other in ((before, now), (now, before)))
-            difference = f"gone are {lost}, new are {new}" if lost or new else "they have another order"
+            difference = f"missing: {lost}; new: {new}" if lost or new else "their order differs"
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': its classes are not those of the data ({difference}). Correct the "
                 f"annotations, or {fresh}."
@@ -160,14 +160,15 @@ class RunState:
         ]
         if differences:
             logger.warning(
-                "'%s' was written under other conditions: %s. Training continues, but it will not give the same weights to "
-                "the bit as an uninterrupted run",
+                "'%s' was written under other conditions: %s. Training continues, but its weights will not equal those of an "
+                "uninterrupted run bit for bit",
                 checkpoint,
                 ", ".join(differences),
             )
         if saved["world_size"] != self.step.processes.world_size:
             logger.warning(
-                "'%s' was written by %d processes, here are %d: the batches stay the same, but random samples differ",
+                "'%s' was written by %d processes, this run has %d: the batches stay the same, but the heads' random samples "
+                "differ",
                 checkpoint,
                 saved["world_size"],
                 self.step.processes.world_size,

@@ -1,7 +1,7 @@
 """How many threads compute on a CPU.
 
-Paddle's math library (MKL) adds up in another order with another number of threads, so the last bits of a matrix product
-depend on it. Training therefore sets the number itself instead of taking whatever the process happens to have.
+Paddle's math library (MKL) sums in a different order with a different number of threads, so the last bits of a matrix
+product depend on it. Training therefore sets the number itself, and does not use the one that the process happens to have.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ __all__ = ["choose_threads", "set_threads"]
 def choose_threads(config: Mapping) -> int:
     """Return the number of threads that a configuration asks for.
 
-    That is ``cpu_threads`` where it is set, else the environment variable ``OMP_NUM_THREADS`` where the user has set it,
-    else one thread per core that this process may use. Processes that Paddle's launcher has started on one machine share
-    its cores.
+    That is ``cpu_threads`` if it is set, else the environment variable ``OMP_NUM_THREADS`` if the user has set it, else one
+    thread per core that this process may use. Processes that Paddle's launcher has started on one machine share its cores.
     """
     asked = config.get("cpu_threads") or find_omp_threads()
     if asked:
@@ -32,9 +31,9 @@ def choose_threads(config: Mapping) -> int:
 
 
 def set_threads(count: int) -> None:
-    """Let Paddle compute with this many threads; holds for the whole process until somebody sets another number.
+    """Let the whole process compute with this many threads in Paddle, until another number is set.
 
-    Paddle has no public function for this. Here it sets the numbers of MKL, which is one for the process, and of OpenMP,
-    of which each thread has its own (seen in Paddle 2.6.2 and 3.3.1).
+    Paddle has no public function for this. The one used here sets the number of MKL, which holds for the whole process, and
+    that of OpenMP, which each thread has for itself (seen in Paddle 2.6.2 and 3.3.1).
     """
     core.set_num_threads(count)

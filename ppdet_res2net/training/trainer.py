@@ -119,7 +119,7 @@ class Trainer:
         seed_everything(self.seed, Purpose.MODEL)
         self.task = create_task(config, self.processes)
         resources.callback(self.task.loader.close)
-        # Refuses another backbone now, rather than when the first checkpoint is written.
+        # Refuses a model with another backbone now, rather than when the first checkpoint is written.
         trunk_metadata(self.task.model)
         self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
         if options.evaluate:
@@ -138,7 +138,7 @@ class Trainer:
         if not self.steps_per_epoch:
             raise ConfigError(
                 f"accumulate_steps is {self.batches_per_step}, but an epoch has {len(self.task.loader)} batches: no step "
-                f"would be complete. Pass a smaller one, or -o TrainReader.drop_last=false."
+                f"would be complete. Pass a smaller accumulate_steps, or -o TrainReader.drop_last=false."
             )
         self.total_steps = self.steps_per_epoch * config["epoch"]
         if options.max_steps is not None:
@@ -185,7 +185,7 @@ class Trainer:
             newest = self.folder.find_newest()
             self.folder.close()
         logger.info(
-            "-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting afresh"
+            "-r auto: %s", f"continuing {newest}" if newest else f"no checkpoint in {self.run_dir}, starting a new run"
         )
         return str(newest) if newest else None
 
@@ -282,8 +282,8 @@ class Trainer:
             return
         before = f" Before it, max_nonfinite_steps={allowed} was used up." if allowed else ""
         raise TrainingError(
-            f"{what}{before} The checkpoints in '{self.run_dir}' are intact. Usual causes: a learning rate too high for the "
-            f"batch size (see the last lines of train.log), frozen normalization without pretrained weights, or wrong "
+            f"{what}{before} The checkpoints in '{self.run_dir}' are intact. Usual causes: the learning rate is too high for "
+            f"the batch size (see the last lines of train.log), normalization is frozen without pretrained weights, or wrong "
             f"boxes in these images (ppdet-res2net check-dataset)."
         )
 

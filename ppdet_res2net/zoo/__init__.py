@@ -51,7 +51,7 @@ def create_classifier(
     Args:
         name: A name that :func:`list_models` returns.
         weights: As in :func:`create_backbone`.
-        num_classes: Number of outputs. If it is not the published one, the last layer keeps its initial values.
+        num_classes: Number of outputs. If it differs from the published one, the last layer keeps its initial values.
         **overrides: As in :func:`create_backbone`.
 
     Returns:

@@ -43,7 +43,7 @@ def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.
 
     Raises:
         ConfigError: There is no such model.
-        WeightsError: The source cannot be downloaded or read, or is another model; or the target cannot be written.
+        WeightsError: The source cannot be downloaded or read, or is a different model; or the target cannot be written.
     """
     spec = get_model_spec(name)
     weights = read_weights(source)
@@ -80,5 +80,5 @@ def check_round_trip(target: str | os.PathLike[str], tensors: dict[str, np.ndarr
     if wrong:
         raise WeightsError(
             f"weights: {target} differs from the converted weights in {len(wrong)} of {len(tensors)} tensors, for example "
-            f"{wrong[0]}. Convert again, to another disk if it happens twice."
+            f"{wrong[0]}. Convert again; if it happens again, write to another disk."
         )

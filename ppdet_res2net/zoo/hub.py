@@ -1,7 +1,7 @@
 """Download published weights, verify them, and keep them in a cache.
 
 A file is kept in ``$RES2NET_HOME``, or in the platform's cache folder, under the host and path of its url. It appears there
-only when it is complete, has the right checksum and can be read. Processes that want the same file wait for each other.
+only when it is complete, has the right checksum and can be read. Processes that need the same file wait for each other.
 With ``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache are used.
 """
 
@@ -119,10 +119,10 @@ def _fetch(url: str, part: Path, target: Path) -> None:
             if response is None:
                 problem = _shortened(error)
             else:
-                problem = f"the server answers {response.status_code} {response.reason}"
+                problem = f"the server answered {response.status_code} {response.reason}"
             raise WeightsError(
-                f"weights: cannot download {url}: {problem}. Fetch it by other means and put it at {target}, "
-                "or give a path to it."
+                f"weights: cannot download {url}: {problem}. Download it in another way and put it at {target}, "
+                "or pass its path."
             ) from error
 
 
@@ -165,7 +165,7 @@ def _verify(url: str, part: Path) -> None:
         if not got.startswith(expected[1]):
             raise WeightsError(
                 f"weights: {name} has the wrong checksum: SHA-256 {got[: len(expected[1])]}..., expected "
-                f"{expected[1]}... (from its name). It was damaged or replaced on the way; try again, or use "
+                f"{expected[1]}... (from its name). It was damaged or replaced during the download; try again, or use "
                 "another source."
             )
 

@@ -1,8 +1,8 @@
 """Maps the parameter names of other implementations to ours. Pure functions of names: no files are read.
 
 Our names are PaddleDetection's, with the trunk under ``backbone.`` and a classifier's layer under ``fc.``. The layout of a
-file is recognised from its names: each implementation has its own name for the first small convolution of the first
-block. What precedes that name is the prefix that wrappers have added (``module.``, ``backbone.``).
+file is recognised by its names: each implementation has its own name for the first small convolution of the first
+block. The text before that name is the prefix that wrappers have added (``module.``, ``backbone.``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layout:
 
     Attributes:
         name: ``torch``, ``mindcv``, ``paddleclas`` or ``ppdet``.
-        who: Whose files have this layout, for messages.
+        who: The publishers whose files have this layout, for messages.
         anchor: Name of a tensor that every trunk of this layout has, and no other network.
         dialects: The dialects that such a file may have; all of them if the names do not tell.
     """
@@ -210,7 +210,7 @@ def _tensor(place: str, leaf: str) -> Target | None:
     """Return our name of a convolution's or normalisation's tensor; None for an unknown one."""
     if place.endswith(".conv"):
         return Target(f"backbone.{place}.{leaf}")
-    # ``num_batches_tracked`` has no counterpart and keeps its name, by which a rule of strict loading drops it.
+    # ``num_batches_tracked`` has no counterpart and keeps its name, so that a rule of strict loading can drop it.
     return Target(f"backbone.{place}.{_NORM_PARTS.get(leaf, leaf)}")
 
 

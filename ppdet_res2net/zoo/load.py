@@ -63,7 +63,7 @@ class Weights:
         tensors: Arrays by our names: ``backbone.*``, ``fc.*`` and a detector's parts.
         dialects: The dialects that the weights can have. There is one if the tensors' names, the metadata or the file's
             name tell which.
-        reason: How ``dialects`` is known, as the rest of a sentence; "" if nothing is known.
+        reason: Why ``dialects`` is known, as the rest of a sentence; "" if nothing is known.
         spec: The published model, recognised by zoo name, url, file name or metadata; None for other weights.
     """
 
@@ -154,7 +154,7 @@ def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadRep
     """Load weights to start from.
 
     A trunk takes the trunk of any file. A classifier needs the file of a classifier. A detector takes all of a detector's
-    file, and the trunk of any other file. Last layers for another number of classes keep their initial values.
+    file, and the trunk of any other file. Last layers for a different number of classes keep their initial values.
 
     Args:
         model: A :class:`Res2Net`, a :class:`Res2NetClassifier`, or a ppdet R-CNN with our trunk as
@@ -230,10 +230,10 @@ def check_fit(model: nn.Layer, weights: Weights) -> LoadReport:
 def _what_to_start_from(model: nn.Layer, weights: Weights) -> tuple[dict[str, paddle.Tensor], tuple[str, ...]]:
     """Return the part of a model that these weights are for, and the rules for what may differ."""
     if isinstance(model, modeling.Res2NetClassifier):
-        return _state_of(model), ("the classifier has another number of classes",)
+        return _state_of(model), ("the classifier has a different number of classes",)
     trunk = _trunk_of(model)
     if model is not trunk and weights.is_detector:
-        return _state_of(model), ("the detector has another number of classes",)
+        return _state_of(model), ("the detector has a different number of classes",)
     state = _state_of(trunk)
     rules: tuple[str, ...] = _FOR_TRUNKS
     if len(trunk.stages) < 4:
@@ -318,10 +318,10 @@ def _trunk_of(model: nn.Layer) -> modeling.Res2Net:
 
 
 def check_dialect(weights: Weights, model: nn.Layer) -> None:
-    """Refuse weights of another dialect: they would load without an error, and give wrong numbers.
+    """Refuse weights of a different dialect: they would load without an error, and give wrong numbers.
 
     Raises:
-        WeightsError: The weights have another dialect than the model.
+        WeightsError: The weights and the model have different dialects.
     """
     trunk = _trunk_of(model)
     dialects = weights.dialects
@@ -333,8 +333,8 @@ def check_dialect(weights: Weights, model: nn.Layer) -> None:
     if not dialects or any(_compute_the_same(DIALECTS[d], trunk.dialect, trunk.variant) for d in dialects):
         return
     raise WeightsError(
-        f"weights: {weights.source} is of the {' or '.join(dialects)} dialect ({reason}), but the model is "
-        f"of the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. Pass "
+        f"weights: {weights.source} has the {' or '.join(dialects)} dialect ({reason}), but the model has "
+        f"the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. Pass "
         f"'-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
     )
 

@@ -1,4 +1,4 @@
-"""Measure what classifiers cost on this machine: parameters, multiply-accumulates and latency."""
+"""Measure the cost of classifiers on this machine: parameters, multiply-accumulates and latency."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SWEPT = ("depth", "width", "scales", "groups", "variant", "dialect")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a network costs for one image.
+    """The cost of a network for one image.
 
     Attributes:
         name: Name of the network.
@@ -51,7 +51,7 @@ def measure_network(name: str, network: nn.Layer, size_px: int, runs: int, top1:
 
     Args:
         name: Name for the result.
-        network: Takes images (1, 3, size_px, size_px); its outputs are not looked at.
+        network: Takes images (1, 3, size_px, size_px); its outputs are ignored.
         size_px: Height and width of the image.
         runs: Number of timed forward passes.
         top1: Published accuracy for the result, in percent.

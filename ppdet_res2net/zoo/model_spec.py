@@ -41,7 +41,7 @@ class ModelSpec:
     Attributes:
         name: ``source/name as that source spells it``.
         depth, width, scales, variant, dialect, groups: As in :class:`ppdet_res2net.modeling.Res2Net`.
-        task: ``classifier``, ``backbone`` (only the trunk is of use) or ``detector`` (a whole Faster or Mask R-CNN).
+        task: ``classifier``, ``backbone`` (only the trunk is used) or ``detector`` (a whole Faster or Mask R-CNN).
         num_classes: Classes of the published head. A detector's are COCO's (``coco_categories.py``).
         parameters: Trainable numbers of the published model, without running statistics: of the classifier with its head,
             of the trunk alone, or of the whole detector.
@@ -90,6 +90,6 @@ class ModelSpec:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """Names of the published files from which the model is recognised; ``model.safetensors`` says nothing."""
+        """Names of the published files by which the model is recognised; ``model.safetensors`` is not among them."""
         names = (urlsplit(url).path.rpartition("/")[2] for url in self.urls)
         return tuple(name for name in names if name != "model.safetensors")

@@ -78,7 +78,7 @@ def _timm(name: str, file: str, **arguments: Any) -> ModelSpec:
         f"timm/{name}",
         "official",
         "timm's results-imagenet.csv, at 224x224",
-        "unknown (so timm's model cards); weights by the paper's authors",
+        "unknown (according to timm's model cards); weights by the paper's authors",
         (
             f"https://huggingface.co/timm/{name}.in1k/resolve/main/model.safetensors",
             f"https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-res2net/{file}",

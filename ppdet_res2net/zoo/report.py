@@ -35,14 +35,14 @@ RULES = {
         # PyTorch counts the batches that normalisation has seen; neither Paddle nor inference uses the number.
         Rule("batch counters are not used", "unexpected", re.compile(r".*\.num_batches_tracked")),
         Rule("the classifier's layer is not used by a trunk", "unexpected", re.compile(r"fc\.(weight|bias)")),
-        Rule("the classifier has another number of classes", "misshapen", re.compile(r"fc\.(weight|bias)")),
+        Rule("the classifier has a different number of classes", "misshapen", re.compile(r"fc\.(weight|bias)")),
         Rule(
             "a detector's other parts are not used by a trunk",
             "unexpected",
             re.compile(r"(neck|rpn_head|bbox_head|mask_head)\..*"),
         ),
         Rule(
-            "the detector has another number of classes",
+            "the detector has a different number of classes",
             "misshapen",
             re.compile(r"bbox_head\.bbox_(score|delta)\.(weight|bias)|mask_head\.mask_fcn_logits\.(weight|bias)"),
         ),
@@ -59,7 +59,7 @@ RULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Misshapen:
-    """A tensor whose shape is not the model's."""
+    """A tensor whose shape differs from the model's."""
 
     name: str
     got: tuple[int, ...]
@@ -78,7 +78,7 @@ class LoadReport:
         matched: Names of the tensors that fit.
         missing: Names that only the model has.
         unexpected: Names that only the file has.
-        misshapen: Tensors whose shape is not the model's.
+        misshapen: Tensors whose shape differs from the model's.
         allowed: Permitted differences: the name of a rule, and the names of the tensors it covers.
     """
 
@@ -99,7 +99,7 @@ class LoadReport:
         for title, names in (
             ("missing in the file", self.missing),
             ("unexpected in the file", self.unexpected),
-            ("of another shape", self.misshapen),
+            ("with a different shape", self.misshapen),
         ):
             if names:
                 lines.append(f"  {len(names)} {title}: {describe_names(names)}")

@@ -42,10 +42,10 @@ Multiply-accumulates (MACs) are those of the convolutions and linear layers for 
 detectors, they are those of the trunk alone.
 
 The column "proved" names the original implementation. With the same weights, our outputs equal its outputs to 1e-4 of
-each output's standard deviation in float32. Compared are the four feature maps and, for classifiers, the logits of a
+each output's standard deviation in float32. The tests compare the four feature maps and, for classifiers, the logits of a
 75x98 image (`tests/zoo/test_parity.py`); for detectors also the five maps of the FPN and the outputs of the RPN, box and
 mask heads for a 96x128 image (`tests/zoo/test_detectors.py`). Parameters and MACs are counted in the models
-(`tests/zoo/test_models.py`). The weights of these comparisons are synthetic: the published files were not at hand, but
+(`tests/zoo/test_models.py`). The weights of these comparisons are synthetic: the published files were not available, but
 the names and shapes of the tensors are those of the original code.
 """
 

@@ -1,4 +1,4 @@
-"""The benchmark of inference: what its figures mean, and that a contender's failure is not lost."""
+"""The benchmark of inference: its figures are right, and a contender's failure is reported."""
 
 from __future__ import annotations
 

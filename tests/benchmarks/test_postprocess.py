@@ -1,4 +1,4 @@
-"""benchmarks/postprocess.py prints what the documentation says it prints."""
+"""benchmarks/postprocess.py prints the rows that the documentation describes."""
 
 from __future__ import annotations
 

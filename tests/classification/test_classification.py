@@ -148,7 +148,7 @@ def test_the_number_of_classes_comes_from_the_data(data, tmp_path, caplog):
         ),
         (["Res2Net.return_idx=[2]"], ConfigError, "a classifier needs the last. Set Res2Net.num_stages: 4 and"),
         (["TrainDataset.image_dir=test"], DatasetError, "There is no image folder"),
-        (["TrainReader.batch_size=50"], DatasetError, "the dataset has 12 images, fewer than one batch of 50"),
+        (["TrainReader.batch_size=50"], DatasetError, "the dataset has 12 images, which is less than one batch of 50"),
     ],
 )
 def test_wrong_settings(data, tmp_path, overrides, error, message):
@@ -158,7 +158,7 @@ def test_wrong_settings(data, tmp_path, overrides, error, message):
 
 
 def test_freezing_needs_weights(data, tmp_path, run):
-    with pytest.raises(ConfigError, match="A part of Res2Net is frozen"):
+    with pytest.raises(ConfigError, match="Part of Res2Net is frozen"):
         make_task(data, tmp_path, "Res2Net.freeze_at=3").load_pretrained()
     task = make_task(
         data, tmp_path, "Res2Net.freeze_at=3", "Res2Net.freeze_norm=true", f"pretrain_weights={run.run_dir}/model_final"
@@ -185,7 +185,7 @@ def test_recipes_build(recipe):
     schedule = create_from_config(config, "LearningRate")(10)
     create_from_config(config, "OptimizerBuilder")(schedule, model)
     if recipe.stem != "digits":
-        # Their rates are for 256 images per step, whatever the batch.
+        # Their rates are for 256 images per step, for any batch size.
         rate = config["LearningRate"]["base_lr"]
         assert scale_learning_rate(config, 64, 100)["base_lr"] == pytest.approx(rate / 4)
 
@@ -282,7 +282,7 @@ def test_prediction_and_maps(run, data, tmp_path, caplog):
     assert len(results[0].names) == 2 and results[0].scores[0] >= results[0].scores[1]
     assert sorted(path.name for path in (tmp_path / "cam").iterdir()) == ["dark0.png", "light0.png"]
     assert Image.open(tmp_path / "cam/dark0.png").size == (224, 224)
-    assert "activation maps are coarse: images of 32 pixels give maps of 1x1 places" in caplog.text
+    assert "activation maps are coarse: images of 32 pixels give maps of 1x1 cells" in caplog.text
     alone = next(classify_files(classifier, paths[2:], top_k=2))
     assert alone.scores == pytest.approx(results[2].scores, abs=1e-6)
     assert results[0].as_dict()["classes"][0].keys() == {"label", "name", "score"}

@@ -1,4 +1,4 @@
-"""The commands with a classifier, its export and the runtime, from the outside."""
+"""The commands with a classifier, its export and the runtime, as a user runs them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_eval(root, tmp_path, capsys):
 
 
 def test_eval_follows_names_not_positions(root, tmp_path):
-    """The classes of a part of the data, and in another order, are those of the same names."""
+    """Classes are matched by name, even if the data has only some of them, in a different order."""
     (tmp_path / "val/light").mkdir(parents=True)
     Image.new("RGB", (40, 30), (220,) * 3).save(tmp_path / "val/light/0.png")
     common = ["eval", "--weights", root / "my_run/model", "--classwise"]
@@ -102,7 +102,7 @@ def test_eval_follows_names_not_positions(root, tmp_path):
         ),
         (
             lambda d: (d / "labels.txt").write_text("a\nb\n"),
-            "Error: '{}/val' has a folder 'dark', which is none of the 2",
+            "Error: '{}/val' has a folder 'dark', which is not among the 2",
         ),
     ],
 )
@@ -211,7 +211,7 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
     arguments = ["infer", "--model", "timm/res2net50d", "--infer_img", str(root / "data/val/dark/dark0.png")]
     assert main(arguments) == 0
     assert (
-        "classes are called by their numbers, because published weights bring no names. Pass --label_file FILE"
+        "classes are shown by number, because published weights contain no class names. Pass --label_file FILE"
         in caplog.text
     )
     assert {"0", "1"} == {part.split()[0] for part in capsys.readouterr().out.split(": ")[1].split(", ")}
@@ -222,7 +222,7 @@ def test_names_that_published_weights_lack(root, tmp_path, monkeypatch, caplog, 
     caplog.clear()
     (tmp_path / "names.txt").write_text("n00000002 grey\nn00000001 white\n")
     assert main([*arguments, "--label_file", str(tmp_path / "names.txt")]) == 0
-    assert "by their numbers" not in caplog.text and " white " in capsys.readouterr().out
+    assert "shown by number" not in caplog.text and " white " in capsys.readouterr().out
 
 
 def test_commands_for_detectors_refuse_classifiers(capsys):
@@ -289,7 +289,7 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
     results = json.loads((tmp_path / "classes.json").read_text())
     assert [result["file_name"] for result in results] == ["dark0.png", "dark1.png"]
     assert infer([*arguments, "--video_file", "x.mp4"]) == 1
-    assert "is a classifier, which takes --image_file or --image_dir" in capsys.readouterr().err
+    assert "is a classifier, which needs --image_file or --image_dir" in capsys.readouterr().err
     assert infer([*arguments, "--image_dir", str(root / "data/val/dark"), "--threshold", "0.5"]) == 1
     assert "is a classifier; --threshold is for detectors. Leave it out." in capsys.readouterr().err
 

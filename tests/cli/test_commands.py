@@ -165,7 +165,7 @@ def test_tools_are_the_commands(tool, command, monkeypatch):
 
 @pytest.fixture
 def engine(monkeypatch):
-    """The engine's modules and load_config replaced; returns what they were called with."""
+    """Replace the engine's modules and load_config; return the arguments of their calls."""
     calls = {}
 
     def fake(module, result, *functions):
@@ -270,7 +270,10 @@ def test_infer_finds_the_images_of_a_folder(engine, tmp_path, capsys):
     assert paths == [tmp_path / "a.jpg", tmp_path / "b.png"]
     assert options == {"output_dir": "output", "draw_threshold": 0.3, "save_results": False}
     printed = capsys.readouterr().out
-    assert printed == "1 of 1 images, 4 detections from score 0.3, an engine.\nPictures and results are in 'out'.\n"
+    assert (
+        printed
+        == "1 of 1 images, 4 detections with a score of at least 0.3, an engine.\nPictures and results are in 'out'.\n"
+    )
 
 
 def test_infer_fails_if_an_image_failed(engine, capsys):

@@ -1,4 +1,4 @@
-"""``ppdet-res2net doctor``: which installations it refuses, and what it says to do."""
+"""``ppdet-res2net doctor``: which installations it refuses, and which remedies it names."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def test_a_second_copy_of_the_runtime_is_found_and_told(monkeypatch, tmp_path):
 
     (problem,) = find_runtime_problems(GOOD, {Path("new"): "0.2.0", Path("old"): "0.0.1"})
     assert not problem.fatal
-    assert problem.what == "res2net_runtime is there 2 times: new (0.2.0) is used, old (0.0.1) not."
-    assert problem.remedy == "keep one: take the others from PYTHONPATH, or uninstall them."
+    assert problem.what == "There are 2 copies of res2net_runtime: new (0.2.0) is used, old (0.0.1) not."
+    assert problem.remedy == "keep one: remove the others from PYTHONPATH, or uninstall them."
 
 
 def test_a_copy_that_an_editable_installation_finds_counts(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Which options belong to detectors, which to classifiers, and what is said to those who mix them up."""
+"""Which options belong to detectors and which to classifiers, and the messages for those who mix them up."""
 
 from __future__ import annotations
 

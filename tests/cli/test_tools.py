@@ -1,4 +1,4 @@
-"""The tools with PaddleDetection's flags, end to end: what they write, print and return."""
+"""The tools with PaddleDetection's flags, end to end: their files, output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each mended defect of paddledet and Paddle, with and without its remedy."""
+"""Each defect of paddledet and Paddle that is worked around, with and without the workaround."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_compat_itself_imports_nothing_heavy():
     [
         (
             "ppdet",
-            "paddledet is not installed. Install it without its outdated dependency pins: "
+            "paddledet is not installed. Install it without its outdated requirements: "
             "'pip install --no-deps paddledet==2.6.0'; then run 'ppdet-res2net doctor'.",
         ),
         ("paddle", "Paddle is not installed. Run 'pip install paddlepaddle' (CPU) or"),

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, where the C library can do that and the user has not said otherwise."""
+"""Freed memory stays with the process, if the C library can do that and the user has not configured it differently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-# Page faults of using 48 MiB a second time: the system hands out 12288 pages of 4 KiB anew, or none.
+# Page faults of using 48 MiB a second time: either the system provides 12288 new pages of 4 KiB, or none.
 SCRIPT = """
 import ctypes, resource
 from ppdet_res2net.compat.host_memory import keep_freed_memory
@@ -29,7 +29,7 @@ print(faults[-1])
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library elsewhere is another one")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have a different C library")
 @pytest.mark.parametrize("own_setting", [None, "MALLOC_MMAP_THRESHOLD_"])
 def test_memory_is_kept_unless_the_environment_says_how(own_setting):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}

@@ -16,7 +16,7 @@ from ppdet_res2net.compat.defect import Defect
 from ppdet_res2net.compat.registry import DEFECTS, ProbedDefect, installed_versions, probe_defects
 
 FOLDER = Path(compat.__file__).parent
-# What the entries are made with.
+# Helper modules that are not entries.
 HELPERS = {"__init__", "__main__", "defect", "overlay", "ppdet_import", "probing", "registry"}
 NAMES = [defect.name for defect in DEFECTS]
 

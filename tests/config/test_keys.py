@@ -1,4 +1,4 @@
-"""No key is accepted and ignored: each is read by something, or harmless for a reason, or refused."""
+"""No key is accepted and ignored: each one is read, is harmless for a reason, or is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.training_runs import make_config, messages
 
 DETECTOR, CLASSIFIER = "demo_mask_rcnn", "digits"
 
-# Settings that are refused, each with a part of the sentence that says why.
+# Settings that are refused, each with a part of the message that says why.
 REFUSED = {
     DETECTOR: {
         "amp_level=O2": "only 'O1' is supported. Remove it, or pass -o amp_level=O1.",
@@ -42,7 +42,7 @@ REFUSED = {
         "EvalReader.drop_last=true": "an evaluation goes once over every image. Remove it, or pass -o",
         "TestReader.drop_last=true": "an evaluation goes once over every image",
         "TestReader.inputs_def={image_shape: [3, 640, 640]}": "an exported graph takes images of any size",
-        "TrainReader.inputs_def={num_max_boxes: 90}": "nothing is brought to a fixed size",
+        "TrainReader.inputs_def={num_max_boxes: 90}": "an exported graph takes images of any size",
         "TrainReader.num_classes=3": "is that of the whole configuration. Remove it.",
         "TestReader.fuse_normalize=true": "images are normalized before the graph",
         "TrainReader.mixup_epoch=3": "batches are made of whole images, in every epoch alike",
@@ -51,8 +51,8 @@ REFUSED = {
         "TrainReader.pre_img_epoch=3": "batches are made of whole images",
     },
     CLASSIFIER: {
-        "metric=COCO": "a classifier is always judged by top-1 and top-5. Remove it.",
-        "classwise=true": "a classifier's accuracies per class are a flag of 'eval': --classwise",
+        "metric=COCO": "a classifier is always evaluated by top-1 and top-5. Remove it.",
+        "classwise=true": "a classifier's accuracy per class is printed by 'eval --classwise'",
         "output_eval=folder": "the evaluation of a classifier writes no detections",
         "EvalReader.batch_transforms=[{MixImages: {}}]": "images are evaluated as ClassifierInput prepares them",
         "EvalReader.drop_last=true": "an evaluation goes once over every image",
@@ -72,7 +72,7 @@ def test_what_would_change_nothing_is_refused(recipe, override):
 
 
 def test_values_that_ask_for_nothing_are_accepted():
-    """Among them all that PaddleDetection's own Res2Net recipes set."""
+    """These values include all that PaddleDetection's own Res2Net recipes set."""
     nothing = {
         **dict.fromkeys(("use_xpu", "use_npu", "use_mlu", "save_prediction_only", "print_flops"), "false"),
         "amp_level": "O1",
@@ -96,7 +96,7 @@ def test_values_that_ask_for_nothing_are_accepted():
 
 
 class Recorder(dict):
-    """A mapping that notes which of its keys are asked for by name."""
+    """A mapping that records which of its keys are read by name."""
 
     def __init__(self, content: dict, seen: set[str]) -> None:
         dict.__init__(self, content)
@@ -115,7 +115,7 @@ class Recorder(dict):
 
 
 class RecordingConfig(Recorder, Config):
-    """A configuration that notes which of its keys, and of its readers' keys, are asked for."""
+    """A configuration that records which of its keys, and of its readers' keys, are read."""
 
     def __init__(self, config: Config, seen: dict[str, set[str]]) -> None:
         Recorder.__init__(self, config, seen.setdefault("", set()))
@@ -132,7 +132,7 @@ def recorders_are_saved(monkeypatch):
 
 
 def _is_refused(architecture: str, dotted: str, key: PlainKey) -> bool:
-    """Return whether at least one value of the key's types is refused as asking for what is not supported."""
+    """Return whether at least one value of the key's types is refused because it requests something unsupported."""
     values = {bool: [True, False], int: [3], float: [0.5], str: ["x"], list: [[{"X": {}}]], dict: [{"x": 1}]}
     for value in itertools.chain.from_iterable(values.get(kind, ()) for kind in key.types):
         nested = value
@@ -181,7 +181,7 @@ def test_a_detector_reads_or_refuses_every_key(demo_data, detecting, tmp_path, r
     create_predictor(
         *create_trained_detector(config)[:1], RecordingConfig(config, seen), Classes(("a",), (1,)), "TestReader"
     )
-    _amp_dtype(RecordingConfig(config, seen), "gpu:0")  # asked for on a GPU only
+    _amp_dtype(RecordingConfig(config, seen), "gpu:0")  # read on a GPU only
     _assert_none_is_ignored("MaskRCNN", seen, ("TrainReader", "EvalReader", "TestReader"))
 
 
@@ -209,7 +209,7 @@ def test_a_classifier_reads_or_refuses_every_key(tmp_path, recorders_are_saved):
     config = load_config(CLASSIFIER, settings)
     run_training(RecordingConfig(config, seen), ClassificationTask, TrainOptions(evaluate=True, max_steps=3))
     load_classifier(config=RecordingConfig(config, seen))
-    _amp_dtype(RecordingConfig(config, seen), "gpu:0")  # asked for on a GPU only
+    _amp_dtype(RecordingConfig(config, seen), "gpu:0")  # read on a GPU only
     _assert_none_is_ignored("Res2NetClassifier", seen, ("TrainReader", "EvalReader"))
 
 

@@ -66,9 +66,9 @@ OVERRIDE_MISTAKES = {
     "LearningRate.schedulers=[{gamma: 1}]": "'LearningRate.schedulers.0' does not say which learning rate "
     "schedule it is. Add 'name: ...', one of CosineDecay, PiecewiseDecay",
     "OptimizerBuilder.optimizer.type=Momentun": "'OptimizerBuilder.optimizer.type' is 'Momentun', which "
-    "Paddle lacks. Did you mean 'Momentum'?",
+    "Paddle does not have. Did you mean 'Momentum'?",
     "OptimizerBuilder.regularizer.type=Lasso": "'OptimizerBuilder.regularizer.type' is 'Lasso', which "
-    "Paddle lacks. Expected one of L1, L2.",
+    "Paddle does not have. Expected one of L1, L2.",
     "TrainDataset.datasetdir=x": "'TrainDataset' has no argument 'datasetdir'. Did you mean 'dataset_dir'?",
     "TrainDataset={name: COCODataset}": "'TrainDataset': there is no dataset 'COCODataset'. Did you mean 'CO",
     "TrainDataset=!Decode {}": "'TrainDataset': there is no dataset 'Decode'.",
@@ -93,7 +93,7 @@ UNREACHABLE = {
     "epoch.x=1": "'epoch' is 24, which has no parts to set.",
     "MaskRCNN.backbone.depth=101": "'MaskRCNN.backbone' is 'Res2Net', which has no parts to set. "
     "Did you mean 'Res2Net.depth'?",
-    "LearningRate.schedulers.2.steps=1": "is a list of 2 and has no entry '2' (the first is 0).",
+    "LearningRate.schedulers.2.steps=1": "is a list of 2 entries and has no entry '2' (the first is 0).",
     "LearningRate.schedulers.LinearWarmup.steps=1": "no entry 'LinearWarmup' (the first is 0).",
 }
 
@@ -129,11 +129,11 @@ FILE_MISTAKES = {
     "FPN: &a {x: *a}": "this is not valid YAML: found unconstructable recursive node.",
     "epoch: 2020-13-45": "this is not valid YAML: month must be in 1..12",
     "_BASE_: runtime.yml": "_BASE_ is 'runtime.yml'; expected a list of files such as ['../runtime.yml'].",
-    "_BASE_: [a.yml]": "_BASE_ goes in a circle: ",
-    "x:\n  !Unknown {}": "a.yml, line 2: the tag !Unknown names no class that ppdet declares serializable.",
-    "x: !PiecewiseDeca {}": "the tag !PiecewiseDeca names no class that ppdet declares serializable. Did "
+    "_BASE_: [a.yml]": "_BASE_ is circular: ",
+    "x:\n  !Unknown {}": "a.yml, line 2: the tag !Unknown does not name a class that ppdet declares serializable.",
+    "x: !PiecewiseDeca {}": "the tag !PiecewiseDeca does not name a class that ppdet declares serializable. Did "
     "you mean 'PiecewiseDecay'? Only such classes are accepted, because any other tag could run code.",
-    "x: !PiecewiseDecay [0.1]": "!PiecewiseDecay wants its arguments by name, for example '!PiecewiseDecay {",
+    "x: !PiecewiseDecay [0.1]": "!PiecewiseDecay takes its arguments by name, for example '!PiecewiseDecay {",
     "x: \0": "this is not valid YAML: unacceptable character",
     "x: " + "[" * 9999: "this is not valid YAML: maximum recursion depth exceeded",
     "x: !!unknown 3": "this is not valid YAML: could not determine a constructor for the tag",
@@ -164,7 +164,7 @@ def test_circle_of_bases_is_shown(tmp_path):
     (tmp_path / "a.yml").write_text("_BASE_: [b.yml]")
     (tmp_path / "b.yml").write_text("_BASE_: [a.yml]")
     a, b = (tmp_path / "a.yml").resolve(), (tmp_path / "b.yml").resolve()
-    assert f"_BASE_ goes in a circle: {a} -> {b} -> {a}. Remove one of these entries." in message(tmp_path / "a.yml")
+    assert f"_BASE_ is circular: {a} -> {b} -> {a}. Remove one of these entries." in message(tmp_path / "a.yml")
 
 
 CODE = {

@@ -148,7 +148,7 @@ def test_boxes_that_are_no_numbers_are_dropped(write, caplog, box):
 def test_boxes_are_cut_at_the_border(write, caplog):
     dataset = load(write([annotation(8, bbox=[-5, 30, 20, 20]), annotation(9, bbox=[0, 0, 60.5, 40])]))
     np.testing.assert_array_equal(dataset.roidbs[0]["gt_bbox"], [[0, 30, 15, 40], [0, 0, 60, 40]])
-    assert "1 boxes that reach beyond their image are cut at its border: annotation id 8" in caplog.text
+    assert "1 boxes that reach beyond their image are clipped to it: annotation id 8" in caplog.text
 
 
 def test_only_the_first_ids_are_named(write, caplog):
@@ -244,7 +244,7 @@ def test_sample_num_takes_the_first_ids(write):
 def test_a_file_without_annotations_is_for_prediction(write, caplog):
     dataset = load(write(annotations=None))
     assert len(dataset) == 2 and "gt_bbox" not in dataset.roidbs[0]
-    assert "has no annotations, so its images are only of use for prediction" in caplog.text
+    assert "has no annotations, so its images can be used for prediction only" in caplog.text
 
 
 def test_annotations_of_unlisted_images_are_named(write, caplog):
@@ -310,7 +310,7 @@ def test_missing_paths_say_what_was_looked_for(write, tmp_path):
     assert "annotation file not found" in message and "Did you mean 'all.json'?" in message
     assert "Nothing is downloaded: correct dataset_dir" in message
     message = error_of({**arguments, "image_dir": "imagse/train"})
-    assert "image folder not found" in message and "holds no 'imagse'" in message and "'images'?" in message
+    assert "image folder not found" in message and "has no 'imagse'" in message and "'images'?" in message
     assert "dataset folder not found" in error_of({**arguments, "dataset_dir": str(tmp_path / "nowhere")})
     with pytest.raises(DatasetError, match="anno_path is not set"):
         COCODataSet(dataset_dir=str(tmp_path)).check_or_download_dataset()

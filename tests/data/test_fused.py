@@ -1,4 +1,4 @@
-"""The fused transforms give PaddleDetection's numbers, and other chains are left alone."""
+"""The fused transforms give the same numbers as PaddleDetection's, and other chains are left unchanged."""
 
 from __future__ import annotations
 

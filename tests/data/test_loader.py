@@ -305,7 +305,9 @@ def test_arguments_out_of_range(folder):
             loader_for(dataset, **{name: value})
     with pytest.raises(ConfigError, match="rank must be below world_size, got rank 2 of 2"):
         loader_for(dataset, rank=2, world_size=2)
-    with pytest.raises(DatasetError, match="the dataset has 14 images, fewer than one batch of 15 in each of 1"):
+    with pytest.raises(
+        DatasetError, match="the dataset has 14 images, which is less than one batch of 15 in each of 1"
+    ):
         loader_for(dataset, batch_size=15, drop_last=True)
     with pytest.raises(ConfigError, match="start_step must be between 0 and 7, the steps of an epoch, got 8"):
         loader_for(dataset).epoch(0, start_step=8)

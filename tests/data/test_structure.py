@@ -1,4 +1,4 @@
-"""What counts as a box."""
+"""Which values count as a box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""browse-dataset: the pictures are those that training gets."""
+"""browse-dataset: the images are those that training gets."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ def test_the_command(folder, tmp_path, capsys):
     page = tmp_path / "page.html"
     arguments = ["-n", "3", "--html", str(page), "-o", f"TrainDataset.dataset_dir={folder}"]
     assert main(["browse-dataset", "-c", "demo_mask_rcnn", *arguments]) == 0
-    assert f"wrote {page} with 3 pictures of epoch 0" in capsys.readouterr().out
-    assert "Training pictures of demo_mask_rcnn" in page.read_text()
+    assert f"wrote {page} with 3 images of epoch 0" in capsys.readouterr().out
+    assert "Training images of demo_mask_rcnn" in page.read_text()

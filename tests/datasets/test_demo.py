@@ -1,4 +1,4 @@
-"""The built-in dataset: what pycocotools and the training side see of it, and when its folder is refused."""
+"""The built-in dataset: pycocotools and the training side can read it; folders with other content are refused."""
 
 from __future__ import annotations
 

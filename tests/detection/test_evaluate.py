@@ -1,4 +1,4 @@
-"""Evaluation: the figures are pycocotools' own, whatever the data looks like, and misfits are refused."""
+"""Evaluation: the figures equal those of pycocotools for all kinds of data, and data that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _perfect(ground_truth: dict) -> list[dict]:
 
 
 def _imperfect(ground_truth: dict) -> list[dict]:
-    """Perfect detections, of which some are missing, shifted, doubled, or of another class."""
+    """Perfect detections, some of which are then removed, shifted, doubled, or given a different class."""
     rng = np.random.RandomState(0)
     detections = []
     for detection in _perfect(ground_truth)[:-2]:
@@ -67,7 +67,7 @@ def _imperfect(ground_truth: dict) -> list[dict]:
 
 
 def _by_pycocotools_alone(ground_truth: dict, detections: list[dict], iou_type: str, folder) -> dict[str, float]:
-    """The road that everybody takes: files, loadRes, evaluate."""
+    """The usual way: files, loadRes, evaluate."""
     truth_file, result_file = folder / "truth.json", folder / "result.json"
     truth_file.write_text(json.dumps(ground_truth))
     if iou_type == "segm":
@@ -248,7 +248,7 @@ def test_annotations_without_boxes_or_none_at_all_are_refused(detecting, demo_da
     with pytest.raises(DatasetError, match="no valid box: annotation id 2. Correct or remove them.$"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
     edit_annotations(data, lambda content: content.pop("annotations"), "val")
-    with pytest.raises(DatasetError, match="has no annotation of these images, so there is nothing to score"):
+    with pytest.raises(DatasetError, match="has no annotations of these images, so there is nothing to score"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
 
 
@@ -314,5 +314,5 @@ def test_another_metric_is_refused(detecting, demo_data, tmp_path):
 def test_a_folder_for_detections_that_cannot_be_made_is_an_error(detecting, demo_data, tmp_path):
     (tmp_path / "file").write_text("in the way")
     config = make_config(demo_data, tmp_path, f"weights={detecting}")
-    with pytest.raises(ConfigError, match="The folder '.*file' cannot be made: .*Pass another --output_eval"):
+    with pytest.raises(ConfigError, match="The folder '.*file' cannot be created: .*Pass another --output_eval"):
         evaluate_from_config(config, output_dir=str(tmp_path / "file"))

@@ -1,4 +1,4 @@
-"""Export: what the folder holds, that it computes what the eager model does, and that a wrong one is found out."""
+"""Export: the content of the folder, equal results to the eager model's, and the detection of a wrong export."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_export_scores_as_the_weights_do(exported, demo_data, detecting, tmp
     assert actual["images"] == expected["images"]
     for kind in ("bbox", "segm"):
         assert actual[kind] == pytest.approx(expected[kind], abs=2e-3)
-    # The detector of the tests has no AP to speak of, so what is scored is compared as well.
+    # The detector of the tests has almost no AP, so its detections are compared as well.
     found, wanted = (_scores_by_image(tmp_path / name / "bbox.json") for name in ("export", "eager"))
     assert found.keys() == wanted.keys() and sum(map(len, found.values())) > 20
     for image_id, scores in wanted.items():
@@ -268,7 +268,7 @@ def test_bfloat16_may_let_another_of_two_boxes_win():
         agreement = compare_detections([one], [other], TOLERANCES["bf16"])
         assert agreement.within_tolerance == agree and agreement.unmatched == (1 if agree else 10)
         assert not compare_detections([one], [other]).within_tolerance
-    assert "10 without counterpart" in str(agreement) and "none matched" in str(agreement)
+    assert "10 without a counterpart" in str(agreement) and "none matched" in str(agreement)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -1,4 +1,4 @@
-"""ONNX and OpenVINO: the numbers of the eager model, batches, nothing found, and what cannot be written."""
+"""ONNX and OpenVINO: equal numbers to the eager model's, batches, empty results, and parts that cannot be written."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_openvino_keeps_boxes_in_float32_where_it_computes_in_bfloat16(pair_of):
     network = openvino.Core().read_model(pair_of("MaskRCNN")[1].SerializeToString())
     compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
-        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even simulated")
+        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even by simulation")
 
     def precision(node):
         return node.get_rt_info()["outputPrecisions"].value.split(",")[0]

@@ -23,7 +23,7 @@ from tests.helpers import tiny_detector as tiny  # noqa: E402
 ONE_IMAGE = ([(150, 180)], [(1.5, 1.5)])
 TWO_EQUAL = ([(150, 180)] * 2, [(1.5, 1.5)] * 2)
 TWO_DIFFERENT = ([(150, 180), (96, 192)], [(1.5, 1.2), (0.8, 0.64)])
-# Seen: 0. A pixel whose value is the threshold to the last bit may go either way on another machine.
+# Seen: 0. A pixel whose value equals the threshold bit for bit may be set or not on a different machine.
 MAX_DIFFERENT_PIXELS = 3
 
 GN_HEADS = {
@@ -69,7 +69,7 @@ def assert_equal_detections(found, expected):
 
 
 def count_different_pixels(found, bitmaps):
-    """Pixels that our pasted masks and paddledet's in-graph ones do not share; (different, set in paddledet's)."""
+    """Return how many pixels differ between our pasted masks and paddledet's in-graph ones, and how many paddledet sets."""
     ours = masks_to_bitmaps(found["masks"], found["boxes"], bitmaps.shape[1:], 0.5)
     return (ours != (bitmaps == 1)).sum(), (bitmaps == 1).sum()
 
@@ -87,7 +87,7 @@ def test_detections_and_masks_are_paddledets(pair_of, variety, sizes):
     ours, theirs = pair_of(variety)
     inputs = tiny.make_inputs(*sizes)
     found, expected = tiny.detect(ours, inputs), tiny.detect_as_paddledet(theirs, inputs)
-    assert found["num"].min() >= 3  # else this compares next to nothing
+    assert found["num"].min() >= 3  # otherwise this compares almost nothing
     assert_equal_detections(found, expected)
     if variety.startswith("mask"):
         different, total = count_different_pixels(found, expected["bitmaps"])
@@ -194,7 +194,7 @@ def exported(request, pair_of, tmp_path_factory):
 
 @pytest.fixture
 def kept_threads():
-    """The number of Paddle's threads, which its predictors change, is restored for the tests after this one."""
+    """Restore the number of Paddle's threads, which its predictors change, for the tests after this one."""
     with keep_thread_counts(paddle):
         yield
 

@@ -136,5 +136,5 @@ def test_pictures_never_overwrite_each_other(config, demo_data, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error(config, demo_data, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match="The folder '.*file' cannot be made: .*Pass another --output_dir"):
+    with pytest.raises(ConfigError, match="The folder '.*file' cannot be created: .*Pass another --output_dir"):
         predict_files(config, image_files(demo_data)[:1], output_dir=str(tmp_path / "file"))

@@ -1,6 +1,6 @@
 """The detectors that PaddleDetection published, by zoo name, url and file, on a machine without any dataset.
 
-The weights are synthetic, with the published names and shapes. A server on this machine plays the publisher's.
+The weights are synthetic, with the published names and shapes. A server on this machine stands in for the publisher's.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ FASTER = next(iter(RECIPES))
 # The weights find only these labels; COCO's ids are 1, 13 and 90: first, after a gap, last.
 FOUND_LABELS = [0, 11, 79]
 FOUND_IDS = {1, 13, 90}
-# The recipes' 800 pixels would take most of the time, and decide nothing here. So low a threshold of suppression leaves few
-# boxes of each label, so that all labels are among the best 100.
+# The recipes' 800 pixels would take most of the time and make no difference here. The low threshold of suppression leaves
+# few boxes of each label, so that all labels are among the best 100.
 QUICKLY = [
     "BBoxPostProcess.nms.nms_threshold=0.05",
     "TestReader.sample_transforms=[{Decode: {}}, {Resize: {interp: 2, target_size: [128, 256], keep_ratio: true}}, "
@@ -57,7 +57,7 @@ QUICKLY = [
 
 @pytest.fixture(autouse=True)
 def bare_machine(tmp_path, monkeypatch) -> Path:
-    """An empty folder to work in, which holds no dataset, and an empty cache."""
+    """An empty working folder without a dataset, and an empty cache."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -76,7 +76,7 @@ def photo(tmp_path) -> Path:
 
 @pytest.fixture
 def publisher(tmp_path, monkeypatch):
-    """A server from which the zoo's detectors come; it has the folder that it serves, and lists what it was asked for."""
+    """A server that delivers the zoo's detectors. It has the folder that it serves, and a list of the requests."""
     folder = tmp_path / "published"
     folder.mkdir()
 
@@ -97,7 +97,7 @@ def publisher(tmp_path, monkeypatch):
 
 
 def save_synthetic(recipe: str, path: Path, *overrides: str) -> Path:
-    """Write weights for a recipe whose detector finds nothing but ``FOUND_LABELS``."""
+    """Write weights for a recipe; its detector finds only ``FOUND_LABELS``."""
     config = load_config(recipe, ["pretrain_weights=null", *overrides])
     with without_random_weights():
         model = create_from_config(config, config["architecture"])
@@ -154,7 +154,7 @@ def test_from_the_server_to_pictures(name, publisher, photo, tmp_path):
     assert [(one["category_id"], one["bbox"]) for one in found] == [(box["category_id"], box["bbox"]) for box in boxes]
 
 
-# What decides the classes is tested with a detector that is small but has a published name.
+# The choice of the classes is tested with a small detector that has a published name.
 TINY = ["Res2Net.dialect=ppdet", "Res2Net.depth=[1, 1, 1, 1]", "num_classes=80"]
 
 

@@ -1,4 +1,4 @@
-"""Training: what a run leaves behind, exact resuming, interrupts, and every way in which it refuses."""
+"""Training: the files of a run, exact resuming, interrupts, and everything that training refuses."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_training_goes_on(demo_data, tmp_pa
     for line in process.stderr:
         lines.append(line)
         if "step 1/" in line:
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the worker processes too
+            os.killpg(process.pid, signal.SIGINT)  # also to the worker processes, as a terminal does
             break
     lines += process.stderr.readlines()
     assert process.wait(60) == 130, "".join(lines)
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_p
     assert re.search(
         r"The loss or a gradient is not finite at step \d+ \(epoch \d\): loss_.*loss_bbox_cls .*loss .*"
         r"\(image ids 1000\d\d, 1000\d\d\); "
-        r"gradient norm \S+; learning rate 1e\+09\. The checkpoints in .* Usual causes: a learning rate",
+        r"gradient norm \S+; learning rate 1e\+09\. The checkpoints in .* Usual causes: the learning rate",
         str(error.value),
     )
 

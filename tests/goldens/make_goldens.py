@@ -1,15 +1,15 @@
-"""Run the original implementations and keep samples of what they compute.
+"""Run the original implementations and keep samples of their outputs.
 
     python -m tests.goldens.make_goldens SOURCE
 
-Each source needs an environment of its own; the versions that made the committed files are in those files.
+Each source needs its own environment. The committed files contain the versions that made them.
 
     timm             pip install torch==2.13.0 timm==1.0.31
     mmpretrain       pip install torch==2.13.0 opencv-python rich addict termcolor yapf markdown einops;
                      pip install --no-deps mmpretrain==1.2.0 mmengine==0.10.7 mmcv-lite==2.2.0 model-index
     mindcv           pip install mindspore==2.10.0 pyyaml tqdm; pip install --no-deps mindcv==0.3.0
     paddleclas       pip install paddlepaddle==3.3.1; pip install --no-deps paddleclas==2.6.0
-    ppdet            as paddleclas, and paddledet==2.6.0 without its dependency pins
+    ppdet            as paddleclas, and paddledet==2.6.0 without its requirements
     ppdet_detectors  as ppdet
 
 Nothing of this project is imported: only the names that the sources themselves use, and ``synthetic.py``.
@@ -66,7 +66,7 @@ def main(source: str) -> None:
 
 
 def _do_without_torchvision() -> None:
-    """Stand in for torchvision, which timm and mmpretrain import for other models and for data."""
+    """Replace torchvision, which timm and mmpretrain import only for other models and for data, by a dummy."""
     if importlib.util.find_spec("torchvision") is not None:
         return
 
@@ -201,7 +201,7 @@ def run_paddleclas():
 
 
 def _paddleclas_models():
-    """PaddleClas' two files, without its package's ``__init__``, which needs much more than they do."""
+    """Load PaddleClas' two files without its package's ``__init__``, which needs many more packages than they do."""
     import paddle  # noqa: F401
 
     root = Path(importlib.util.find_spec("paddleclas").submodule_search_locations[0])
@@ -268,8 +268,8 @@ def run_ppdet():
         )
 
     yield ("Res2Net50_26w_4s_pretrained", *trunk("b", ""))
-    # PaddleDetection has no code for the dialect of these weights: PaddleClas computes, under
-    # PaddleDetection's names.
+    # PaddleDetection has no code for the dialect of these weights. PaddleClas computes the outputs, and the
+    # tensors have PaddleDetection's names.
     with paddle.utils.unique_name.guard():
         model = paddleclas["Res2Net50_vd_26w_4s"]()
     model.out = paddle.nn.Identity()
@@ -287,7 +287,7 @@ def run_ppdet():
 
 
 def run_ppdet_detectors():
-    """Whole detectors of PaddleDetection's own modules, with the arguments of its configs/res2net."""
+    """Run whole detectors made of PaddleDetection's own modules, with the arguments of its configs/res2net."""
     import paddle
     import ppdet.modeling as original
     from ppdet.modeling.heads.mask_head import MaskFeat, MaskHead

@@ -1,4 +1,4 @@
-"""Write the small weight files of tests/zoo/formats/test_files.py, with PyTorch and MindSpore themselves.
+"""Write the small weight files of tests/zoo/formats/test_files.py with PyTorch and MindSpore.
 
 python -m tests.goldens.make_weight_files torch        pip install torch==2.13.0
 python -m tests.goldens.make_weight_files mindspore    pip install mindspore==2.10.0

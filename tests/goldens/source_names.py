@@ -1,4 +1,4 @@
-"""Names and shapes of each source's tensors, written down without a look at ``keymaps.py``.
+"""Names and shapes of each source's tensors, written down independently of ``keymaps.py``.
 
 A checksum in the golden files, taken from the original models' own state, proves that they are right.
 """
@@ -19,7 +19,7 @@ _DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 12
 
 
 def source_tensors(spec) -> dict[str, np.ndarray]:
-    """Return the synthetic weights of a published model as its source would hold them."""
+    """Return the synthetic weights of a published model, with the names and shapes of its source."""
     return {
         name: np.zeros((), np.int64) if name.endswith("num_batches_tracked") else make_tensor(name, shape)
         for name, shape in source_shapes(spec).items()
@@ -32,7 +32,7 @@ def checksum(shapes: Shapes) -> int:
 
 
 def source_shapes(spec) -> Shapes:
-    """Return shapes by the source's names, for a record of the zoo; of a detector, those of its trunk."""
+    """Return shapes by the source's names, for a record of the zoo; for a detector, those of its trunk."""
     name_convolution, name_norm, name_head = {
         "timm": (_torch, _torch_norm, ("fc.weight", "fc.bias")),
         "mmpretrain": (_mmpretrain, _torch_norm, ("head.fc.weight", "head.fc.bias")),

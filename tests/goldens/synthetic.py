@@ -1,6 +1,6 @@
 """Weights and images that are pure functions of names and shapes, so that nothing needs to be stored.
 
-Only NumPy: the generator of the goldens runs in environments without this project.
+This module needs only NumPy, because the generator of the goldens runs in environments without this project.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["IMAGE_SHAPE", "make_image", "make_tensor", "run_detector", "sample", "without_random_weights"]
 
-# Odd sizes at every stage: padding, ceil mode and so the dialects show.
+# Odd sizes at every stage, so that differences in padding and ceil mode, and so in the dialects, show.
 IMAGE_SHAPE = (1, 3, 75, 98)
 # paddledet's FPN only takes multiples of 32.
 DETECTOR_IMAGE_SHAPE = (1, 3, 96, 128)
@@ -20,7 +20,7 @@ SAMPLES = 96
 
 
 def make_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the float32 tensor that the source calls ``name``; activations keep a scale of about one."""
+    """Return the float32 tensor with the source's name ``name``; activations keep a scale of about one."""
     tensor = _uniform(f"{name}{list(shape)}", shape)  # in [-1, 1), standard deviation 0.58
     leaf = name.rpartition(".")[2]
     if len(shape) == 4:

@@ -1,4 +1,4 @@
-"""What tests/training/test_processes.py runs in two processes: ``distributed_script.py WHAT FOLDER [DATA]``."""
+"""The script that tests/training/test_processes.py runs in two processes: ``distributed_script.py WHAT FOLDER [DATA]``."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _toy_onnx():
         node("Gather", ["all_boxes", "found"], ["boxes"]),
         node("Sigmoid", ["brightness"], ["all_scores"]),
         node("Gather", ["all_scores", "found"], ["scores"]),
-        node("Gather", ["num", "found"], ["labels"]),  # 1 where there is something
+        node("Gather", ["num", "found"], ["labels"]),  # 1 if something is found
         node("Unsqueeze", ["scores", "last_axes"], ["scores_3d"]),
         node("Tile", ["scores_3d", "repeats"], ["masks"]),
     ]
@@ -163,7 +163,7 @@ def _save_openvino(path: Path) -> dict[str, str]:
     return {"model_file": "model.xml", "params_file": "model.bin"}
 
 
-# Format -> the packages that writing and running it takes, and the function that writes it.
+# Format -> the packages that are needed to write and run it, and the function that writes it.
 _SAVERS = {
     "paddle": (("paddle",), _save_paddle),
     "onnx": (("onnx", "onnxruntime"), _save_onnx),

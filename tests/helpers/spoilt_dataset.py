@@ -1,4 +1,4 @@
-"""What the tests of check-dataset share: a small dataset, and everything that can be done to spoil it."""
+"""Shared by the tests of check-dataset: a small dataset, and a list of ways to spoil it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SQUARE = [[10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]]
 
 
 class Dataset:
-    """A small dataset on the disk, to be spoilt."""
+    """A small dataset on disk, for tests to spoil."""
 
     def __init__(self, folder: Path, images: int = 4) -> None:
         self.images_dir, self.file = folder / "images", folder / "all.json"
@@ -55,7 +55,7 @@ class Dataset:
 
 
 def found(report) -> dict[str, list[Finding]]:
-    """The findings by code; what every small dataset has is left out."""
+    """Return the findings by code, without those that every small dataset has."""
     return {problem.code: findings for problem, findings in report.groups.items() if problem.code != "rare-category"}
 
 
@@ -71,7 +71,7 @@ def rle(*counts, size=(HEIGHT, WIDTH)) -> dict:
     return {"size": list(size), "counts": list(counts)}
 
 
-# What is done to the dataset -> code, subject id, words of the detail
+# Change of the dataset -> code, subject id, words of the detail
 CASES = {
     "box of zero width": (spoil_box(bbox=[5, 5, 0, 9]), "empty-box", 15, "[5, 5, 0, 9]"),
     "box of negative height": (spoil_box(bbox=[5, 5, 4, -9]), "empty-box", 15, "[5, 5, 4, -9]"),

@@ -14,7 +14,7 @@ from paddle import nn
 from ppdet_res2net.ppdet_modules.registry import create_from_config, register_modules
 
 NETWORK_HW = (160, 192)
-# Standard deviation that the outputs of the deciding layers get, so that an untrained model finds different things.
+# Standard deviations for the outputs of the deciding layers, with which an untrained model finds varied objects.
 _OUTPUT_STD = {
     "rpn_head.rpn_rois_score": 2.0,
     "bbox_head.bbox_score": 2.0,
@@ -33,7 +33,7 @@ def detector_config(
         architecture: ``MaskRCNN`` or ``FasterRCNN``.
         num_classes: Foreground classes.
         layout: ``fpn``, or ``c4``: no neck, and the last stage of the trunk as the heads' shared features.
-        settings: Per module, arguments that replace or add to those chosen here.
+        settings: Module name -> arguments that replace or add to those chosen here.
     """
     fpn = layout == "fpn"
     config = {
@@ -169,7 +169,7 @@ def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tens
 
 
 def build_paddledets(config: dict, weights_of: nn.Layer) -> nn.Layer:
-    """Build the same detector of paddledet's own modules, with the weights of the model that ``build_ours`` made."""
+    """Build the same detector with paddledet's own modules and the weights of the model that ``build_ours`` made."""
     config = copy.deepcopy(config)
     depths = config["Res2Net"].pop("depth")
     config["Res2Net"].pop("dialect")
@@ -181,7 +181,7 @@ def build_paddledets(config: dict, weights_of: nn.Layer) -> nn.Layer:
 
 
 def load_equal_weights(model: nn.Layer, state: dict) -> None:
-    """Load ``state`` into ``model``, whose names and shapes have to be exactly those."""
+    """Load ``state`` into ``model``. Their names and shapes must be equal."""
     shapes = {(name, *tensor.shape) for name, tensor in model.state_dict().items()}
     expected = {(name, *tensor.shape) for name, tensor in state.items()}
     if shapes != expected:
@@ -192,7 +192,7 @@ def load_equal_weights(model: nn.Layer, state: dict) -> None:
 def make_inputs(
     im_shapes: list[tuple[float, float]], scale_factors: list[tuple[float, float]], seed: int = 0
 ) -> dict[str, paddle.Tensor]:
-    """Return what a detector is given for inference, one image of noise per entry of the two lists."""
+    """Return the inputs of a detector for inference, with one image of noise per entry of the two lists."""
     rng = np.random.RandomState(seed)
     image = rng.randn(len(im_shapes), 3, *NETWORK_HW).astype("float32")
     for picture, (height, width) in zip(image, im_shapes):
@@ -243,7 +243,7 @@ def detect(model: nn.Layer, inputs: dict) -> dict[str, np.ndarray]:
 
 
 def detect_as_paddledet(model: nn.Layer, inputs: dict) -> dict[str, np.ndarray]:
-    """Run paddledet's own inference; the arrays of :func:`detect`, but ``bitmaps`` of image size instead of masks.
+    """Run paddledet's own inference; return the arrays of :func:`detect`, with ``bitmaps`` of image size instead of masks.
 
     Boxes that it marks as empty (label -1) and the one that it invents where nothing was found (score 0) are left out.
     """

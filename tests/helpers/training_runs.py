@@ -34,9 +34,9 @@ def trained(demo_data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def detecting(trained, demo_data, tmp_path_factory) -> str:
-    """Weights of the trained run, changed so that the detector, which has learnt nothing yet, detects something.
+    """Weights of the trained run, changed so that the detector, which has not learned anything yet, detects something.
 
-    Only the bias of the class scores is changed: label 0 is likelier than the background everywhere.
+    Only the bias of the class scores is changed: label 0 is more likely than the background everywhere.
     """
     from ppdet_res2net.zoo.formats import read_weights_file, save_weights_file
 
@@ -73,7 +73,7 @@ def overrides_for(data: Path, save_dir: Path) -> list[str]:
 
 
 def copy_data(data: Path, folder: Path) -> Path:
-    """Copy the dataset to a folder of the test."""
+    """Copy the dataset to the test's own folder."""
     return Path(shutil.copytree(data, folder / "data"))
 
 

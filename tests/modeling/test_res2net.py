@@ -26,7 +26,7 @@ SMALL = {"depth": [1, 2, 1, 1], "width": 8}
 
 
 def randomize(model, seed=0):
-    """Give every parameter and running statistic a value of its own; a whole network stays in range."""
+    """Give every parameter and running statistic a random value; the activations of a whole network stay in range."""
     rng = np.random.RandomState(seed)
     for name, tensor in model.state_dict().items():
         shape = tensor.shape
@@ -44,7 +44,7 @@ def randomize(model, seed=0):
 
 
 def make_pair(seed=0, **options):
-    """Ours in paddledet's dialect, and paddledet's, with equal weights."""
+    """Return our trunk in paddledet's dialect, and paddledet's trunk, with equal weights."""
     with tiny.paddledet_depth(list(options.get("depth", (3, 4, 6, 3)))):
         theirs = paddledets.Res2Net(**{**options, "depth": 50})
     ours = Res2Net(**options, dialect="ppdet")
@@ -132,7 +132,7 @@ def test_c5_is_paddledets(variant):
 
 
 def test_c5_of_variant_a_runs():
-    # paddledet's cannot: its stage block pools the last split with stride 2 where the others have stride 1.
+    # paddledet's fails: its stage block pools the last split with stride 2, but the others have stride 1.
     features = Res2NetC5(width=8, variant="a")(noise(1, 1024, 8, 8))
     assert list(features.shape) == [1, 2048, 4, 4]
 
@@ -177,7 +177,7 @@ def test_defaults_are_paddledets():
 def test_norm_types_run_and_freeze(norm_type, freeze_norm):
     model = modeling.Res2Net(**SMALL, norm_type=norm_type, freeze_norm=freeze_norm)
     norm = model.res3.blocks[0].branch2a.norm
-    # On a CPU, sync_bn has nobody to synchronise with, and Paddle no operator for it.
+    # On a CPU, sync_bn has nothing to synchronise with, and Paddle has no operator for it.
     assert type(norm) is (paddle.nn.GroupNorm if norm_type == "gn" else paddle.nn.BatchNorm2D)
     model.train()
     before = {name: value.numpy().copy() for name, value in norm.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What pip is told: the runtime asks for what the main package asks for, and Windows is refused."""
+"""Package metadata: the runtime's requirements are among those of the main package, and Windows is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing tells people to install by name what is not published: a stranger could take the name."""
+"""No text tells users to install an unpublished package by name: a stranger could take the name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unpublished(text: str) -> list[str]:
 def project_files() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode != 0:
-        pytest.skip("this is no checkout: git does not list its files")
+        pytest.skip("this is not a checkout: git does not list its files")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     return [file for file in files if file.suffix in (".py", ".md", ".toml", ".yml", ".yaml", "") and file.is_file()]
 

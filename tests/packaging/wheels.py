@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Both wheels hold what they should, and the runtime works where nothing else is installed (``make test-wheels``).
+"""Checks that both wheels are complete, and that the runtime works where nothing else is installed (``make test-wheels``).
 
 Not a pytest module: it makes an environment, for which pip fetches NumPy, OpenCV and ONNX Runtime. There the runtime runs
-a detector that this environment exports, first from its wheel, then from a copy of the folder ``deploy/python``, and must
-find what this environment finds.
+a detector that this environment exports, first from its wheel, then from a copy of the folder ``deploy/python``. Its
+detections must equal those of this environment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
         folder = Path(temporary).resolve()
         runtime_wheel = check_wheels(folder)
         check_runtime_alone(folder, runtime_wheel)
-    print("wheels: complete; the runtime alone finds what this environment finds")
+    print("wheels: complete; the runtime alone finds the same objects as this environment")
 
 
 def check_wheels(folder: Path) -> Path:
@@ -61,7 +61,7 @@ def check_runtime_alone(folder: Path, wheel: Path) -> None:
     """Export here, run there, compare."""
     model, images = export_model(folder)
     here = detect([sys.executable, ROOT / "deploy" / "python" / "infer.py"], model, images, folder / "here")
-    check(len(here) > 0, "the exported detector finds nothing, so that there is nothing to compare")
+    check(len(here) > 0, "the exported detector finds nothing, so there is nothing to compare")
 
     python = make_environment(folder / "environment")
     run([python, "-m", "pip", "install", "-q", f"{wheel}[{ENGINE}]"])
@@ -76,7 +76,7 @@ def check_runtime_alone(folder: Path, wheel: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or folder of the checkout without what earlier builds and runs left in it."""
+    """Copy a file or folder of the checkout, without the files that earlier builds and runs left in it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
@@ -103,7 +103,7 @@ def export_model(folder: Path) -> tuple[Path, Path]:
 
 
 def build_wheel(source: Path, wheels: Path, expected: set[str]) -> Path:
-    """Build a wheel; it must hold the expected files, and nothing else but its metadata."""
+    """Build a wheel. It must hold only the expected files and its metadata."""
     run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source])
     (wheel,) = wheels.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -136,7 +136,7 @@ def compare(expected: list[dict], actual: list[dict], what: str) -> None:
 
 
 def run(command: list, cwd: Path = ROOT, environment: dict[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess:
-    """Run a command; end the whole with its output if it fails."""
+    """Run a command; if it fails, exit with its output."""
     command = [str(word) for word in command]
     print("$", *(word for word in command if "\n" not in word), flush=True)
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)

@@ -8,7 +8,7 @@ from PIL import ImageFile
 
 @pytest.fixture(scope="session")
 def ppdet():
-    """Import paddledet without what that does to other tests: it makes Pillow accept truncated images."""
+    """Import paddledet without its side effect on other tests: it makes Pillow accept truncated images."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         package = pytest.importorskip("ppdet", exc_type=ImportError)

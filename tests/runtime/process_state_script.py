@@ -1,6 +1,6 @@
-"""Use a predictor in every way, and say what of the process is no longer as it was: see ``test_process_state.py``.
+"""Use a predictor in every way, and report which state of the process has changed: see ``test_process_state.py``.
 
-Called with an engine and a model folder, and ``before`` or ``by-predictor``: who imports Paddle.
+Called with an engine, a model folder, and ``before`` or ``by-predictor``, which says when Paddle is imported.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def training_bits() -> str:
 
 
 def observe() -> dict:
-    """What must not change, by name."""
+    """Return the state that must not change, by name."""
     elsewhere: list = []
     thread = threading.Thread(target=lambda: elsewhere.append((keeps_denormals(), mkl_threads())))
     thread.start()
@@ -98,7 +98,7 @@ def check(before: dict, what: str) -> None:
 
 
 def difference(before: object, after: object) -> str:
-    """Only what differs: the environment, for one, may hold what does not belong into a log."""
+    """Describe only the differences: the environment, for example, may hold values that must not be logged."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
         return ", ".join(f"{key} from {before.get(key)} to {after.get(key)}" for key in keys)
@@ -127,7 +127,7 @@ def fail_to_run(predictor: Predictor) -> None:
 
 
 def run_in_threads(model_dir: Path, engine: str) -> None:
-    """Several predictors, each with another number of threads, at the same time."""
+    """Run several predictors at the same time, each with a different number of threads."""
     failures: list[BaseException] = []
 
     def work(cpu_threads: int) -> None:

@@ -78,7 +78,7 @@ def test_folder_gives_pictures_and_coco_results(infer, model_dir, image_dir, tmp
     assert masks[0]["segmentation"]["size"] == [40, 60]
     assert coco_mask.area(masks[0]["segmentation"]) > 0.9 * 40 * 60
     out = capsys.readouterr().out
-    assert "3 of 3 images, 2 detections from score 0.5, Paddle" in out
+    assert "3 of 3 images, 2 detections with a score of at least 0.5, Paddle" in out
     assert f"Pictures and results are in '{output}'." in out
 
 
@@ -117,7 +117,7 @@ def test_gigantic_images_do_not_stop_the_others(infer, model_dir, image_dir, tmp
     assert "3 of 5 images" in captured.out
     assert "bomb.png' is 60000x60000 = 3600000000 pixels, more than the limit of 178956970" in captured.err
     assert "The picture of 70000x1 pixels cannot be saved as '" in captured.err
-    assert "JPEG holds at most 65500 pixels a side: save the image as PNG" in captured.err
+    assert "JPEG holds at most 65500 pixels per side: save the image as PNG" in captured.err
     assert run(infer, model_dir, tmp_path / "out", *arguments, "--max_pixels", "100") == 1
     captured = capsys.readouterr()
     assert captured.out == "" and "12.jpg' is 60x40 = 2400 pixels, more than the limit of 100" in captured.err
@@ -191,7 +191,7 @@ def test_nothing_could_be_done(infer, model_dir, tmp_path, capsys, arguments, me
 def test_output_that_cannot_be_written(infer, model_dir, image_dir, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert run(infer, model_dir, tmp_path / "file", "--image_dir", str(image_dir)) == 1
-    assert "cannot be made: " in capsys.readouterr().err
+    assert "cannot be created: " in capsys.readouterr().err
     assert run(infer, model_dir, image_dir, "--image_dir", str(image_dir)) == 1
     assert "holds the images themselves; pass another folder" in capsys.readouterr().err
 
@@ -200,7 +200,7 @@ def test_output_that_cannot_be_written(infer, model_dir, image_dir, tmp_path, ca
 def test_a_folder_that_cannot_be_written_fails_early(infer, model_dir, image_dir, capsys):
     assert run(infer, model_dir, "/proc", "--image_dir", str(image_dir)) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("Error: Nothing can be written into the folder '/proc': ") and captured.out == ""
+    assert captured.err.startswith("Error: The folder '/proc' cannot be written into: ") and captured.out == ""
 
 
 def test_the_others_are_done_when_a_picture_cannot_be_written(infer, model_dir, image_dir, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The tables of engines and formats: what derives from them, and that every entry has its module."""
+"""The tables of engines and formats: the docs and choices that derive from them, and a module for every entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and folders for results."""
+"""Files and folders that appear completely or not at all, and folders for results."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_folder_for_results_that_is_refused(tmp_path):
 
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(Res2NetError, match=r"The folder '.*inside' cannot be made: .*Pass another --output_dir\.$"):
+    with pytest.raises(Res2NetError, match=r"The folder '.*inside' cannot be created: .*Pass another --output_dir\.$"):
         make_output_folder(file / "inside")
     with pytest.raises(OwnError, match=r"^--cam '.*' holds the images themselves; pass another folder\.$"):
         make_output_folder(tmp_path, [Path(os.path.relpath(tmp_path / "image.jpg"))], "--cam", OwnError)

@@ -33,7 +33,7 @@ def sample_masks(kind: str, count: int, seed: int = 0) -> np.ndarray:
 
 
 def reference_values(masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Sample whole images with float64 arithmetic, pixel by pixel: the definition, written down plainly."""
+    """Sample whole images with float64 arithmetic, pixel by pixel, exactly as the definition says."""
     height, width = IMAGE_HW
     x0, y0, x1, y1 = boxes.astype(np.float64).T
     size = masks.shape[1]

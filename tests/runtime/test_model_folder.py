@@ -33,19 +33,19 @@ def rewrite(path, **changes):
     ("changes", "message"),
     [
         ({"schema": None}, "has no schema named res2net_runtime: it was not written by this project"),
-        ({"schema": {"name": "res2net_runtime", "version": 1}}, "has schema version 1, this runtime reads 2"),
+        ({"schema": {"name": "res2net_runtime", "version": 1}}, "has schema version 1, but this runtime reads 2"),
         ({"task": "keypoints"}, "is for task 'keypoints'"),
-        ({"label_list": None}, "infer_cfg.yml' lacks the key 'label_list'. Export the model again"),
+        ({"label_list": None}, "infer_cfg.yml' does not have the key 'label_list'. Export the model again"),
         ({"label_list": "cat"}, r"has label_list: 'cat', which is of the wrong type \(expected a list\). Export"),
         ({"label_list": ["cat"]}, "has 1 names in label_list but 2 category_ids"),
         ({"category_ids": ["a", "b"]}, r"has category_ids: \['a', 'b'\], expected whole numbers"),
-        ({"formats": None}, "lacks the key 'formats'"),
+        ({"formats": None}, "does not have the key 'formats'"),
         ({"formats": {}}, "names no formats. Export the model again"),
         ({"formats": {"caffe": {}}}, "has the format 'caffe' with {}, expected paddle with model_file and params"),
         ({"formats": {"paddle": {"model_file": "model.json"}}}, "has the format 'paddle' with .*, expected paddle"),
         (
             {"formats": {"onnx": {"model_file": "gone.onnx"}}},
-            "The model folder lacks '.*gone.onnx', which infer_cfg.yml names as model_file of format onnx. Copy",
+            "The model folder has no '.*gone.onnx', which infer_cfg.yml names as model_file of format onnx. Copy",
         ),
         (
             {"outputs": ["boxes", "scores"]},

@@ -1,4 +1,4 @@
-"""Decoding and preprocessing: equal to PaddleDetection's transforms to the bit; bad images are named."""
+"""Decoding and preprocessing: equal bit for bit to PaddleDetection's transforms; bad images are named."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_very_long_image_keeps_one_pixel_of_its_short_side():
         ([{"type": "RandomFlip"}], "Unknown preprocessing operator .*RandomFlip.*Known types: Resize"),
         (["Resize"], "Unknown preprocessing operator 'Resize'"),
         (OPERATORS[::-1], "Permute comes after PadStride, but the supported order is Resize"),
-        (OPERATORS[:2], "lack Permute"),
+        (OPERATORS[:2], "do not include Permute"),
         (with_settings(Resize={"target_size": [0, 5]}), "Resize has wrong arguments .*must be positive"),
         (with_settings(Resize={"interp": 9}), "interp must be a flag of OpenCV from 0 to 4, got 9"),
         (
@@ -121,7 +121,7 @@ def test_very_long_image_keeps_one_pixel_of_its_short_side():
         ),
         (
             with_settings(NormalizeImage={"std": [1, 0, 1]}),
-            "mean and std must have 3 values, and std no zero",
+            "mean and std must have 3 values, and no value of std may be zero",
         ),
         (with_settings(NormalizeImage={"norm_type": "x"}), "norm_type must be mean_std or none"),
         (with_settings(PadStride={"stride": 1.5}), "stride must be a whole number"),
@@ -212,7 +212,7 @@ def test_missing_and_empty_images_are_named(tmp_path):
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(array):
-    with pytest.raises(ImageError, match="is not a picture: expected a non-empty uint8 array"):
+    with pytest.raises(ImageError, match="is not an image: expected a non-empty uint8 array"):
         decode_image(array)
 
 

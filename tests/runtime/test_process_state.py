@@ -30,7 +30,7 @@ def use_predictor(model_dir: Path, engine: str, import_paddle: str, omp_num_thre
 
 @pytest.mark.parametrize("engine", FORMATS)
 def test_the_process_stays_as_it_was(tmp_path_factory, engine):
-    # Two threads: Paddle itself goes back to one after each run, which would look like a restored one.
+    # Two threads, because Paddle itself sets one after each run, which would look like a restored number.
     use_predictor(toy_model_dir(tmp_path_factory, FORMATS[engine]), engine, "before", "2")
 
 

@@ -93,9 +93,9 @@ def test_iteration_yields_each_detection():
 @pytest.mark.parametrize(
     ("index", "error", "message"),
     [
-        (3, IndexError, "There are 3 detections, and 3 is out of range."),
-        (-4, IndexError, "There are 3 detections, and -4 is out of range."),
-        ([0, 5], IndexError, r"There are 3 detections, and \[0, 5\] is out of range."),
+        (3, IndexError, "There are 3 detections, so 3 is out of range."),
+        (-4, IndexError, "There are 3 detections, so -4 is out of range."),
+        ([0, 5], IndexError, r"There are 3 detections, so \[0, 5\] is out of range."),
         ([True], IndexError, r"Got 1 booleans for 3 detections. Make them .* detections\[detections.scores > 0.5\]."),
         (True, TypeError, "indexed by a number, a slice, .* got True. Fields are attributes: detections.scores."),
         (1.5, TypeError, "got 1.5. Fields are"),
@@ -220,7 +220,7 @@ def test_letters_beyond_ascii_are_drawn_as_themselves():
 def test_letters_that_no_font_has_are_said_aloud(caplog):
     with caplog.at_level(logging.WARNING, logger="res2net_runtime"):
         picture = draw_name("\U000f0000")  # private use: no font has it
-    assert "No font found that has all letters of the class name" in caplog.text
+    assert "No installed font has all letters of the class name" in caplog.text
     assert "its label says 'class 0'" in caplog.text
     np.testing.assert_array_equal(picture, draw_name("class 0"))
 

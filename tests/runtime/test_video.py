@@ -64,7 +64,7 @@ def test_video_file(model_dir, clip, tmp_path, capsys, batch_size):
     output = tmp_path / "out"
     arguments = ["--video_file", str(clip), "--save_results", "--batch_size", batch_size]
     assert run(model_dir, output, *arguments) == 0
-    assert "12 of 12 frames, 6 detections from score 0.5, Paddle" in capsys.readouterr().out
+    assert "12 of 12 frames, 6 detections with a score of at least 0.5, Paddle" in capsys.readouterr().out
     with VideoFile(output / "clip.mp4") as frames:
         assert frames.fps == FPS
         pictures = [frame.image for frame in frames]
@@ -115,7 +115,7 @@ def test_frames_of_another_size(tmp_path):
 
 def test_video_that_cannot_be_written(tmp_path):
     with VideoWriter(tmp_path / "nowhere" / "a.mp4", FPS) as writer:
-        with pytest.raises(ImageError, match="Cannot write the video .* lacks the encoder mp4v, or the folder"):
+        with pytest.raises(ImageError, match="Cannot write the video .* does not have the encoder mp4v, or the folder"):
             writer.write(picture(48, 64))
 
 
@@ -154,7 +154,7 @@ def test_camera(model_dir, tmp_path, capsys, monkeypatch):
         patch.setattr(video.cv2, "VideoCapture", FakeCamera)
         assert run(model_dir, tmp_path / "out", "--camera_id", "0", "--save_results") == 0
     out = capsys.readouterr().out
-    assert " frames, " in out and "detections from score 0.5" in out
+    assert " frames, " in out and "detections with a score of at least 0.5" in out
     entries = json.loads((tmp_path / "out" / "bbox.json").read_text())
     assert 1 <= len(entries) <= 5 and entries[0]["file_name"] == "camera_0.mp4"
     assert [entry["image_id"] for entry in entries] == list(range(len(entries)))

@@ -37,7 +37,7 @@ def launch(what: str, folder: Path, *arguments) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, demo_data, detecting):
-    """Folder with the results of all that two processes do without an error."""
+    """Folder with the results of everything that two processes do without an error."""
     folder = tmp_path_factory.mktemp("two")
     code, output = launch("work", folder, demo_data, detecting)
     assert code == 0, output
@@ -78,7 +78,7 @@ def test_one_process_goes_on_where_two_have_stopped(two, tmp_path, caplog):
     whole = train_toy(tmp_path / "whole").run_dir
     resumed = train_toy(two / "begun", {"resume": "auto"})
     assert resumed.steps == 8
-    assert "was written by 2 processes, here are 1" in caplog.text
+    assert "was written by 2 processes, this run has 1" in caplog.text
     _assert_close(whole, resumed.run_dir)
 
 

@@ -38,7 +38,7 @@ def _names(run_dir: Path) -> set[str]:
 def test_auto_continues_the_newest_checkpoint_and_starts_where_there_is_none(tmp_path, caplog):
     caplog.set_level("INFO")
     first = train_toy(tmp_path / "a", {"resume": "auto", "max_steps": 6})
-    assert "no checkpoint in" in messages(caplog) and "starting afresh" in messages(caplog)
+    assert "no checkpoint in" in messages(caplog) and "starting a new run" in messages(caplog)
     again = train_toy(tmp_path / "a", {"resume": "auto"})
     assert f"-r auto: continuing {first.run_dir / 'model_final'}" in messages(caplog)
     whole = train_toy(tmp_path / "b")
@@ -81,7 +81,7 @@ def test_a_new_run_moves_an_earlier_one_aside(tmp_path, caplog):
     before = {file.name: file.read_bytes() for file in first.run_dir.iterdir()}
     second = train_toy(tmp_path, {"max_steps": 1})
     aside = tmp_path / "toy.1"
-    assert f"'{first.run_dir}' held an earlier run; it is '{aside}' now. -r auto would have" in messages(caplog)
+    assert f"'{first.run_dir}' held an earlier run, which is now in '{aside}'. -r auto would have" in messages(caplog)
     assert {file.name: file.read_bytes() for file in aside.iterdir()} == before
     assert len(read_metrics(second.run_dir)) == 1
     train_toy(tmp_path, {"max_steps": 1})
@@ -151,7 +151,7 @@ def test_a_save_that_was_interrupted_is_completed_or_undone(tmp_path, monkeypatc
 
 def test_resuming_with_other_classes_is_refused(tmp_path):
     run_dir = train_toy(tmp_path, {"max_steps": 1}).run_dir
-    for names, difference in ((["a", "c"], r"gone are \['2 b'\], new are \['2 c'\]"), (["a"], r"gone are \['2 b'\]")):
+    for names, difference in ((["a", "c"], r"missing: \['2 b'\]; new: \['2 c'\]"), (["a"], r"missing: \['2 b'\]")):
         with pytest.raises(
             ConfigError, match=f"its classes are not those of the data .{difference}.*pretrain_weights="
         ):
@@ -193,7 +193,7 @@ def test_a_checkpoint_of_another_machine_is_continued_aloud_in_one_line(tmp_path
     (line,) = [line for line in messages(caplog).splitlines() if "under other conditions" in line]
     assert "device Another CPU -> " in line and "instructions -avx9" in line
     assert "MKL_CBWR COMPATIBLE -> unset" in line and "threads 3 -> 1" in line
-    assert line.endswith("Training continues, but it will not give the same weights to the bit as an uninterrupted run")
+    assert line.endswith("Training continues, but its weights will not equal those of an uninterrupted run bit for bit")
 
 
 def test_a_checkpoint_of_a_gpu_is_told_from_one_of_a_cpu(monkeypatch):

@@ -1,4 +1,4 @@
-"""What a step does: accumulation, clipping, averaging, precision, recomputation, and losses that are not finite."""
+"""Training steps: accumulation, clipping, averaging, precision, recomputation, and losses that are not finite."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_recomputation_gives_the_same_gradients(frozen_stage, monkeypatch):
     plain = gradients(False)
     assert any("res3.blocks.1" in name for name in plain)
     assert_equal_tensors(plain, gradients(True))
-    assert not heard  # Paddle's warning at each step that nothing need be computed again, which is not so
+    assert not heard  # Paddle's wrong warning at each step that nothing needs to be recomputed
     paddles_logger.warning("something else")
     assert len(heard) == 1
 
@@ -215,7 +215,7 @@ def test_steps_that_are_not_finite_can_be_left_out(tmp_path, caplog):
 
 
 class OneUnscalingPerUpdate:
-    """Stands in for Paddle's loss scaler, which a CPU lacks. It has the rule that a step left out could break."""
+    """Replaces Paddle's loss scaler, which does not exist on a CPU. It enforces a rule that a skipped step could break."""
 
     def __init__(self, enable, init_loss_scaling):
         self.is_enabled, self.is_unscaled = enable, False

@@ -1,4 +1,4 @@
-"""Training computes with its own number of threads, whatever the process had before."""
+"""Training computes with its own number of threads, regardless of the process's number."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_weights_of_the_other_dialect_are_refused(tmp_path):
     published = get_model_spec(MASK_VD).file_names[0]
     plain = create(MASK_VD)
     save_weights_file(tmp_path / published, synthetic_weights(plain))
-    # Under another name, the shortcuts without a pool still tell it.
+    # Under a different file name, the shortcuts without a pool still show the dialect.
     (tmp_path / "renamed.pdparams").write_bytes((tmp_path / published).read_bytes())
     model = create(MASK_VD, "Res2Net.dialect=paddle")
     for file, reason in ((published, f"published as {MASK_VD}"), ("renamed.pdparams", "no pooled shortcuts")):
@@ -101,7 +101,7 @@ def test_a_detector_for_other_classes_keeps_its_last_layers(tmp_path, faster_wei
     before = model.bbox_head.bbox_score.weight.numpy()
     report = load_pretrained(model, tmp_path / "coco.pdparams")
     assert report.allowed == {
-        "the detector has another number of classes": tuple(
+        "the detector has a different number of classes": tuple(
             f"bbox_head.bbox_{layer}.{leaf}" for layer in ("score", "delta") for leaf in ("weight", "bias")
         )
     }

@@ -113,8 +113,8 @@ def test_download_once(server, home, content, capfd):
         ("plain/page.pth", "is a web page, not weights"),
         ("plain/bad-00000000.pth", "has the wrong checksum: SHA-256 "),
         ("no-length/x.pth", "is cut off or damaged"),
-        ("plain/none.pth", "the server answers 404 Not Found. Fetch it by other means and put it at "),
-        ("busy/x.pth", "the server answers 503 Service Unavailable."),
+        ("plain/none.pth", "the server answered 404 Not Found. Download it in another way and put it at "),
+        ("busy/x.pth", "the server answered 503 Service Unavailable."),
         ("broken/x.pth", "cannot download http"),
     ],
 )

@@ -86,7 +86,8 @@ def test_missing_unexpected_and_misshapen_stop_the_load(tensors):
     assert f"{first_line} and 3 more\n" in text
     assert "  1 unexpected in the file: backbone.res9.x\n" in text
     assert (
-        "  1 of another shape: backbone.res1.conv1_1.conv.weight (got [32, 1, 3, 3], expected [32, 3, 3, 3])\n" in text
+        "  1 with a different shape: backbone.res1.conv1_1.conv.weight (got [32, 1, 3, 3], expected [32, 3, 3, 3])\n"
+        in text
     )
     assert "Nothing was loaded." in text
     assert (model.backbone.res2.blocks[0].branch2a.conv.weight.numpy() == 0).all()
@@ -127,12 +128,12 @@ def test_guess_at_other_networks(tmp_path, names, text):
 @pytest.mark.parametrize("dialect", ["paddle", "ppdet"])
 def test_dialect_is_known_from_names(file, dialect):
     text = error_of(lambda: create_backbone(NAME, weights=file, dialect=dialect))
-    assert "is of the official dialect (their names are those of the authors, timm or mmpretrain)" in text
+    assert "has the official dialect (their names are those of the authors, timm or mmpretrain)" in text
     assert "Pass '-o Res2Net.dialect=official' on a command line, or dialect='official' in Python." in text
 
 
 def test_dialect_is_known_from_a_published_file_name(tmp_path, tensors):
-    """Under PaddleDetection's names, and without the pool in them, as its own code would have saved them."""
+    """The file has PaddleDetection's names, without the pool in them, as PaddleDetection's own code would save it."""
     ours = to_our_names(tensors)
     plain = {
         name[len("backbone.") :]
@@ -143,7 +144,7 @@ def test_dialect_is_known_from_a_published_file_name(tmp_path, tensors):
     }
     path = tmp_path / "Res2Net50_vd_26w_4s_pretrained.pdparams"
     save_weights_file(path, plain)
-    assert "is of the paddle dialect (they are published as paddleclas/Res2Net50_vd_26w_4s)" in error_of(
+    assert "has the paddle dialect (they are published as paddleclas/Res2Net50_vd_26w_4s)" in error_of(
         lambda: create_backbone(NAME, weights=path)
     )
     model = create_backbone("ppdet/Res2Net50_vd_26w_4s_pretrained", weights=path)

@@ -59,7 +59,7 @@ def test_originals_have_the_same_figures(name):
 
 
 def size_of(name: str) -> tuple:
-    """Return what decides parameters and multiply-accumulates; the dialect does not."""
+    """Return the properties that decide parameters and multiply-accumulates; the dialect is not one of them."""
     spec = get_model_spec(name)
     return spec.depth, spec.width, spec.scales, spec.variant, spec.groups
 

@@ -1,4 +1,4 @@
-"""Run exported Res2Net detectors without training code: see ``docs/deployment.md``."""
+"""Run exported Res2Net detectors and classifiers without training code: see ``docs/deployment.md``."""
 
 from __future__ import annotations
 

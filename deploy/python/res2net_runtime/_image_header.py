@@ -1,4 +1,4 @@
-"""Read the size of an encoded image from its header, so that a gigantic one is refused before decoding."""
+"""Read the size of an encoded image from its header, so that a huge one is refused before decoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_image_size(data: bytes) -> tuple[int, int] | None:
     """Return (height, width) of an encoded JPEG, PNG, GIF, BMP, WebP or TIFF.
 
     Returns:
-        The stored size, before any EXIF rotation, or None for another format or a header that is cut short.
+        The stored size, before any EXIF rotation, or None for other formats and for a header that is cut short.
     """
     for signature, read in _READERS.items():
         if data.startswith(signature):

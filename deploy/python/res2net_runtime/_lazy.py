@@ -18,7 +18,7 @@ def lazy_names(
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` for the ``__init__`` of a package.
 
     Type checkers do not run this. For them the package imports the same names under ``if TYPE_CHECKING``, each as itself,
-    which makes it public; the call belongs into the ``else``, so that they report names that do not exist.
+    which makes it public. The call belongs in the ``else``, so that type checkers report names that do not exist.
 
     Args:
         package: Its ``__name__``.

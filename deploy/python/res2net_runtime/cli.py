@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--batch_size", type=int, default=1, help="images of one size that run at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--threshold", type=float, help="draw detections from this score on (default: the model's draw_threshold)"
+        "--threshold", type=float, help="draw detections with at least this score (default: the model's draw_threshold)"
     )
     parser.add_argument(
         "--output_dir", default="output", help="where pictures and results are written (default: %(default)s)"
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predictor_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a detector or a classifier. ``--run_mode`` names backend and precision together."""
+    """Return the options of a detector or a classifier. ``--run_mode`` names the backend and the precision together."""
     backend, precision = RUN_MODES[args.run_mode]
     return {
         "device": args.device,
@@ -141,7 +141,7 @@ def report(summary: Summary, what: str) -> None:
     if not summary.done:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
-    found = f"{summary.drawn} detections from score {output.threshold:g}"
+    found = f"{summary.drawn} detections with a score of at least {output.threshold:g}"
     print(f"{summary.done} of {total} {what}, {found}, {summary.engine}.")
     print(f"Pictures{' and results' if output.save_results else ''} are in '{output.directory}'.")
     if summary.failures and what == "images":

@@ -36,7 +36,7 @@ _GOLDEN_RATIO = 0.618033988749895
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """Return the RGB colour (0 to 255) of a class. It never changes, and differs clearly from those of the next classes."""
+    """Return the RGB colour (0 to 255) of a class. It never changes, and clearly differs from those of the next classes."""
     hue = (0.02 + label * _GOLDEN_RATIO) % 1.0
     saturation, value = ((0.85, 1.0), (0.6, 0.95), (0.95, 0.75))[label % 3]
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
@@ -147,7 +147,7 @@ def _label_text(label: int, name: str, font_px: int, font_file: str | None) -> t
         if _covers(font, name):
             return name, font
     logger.warning(
-        "No font found that has all letters of the class name '%s'; its label says 'class %d'. "
+        "No installed font has all letters of the class name '%s'; its label says 'class %d'. "
         "Install a font that has them, for instance Noto Sans CJK, or pass font_file.", name, label,
     )  # fmt: skip
     return f"class {label}", fonts[0]
@@ -168,6 +168,6 @@ def _system_fonts(font_px: int) -> tuple[ImageFont.FreeTypeFont, ...]:
 
 
 def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Return whether a font has every letter of a text. It draws one and the same sign for each letter that it lacks."""
+    """Return whether a font has every letter of a text. It draws the same sign for each letter that it lacks."""
     missing = bytes(font.getmask("\U0010ffff"))  # a code point that will never be a letter
     return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in text)

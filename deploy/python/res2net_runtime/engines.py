@@ -1,4 +1,4 @@
-"""The inference engines and the formats of a network. Everything that names either reads these two tables.
+"""The inference engines and the formats of a network. All code that lists engines or formats reads these two tables.
 
 An engine is an entry of :data:`BACKENDS` and a module of ``backends/``. A format is an entry of :data:`FORMATS` and a module of
 its name in ``ppdet_res2net/export/formats``. ``python -m res2net_runtime.engines`` prints the tables of
@@ -32,7 +32,7 @@ class Format:
     """A format in which an exported folder may hold the network.
 
     Attributes:
-        keys: What ``infer_cfg.yml`` calls its files: the graph, and the weights where they are in another file.
+        keys: Keys of its files in ``infer_cfg.yml``: the graph, and the weights if they are in a separate file.
         files: Every file name that it may have. A new export removes them.
         is_exported: Whether ``export_model.py`` writes it.
         made_by: The command that adds it to a folder, for messages.
@@ -94,7 +94,7 @@ class Engine:
         devices: Where it runs: ``cpu``, ``gpu``.
         auto_devices: Where ``auto`` may choose it.
         module: The module that has to be importable.
-        package: What pip calls it, for messages.
+        package: Its name for pip, for messages.
         loader: Module of ``backends/`` and name in it: a function of a folder and options that returns the loaded network.
         description: What runs, in Markdown.
         run_modes: PaddleDetection's name (``--run_mode``) for each precision, where it has one.
@@ -138,7 +138,7 @@ BACKENDS = {
         loader="onnx_runtime.OnnxRuntimeBackend",
         description="ONNX Runtime on a CPU",
     ),
-    # Comes with Paddle, and refuses an operator now and then.
+    # Comes with Paddle, but sometimes refuses an operator.
     "onednn": Engine(
         reads={"fp32": ("paddle",), "bf16": ("paddle",)},
         devices=("cpu",),
@@ -160,7 +160,7 @@ BACKENDS = {
         description="Paddle's own kernels, on a CPU or GPU",
         run_modes={"fp32": "paddle"},
     ),
-    # Builds for minutes at the first start: only on request.
+    # Builds for minutes at the first start, so only on request.
     "tensorrt": Engine(
         reads={"fp32": ("paddle",), "fp16": ("paddle",)},
         devices=("gpu",),
@@ -186,7 +186,7 @@ def auto_engines(device: str) -> tuple[str, ...]:
 
 
 def runs_to_verify(formats: Collection[str], precisions: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield engine and precision of every run that proves exported formats to be right.
+    """Yield the engine and precision of every run that a verification of exported formats needs.
 
     These are the runs on a CPU in which an engine reads the format that it prefers.
 

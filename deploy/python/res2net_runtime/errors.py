@@ -1,6 +1,6 @@
 """The root of the project's exceptions, and the ones that the runtime raises.
 
-Every message says what went wrong, what was got and expected, and what to do next.
+Every message says what went wrong, what was found and expected, and what to do next.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ __all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError"]
 
 
 class Res2NetError(Exception):
-    """Base of every error that the user can cause and mend; command lines print it without a traceback."""
+    """Base of every error that the user can cause and fix; command lines print it without a traceback."""
 
 
 class ImageError(Res2NetError, ValueError):
-    """An image cannot be read or has a shape or dtype that cannot be an image."""
+    """An image cannot be read, or an array has a shape or dtype that no image has."""
 
 
 class ModelFolderError(Res2NetError):
-    """An exported model folder lacks a file, or was written by another version."""
+    """An exported model folder lacks a file, or was written by a different version."""
 
 
 class BackendError(Res2NetError, RuntimeError):

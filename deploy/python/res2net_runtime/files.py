@@ -1,4 +1,4 @@
-"""Find images, make folders for results, and replace files whole or not at all."""
+"""Find images, create folders for results, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def make_output_folder(
     Args:
         folder: The folder; its parents are created too.
         images: The images that will be read.
-        option: What the user sets to choose the folder, for the message.
-        error_class: What is raised.
+        option: The option with which the user chooses the folder, for the message.
+        error_class: The class of the error.
 
     Raises:
-        Res2NetError: Of ``error_class``: the folder holds one of the images, cannot be created, or cannot be written into.
+        Res2NetError: The folder holds one of the images, cannot be created, or cannot be written into. The error is of
+            class ``error_class``.
     """
     path = Path(folder)
     if path.resolve() in {image.resolve().parent for image in images}:
@@ -57,13 +58,11 @@ def make_output_folder(
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise error_class(f"The folder '{path}' cannot be made: {error}. Pass another {option}.") from error
+        raise error_class(f"The folder '{path}' cannot be created: {error}. Pass another {option}.") from error
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise error_class(
-            f"Nothing can be written into the folder '{path}': {error}. Pass another {option}."
-        ) from error
+        raise error_class(f"The folder '{path}' cannot be written into: {error}. Pass another {option}.") from error
     return path
 
 
@@ -71,8 +70,9 @@ def make_output_folder(
 def replacing(path: str | os.PathLike[str], unfinished: Path | None = None) -> Iterator[Path]:
     """Write a file or folder that appears under its name only when it is complete.
 
-    The body creates what the yielded path names. Leaving the body moves it to ``path``, where it replaces an earlier
-    file or an empty folder. After an exception it is deleted, and ``path`` is as it was. Permissions follow the umask.
+    The body of the ``with`` statement writes to the yielded path. Leaving the body moves the result to ``path``, where it
+    replaces an earlier file or an empty folder. After an exception the result is deleted, and ``path`` is unchanged.
+    Permissions follow the umask.
 
     Example:
         >>> with replacing("results.json") as unfinished:

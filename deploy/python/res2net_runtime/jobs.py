@@ -36,7 +36,7 @@ class Output:
 
     Attributes:
         directory: An existing folder; see ``make_output_folder``.
-        threshold: Score from which detections are drawn.
+        threshold: Smallest score of a detection that is drawn.
         save_results: Whether ``bbox.json`` and ``mask.json`` are written.
     """
 
@@ -126,7 +126,7 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
             for frame in frames:
                 sent.append(_Moment(frame.index, frame.time_s))
                 yield frame.image
-        except ImageError as error:  # the video is damaged here; the frames before are worth having
+        except ImageError as error:  # the video is damaged here; the earlier frames are still of use
             summary.failures.append(str(error))
 
     def finish(
@@ -171,13 +171,13 @@ def run_camera(predictor: Predictor, camera_id: int, output: Output) -> Summary:
                     outcome = _shown_and_entries(detections, frame.index, output)
                     _note(summary, outcome, files, output, file_name=name, time_s=round(frame.time_s, 3))
                     progress.update()
-            except KeyboardInterrupt:  # the way to stop a camera
+            except KeyboardInterrupt:  # stops a camera
                 pass
     return summary
 
 
 def make_image_ids(paths: list[Path]) -> dict[Path, int]:
-    """Return the image id of each path: its file name if all of them are numbers, as in COCO, else its position."""
+    """Return the image id of each path: the number in its name if all names are numbers, as in COCO, else its position."""
     if all(path.stem.isascii() and path.stem.isdigit() for path in paths):
         ids = {path: int(path.stem) for path in paths}
         if len(set(ids.values())) == len(paths):
@@ -219,13 +219,13 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
         height, width = picture_rgb.shape[:2]
         raise ImageError(
             f"The picture of {width}x{height} pixels cannot be saved as '{path}'. JPEG holds at most 65500 "
-            "pixels a side: save the image as PNG, or make it smaller."
+            "pixels per side: save the image as PNG, or make it smaller."
         )
     try:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
         raise ImageError(
-            f"The picture '{path}' cannot be written: {error.strerror}. Make room for it, or choose another folder."
+            f"The picture '{path}' cannot be written: {error.strerror}. Free some space, or choose another folder."
         ) from error
 
 
@@ -260,7 +260,7 @@ def _progress(total: int | None, unit: str) -> tqdm[Any]:
 
 
 def _map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` for each item, in order. Other threads compute it while the next items are awaited."""
+    """Yield ``function(item)`` for each item, in order. Other threads call it while this one waits for the next items."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="res2net-draw") as pool:
         for item in items:

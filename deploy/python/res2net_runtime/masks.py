@@ -1,10 +1,9 @@
-"""Paste the mask head's small probability masks into the image, straight to COCO's run-length encoding.
+"""Paste the mask head's small probability masks into the image, directly as COCO's run-length encoding.
 
-A mask is sampled bilinearly at the centre of every pixel, with zeros outside of it, and a pixel is set where
-the value reaches the threshold: what PaddleDetection's ``paste_mask`` does for whole images. Along a column
-of pixels these values are a line from each mask cell to the next, so it is enough to find where those lines
-cross the threshold: the work grows with the width of a box, not with its area, and nothing of the image's
-size is ever allocated.
+A mask is sampled bilinearly at the centre of every pixel, with zeros outside of it, and a pixel is set if the value
+reaches the threshold. PaddleDetection's ``paste_mask`` does this for whole images. Along a column of pixels, the values
+form a line from each mask cell to the next, so it is enough to find where those lines cross the threshold: the work
+grows with the width of a box, not with its area, and no array of the image's size is ever allocated.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 __all__ = ["masks_to_bitmaps", "masks_to_rles"]
 
-# Columns worked on at once: bounds the memory and keeps the arrays in the cache.
+# Columns processed at once. This limits the memory and keeps the arrays in the cache.
 _CHUNK_COLUMNS = 2048
 
 
@@ -27,10 +26,10 @@ def masks_to_rles(
 
     Args:
         masks: float32 (n, m, m) probabilities in [0, 1].
-        boxes_xyxy: float32 (n, 4), pixels of the image; may reach beyond it. A box without area or with a
-            coordinate that is not finite gives an empty bitmap.
+        boxes_xyxy: float32 (n, 4), pixels of the image; may reach beyond it. A box that has no area, or a
+            coordinate that is not finite, gives an empty bitmap.
         image_hw: (height, width) of the image in pixels.
-        threshold: A pixel is set where its probability is at least this, in (0, 1].
+        threshold: A pixel is set if its probability is at least this, in (0, 1].
 
     Returns:
         One ``{"size": [height, width], "counts": bytes}`` per instance, as ``pycocotools.mask.encode`` would

@@ -43,12 +43,12 @@ class ModelInfo:
 
     Attributes:
         arch: Name of the detector, for instance ``MaskRCNN``.
-        outputs: Names of the network's outputs, in order; ``masks`` only where the detector has them.
+        outputs: Names of the network's outputs, in order; ``masks`` only if the detector has them.
         preprocess: PaddleDetection's operators, for :meth:`Preprocessor.from_config`.
         label_list: Class names; a label is an index into it.
         category_ids: COCO category id of each label.
-        draw_threshold: Score from which detections are drawn unless the user says otherwise.
-        mask_threshold: Probability from which a pixel belongs to a mask.
+        draw_threshold: Smallest score of a detection that is drawn, unless the user says otherwise.
+        mask_threshold: Smallest probability of a pixel that belongs to a mask.
     """
 
     arch: str
@@ -71,7 +71,7 @@ class ModelFiles:
 
     Attributes:
         model_path: The graph.
-        params_path: The weights, or None where they are in the same file.
+        params_path: The weights, or None if they are in the same file.
     """
 
     model_path: Path
@@ -98,7 +98,7 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
     """Read ``infer_cfg.yml`` and check that the folder is complete.
 
     Raises:
-        ModelFolderError: The folder or one of its files is missing, or it was written for another version.
+        ModelFolderError: The folder or one of its files is missing, or it was written for a different version.
     """
     config, config_path = read_model_config(model_dir, "detection")
     label_list = take(config, "label_list", list, config_path)
@@ -138,13 +138,13 @@ def read_model_config(model_dir: str | os.PathLike[str], task: str | None = None
 
     Args:
         model_dir: The folder.
-        task: ``detection`` or ``classification``; None if either will do.
+        task: ``detection`` or ``classification``; None accepts both.
 
     Returns:
         Its content, and its path for messages.
 
     Raises:
-        ModelFolderError: The folder or the file is missing, or it was written for another version or task.
+        ModelFolderError: The folder or the file is missing, or it was written for a different version or task.
     """
     path = Path(model_dir)
     config_path = path / CONFIG_NAME
@@ -179,7 +179,7 @@ def find_files(formats: Mapping[str, Any], config_path: Path) -> dict[str, Model
         for key, path in zip(keys, paths):
             if not path.is_file():
                 raise ModelFolderError(
-                    f"The model folder lacks '{path}', which {CONFIG_NAME} names as {key} of format {name}. "
+                    f"The model folder has no '{path}', which {CONFIG_NAME} names as {key} of format {name}. "
                     "Copy the whole folder again, export the model again, or, if you do not need this format, "
                     f"remove it from {CONFIG_NAME}."
                 )
@@ -208,7 +208,7 @@ def _check_schema(config: Mapping[str, Any], config_path: Path, task: str | None
         )
     if schema.get("version") != SCHEMA_VERSION:
         raise ModelFolderError(
-            f"'{config_path}' has schema version {schema.get('version')!r}, this runtime reads "
+            f"'{config_path}' has schema version {schema.get('version')!r}, but this runtime reads "
             f"{SCHEMA_VERSION}. Export the model again with the installed version, or install the version "
             "that wrote it."
         )
@@ -237,10 +237,10 @@ def take(config: Mapping[str, Any], key: str, kind: type | tuple[type, ...], con
         config_path: Its path, for messages.
 
     Raises:
-        ModelFolderError: The setting is missing, or of another type.
+        ModelFolderError: The setting is missing, or has the wrong type.
     """
     if key not in config:
-        raise ModelFolderError(f"'{config_path}' lacks the key '{key}'. Export the model again.")
+        raise ModelFolderError(f"'{config_path}' does not have the key '{key}'. Export the model again.")
     if not isinstance(config[key], kind):
         raise ModelFolderError(
             f"'{config_path}' has {key}: {config[key]!r}, which is of the wrong type (expected {_KIND_NAMES[kind]}). "

@@ -49,11 +49,11 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
     runs for one caller at a time. Use it as a context manager, or call :meth:`close`, to free the network
     early.
 
-    The rest of the process computes as it would without a predictor. Creating, running and closing one, and failing to,
-    leave these as they were: the numbers of threads of OpenMP, MKL and BLAS, the treatment of denormal numbers,
-    the environment, the working directory, random states, the root logger and the warning filters. There is one limit:
-    while Paddle runs the network, MKL has the predictor's number of threads in all threads of the process, so
-    do not train in one thread and run a predictor on Paddle in another if the training must be repeatable bit by bit.
+    The rest of the process computes as it would without a predictor. Creating, running and closing one does not change
+    these, even if it fails: the numbers of threads of OpenMP, MKL and BLAS, the treatment of denormal numbers, the
+    environment, the working directory, random states, the root logger and the warning filters. There is one exception:
+    while Paddle runs the network, MKL uses the predictor's number of threads in the whole process. So if training must be
+    repeatable bit for bit, do not run a predictor on Paddle in one thread while another thread trains.
 
     Args:
         model_dir: The folder that ``export_model.py`` wrote.
@@ -69,7 +69,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         max_pixels: Larger images are refused.
 
     Raises:
-        ModelFolderError: The folder is incomplete or was written for another version.
+        ModelFolderError: The folder is incomplete or was written for a different version.
         BackendError: The engine is missing or refuses the model.
 
     Example:
@@ -101,7 +101,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         """Return a predictor over any network, for instance one that has not been exported.
 
         Args:
-            info: What the network takes and gives.
+            info: The network's inputs and outputs.
             backend: The network.
             batch_size: As for the class.
             max_pixels: As for the class.

@@ -1,4 +1,4 @@
-"""From an image file to the network's input, equal to the bit to PaddleDetection's evaluation transforms.
+"""From an image file to the network's input, equal bit for bit to the result of PaddleDetection's evaluation transforms.
 
 The transforms are its ``Decode``, ``Resize``, ``NormalizeImage``, ``Permute`` and ``PadBatch``.
 An image stays uint8 until it has been resized, so normalising it has only 256 possible results per channel:
@@ -27,7 +27,7 @@ DEFAULT_MAX_PIXELS = 178_956_970
 
 
 def describe_source(source: object) -> str:
-    """Return how error messages name an image: its path, or what was passed instead of one."""
+    """Return the name of an image in error messages: its path, or a description of what was passed instead of one."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"<{len(source)} bytes>"
     if isinstance(source, np.ndarray):
@@ -76,7 +76,7 @@ def _rgb_from_array(array: np.ndarray, name: str) -> np.ndarray:
     channels_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if not channels_ok or array.dtype != np.uint8 or array.size == 0:
         raise ImageError(
-            f"Image {name} is not a picture: expected a non-empty uint8 array of shape (H, W), (H, W, 3) in "
+            f"Image {name} is not an image: expected a non-empty uint8 array of shape (H, W), (H, W, 3) in "
             "RGB order or (H, W, 4) in RGBA order. Convert it first; an image read by cv2.imread needs "
             "image[..., ::-1]."
         )
@@ -109,7 +109,7 @@ def _check_pixels(image_hw: tuple[int, int], max_pixels: int, name: str) -> None
     if height * width > max_pixels:
         raise ImageError(
             f"Image '{name}' is {width}x{height} = {height * width} pixels, more than the limit of "
-            f"{max_pixels}. Make it smaller, or raise max_pixels if you trust where it comes from."
+            f"{max_pixels}. Make it smaller, or raise max_pixels if you trust its source."
         )
 
 
@@ -122,8 +122,8 @@ class Preprocessor:
     Attributes:
         target_size: (height, width) to resize to, as PaddleDetection's ``Resize`` understands it, or None to
             keep the size.
-        keep_ratio: Scale both sides alike, so that the short side is at most ``min(target_size)`` and the
-            long side at most ``max(target_size)``.
+        keep_ratio: Scale both sides by the same factor, so that the short side is at most ``min(target_size)`` and
+            the long side at most ``max(target_size)``.
         interp: Interpolation flag of OpenCV.
         table: float32 (3, 256): the network's input value of each pixel value, per RGB channel.
         stride: The padded height and width are multiples of it.
@@ -143,7 +143,7 @@ class Preprocessor:
             operators: For instance ``[{"type": "Resize", "target_size": [800, 1333], "keep_ratio": True,
                 "interp": 1}, {"type": "NormalizeImage", "mean": [...], "std": [...], "is_scale": True,
                 "norm_type": "mean_std"}, {"type": "Permute"}, {"type": "PadStride", "stride": 32}]``.
-                ``Permute`` is required; the others may be left out; the order is this one.
+                ``Permute`` is required; the others may be left out. The order must be this one.
 
         Raises:
             ModelFolderError: An operator is unknown, wrongly ordered, or has wrong arguments.
@@ -180,7 +180,7 @@ class Preprocessor:
                 ) from error
         if "Permute" not in seen:
             raise ModelFolderError(
-                f"The preprocessing operators {seen} lack Permute, and the network takes images as "
+                f"The preprocessing operators {seen} do not include Permute, but the network takes images as "
                 "(3, H, W). Add {type: Permute} to the list 'Preprocess' in infer_cfg.yml."
             )
         return cls(**settings)
@@ -222,7 +222,7 @@ class Preprocessor:
             # Given the scales, not the size, OpenCV samples at scales that are not rounded to whole pixels.
             resized = cv2.resize(image, None, None, fx=scale_x, fy=scale_y, interpolation=self.interp)
             return resized, im_shape, (scale_y, scale_x)
-        # The image is so long and thin that its short side vanishes (PaddleDetection fails here): keep one pixel of it.
+        # The image is so long and thin that its short side would vanish (PaddleDetection fails here): keep one pixel.
         im_shape = (max(1.0, im_shape[0]), max(1.0, im_shape[1]))
         resized = cv2.resize(image, (round(im_shape[1]), round(im_shape[0])), interpolation=self.interp)
         return resized, im_shape, (im_shape[0] / height, im_shape[1] / width)
@@ -270,7 +270,7 @@ def _normalize_settings(
     mean: Sequence[float], std: Sequence[float], is_scale: bool = True, norm_type: str = "mean_std"
 ) -> dict[str, Any]:
     if len(mean) != 3 or len(std) != 3 or 0 in std:
-        raise ValueError("mean and std must have 3 values, and std no zero")
+        raise ValueError("mean and std must have 3 values, and no value of std may be zero")
     if norm_type not in ("mean_std", "none"):
         raise ValueError("norm_type must be mean_std or none")
     return {"table": _normalization_table(mean, std, is_scale, norm_type == "mean_std")}

@@ -33,7 +33,7 @@ __all__ = ["QuantizationReport", "compare_precisions", "quantize_model"]
 _FORMAT = "onnx_int8"
 (MODEL_NAME,) = FORMATS[_FORMAT].files
 
-# Most of the time goes into these. The arithmetic on boxes would lose too much in int8.
+# These take most of the time. The arithmetic on boxes would lose too much accuracy in int8.
 _QUANTIZED_OPERATORS = ["Conv", "Gemm", "MatMul"]
 _SAME_OBJECT_IOU = 0.5
 
@@ -41,7 +41,7 @@ _SAME_OBJECT_IOU = 0.5
 def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]]) -> Path:
     """Add the format ``onnx_int8`` to a folder that has ``onnx``; ``precision="int8"`` then runs it.
 
-    Weights have 7 bits: with 8, processors without VNNI overflow.
+    Weights have 7 bits, because products of 8 bits overflow on CPUs without VNNI.
 
     Args:
         model_dir: The folder that ``export_model.py`` wrote.
@@ -62,13 +62,13 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
             "the model again with export_model.py --format onnx."
         )
     if not images:
-        raise ValueError("Quantising takes at least one image.")
+        raise ValueError("Quantising needs at least one image.")
     import_engine("onnx")
     quantization = import_engine("onnxruntime.quantization", "onnxruntime")
     preprocessor = Preprocessor.from_config(folder.preprocess)
 
     batches = (collate([preprocessor(decode_image(image))]) for image in images)
-    # A CalibrationDataReader is whatever has this method; its module is only known at run time.
+    # Any object with this method serves as a CalibrationDataReader, whose module is only known at run time.
     reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
 
     source, target = folder.formats["onnx"].model_path, folder.path / MODEL_NAME
@@ -102,12 +102,12 @@ class QuantizationReport:
     Attributes:
         engine: The engine that ran it.
         images: Images compared.
-        fp32_s: Median CPU time of an image, from array to detections, in float32. It is summed over the threads,
-            and unlike the clock's it does not count other programs.
+        fp32_s: Median CPU time of an image, from array to detections, in float32, summed over the threads. Unlike wall
+            time, it does not count other programs.
         int8_s: The same in int8.
         detections: Detections of float32 that would be drawn.
-        missing: Those for which int8 has no box of the same class with an IoU of at least 0.5, whatever its score.
-        added: Detections of int8 that would be drawn, and for which float32 has no such box.
+        missing: Those for which int8 has no box of the same class with an IoU of at least 0.5, at any score.
+        added: Detections of int8 that would be drawn, but for which float32 has no such box.
     """
 
     engine: str
@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_for_the_user(record: logging.LogRecord) -> bool:
-    # Through the root logger, ONNX Runtime gives advice that is meant for programmers.
+    # ONNX Runtime uses the root logger for advice that is meant for programmers.
     return record.name != "root"
 
 

@@ -1,4 +1,4 @@
-"""Write detections as COCO results, image by image, so that a long run neither fills the memory nor loses them."""
+"""Write detections as COCO results, image by image. A long run then neither fills the memory nor loses its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILES = {"bbox": "bbox.json", "segmentation": "mask.json"}
 class ResultFiles:
     """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
 
-    The files are opened with the first image. Once the context is left, also by an exception, they are complete JSON.
+    The files are opened with the first image. When the context is left, even by an exception, they are complete JSON.
 
     Args:
         directory: An existing folder for the files.

@@ -18,7 +18,7 @@ __all__ = ["Detections"]
 class Detections:
     """The n detections of one image, best score first.
 
-    They have a length, can be indexed and sliced, and can be gone through one by one:
+    They have a length, and can be indexed, sliced and iterated over:
     ``detections[detections.scores > 0.5]``, ``detections[:10]``, ``for detection in detections``.
 
     Attributes:
@@ -29,7 +29,7 @@ class Detections:
         image_hw: (height, width) of the original image, after EXIF rotation.
         label_list: Class names.
         category_ids: COCO category id of each label.
-        mask_threshold: Probability from which a pixel belongs to a mask.
+        mask_threshold: Smallest probability of a pixel that belongs to a mask.
     """
 
     boxes_xyxy: np.ndarray
@@ -71,7 +71,7 @@ class Detections:
             )
         scores = np.asarray(outputs["scores"])
         ends = np.cumsum(num)
-        # Engines differ in the order of an image's rows. Indices and not slices also make copies.
+        # Engines differ in the order of an image's rows. Indices, unlike slices, also make copies.
         parts = [end - count + np.argsort(-scores[end - count : end], kind="stable") for end, count in zip(ends, num)]
         masks = outputs.get("masks")
         return [
@@ -100,7 +100,7 @@ class Detections:
 
         Raises:
             IndexError: A number is out of range, or there are not n booleans.
-            TypeError: It is something else.
+            TypeError: ``index`` is anything else.
 
         Example:
             >>> detections[0], detections[:10], detections[detections.scores > 0.5], detections[[2, 0]]
@@ -115,7 +115,7 @@ class Detections:
         )
 
     def __iter__(self) -> Iterator[Detections]:
-        """Yield each detection as a :class:`Detections` of one, so that all that works on many works on each."""
+        """Yield each detection as a :class:`Detections` of one, with the same attributes and methods."""
         for index in range(len(self)):
             yield self[index]
 
@@ -181,7 +181,7 @@ class Detections:
                 "detections[detections.scores > 0.5]."
             )
         if rows.dtype != bool and rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"There are {len(self)} detections, and {index!r} is out of range.")
+            raise IndexError(f"There are {len(self)} detections, so {index!r} is out of range.")
         return rows if rows.size else rows.astype(int)
 
     def _require_masks(self) -> np.ndarray:

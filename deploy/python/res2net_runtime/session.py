@@ -1,4 +1,4 @@
-"""What predictors have in common: a loaded network that threads share, and images that flow through it in batches."""
+"""The common part of all predictors: a loaded network that threads share, and batches of images that run through it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from res2net_runtime.preprocess import ImageSource, describe_source
 
 __all__ = ["FailedPrediction", "ImageSession", "Prepared", "Session", "check_counts", "resizing"]
 
-# Batches prepared ahead of the network: enough to find images of equal size, few enough for the memory.
+# Batches prepared ahead of the network: enough to find images of equal size, few enough to fit into memory.
 _BATCHES_AHEAD = 4
 
 _Self = TypeVar("_Self", bound="Session")  # typing.Self needs Python 3.11
@@ -35,7 +35,7 @@ def check_counts(**counts: int | None) -> None:
     """Check arguments that must be at least 1; None stands for a default.
 
     Raises:
-        ValueError: One is smaller; the message names it.
+        ValueError: An argument is smaller; the message names it.
     """
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -66,7 +66,7 @@ class Session:
         return self._open_backend().description
 
     def close(self) -> None:
-        """Free the network; it cannot be used afterwards. Closing twice does no harm."""
+        """Free the network; it cannot be used afterwards. Closing twice is allowed."""
         with self._lock:
             if self._backend is not None:
                 self._backend.close()
@@ -164,7 +164,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
         """Go through a stream of images; the next ones are decoded and prepared while the network runs.
 
         Args:
-            images: What :meth:`__call__` takes, one by one; may be endless. Images of the same prepared size that are
+            images: Images as :meth:`__call__` takes them, one by one; may be endless. Images of the same prepared size that are
                 close to each other run together, up to ``batch_size``.
             workers: Threads that decode and prepare.
 
@@ -239,7 +239,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
 
 @contextmanager
 def resizing(source: ImageSource, image: np.ndarray) -> Iterator[None]:
-    """Turn what OpenCV raises for an image that it cannot resize into an error that names the image."""
+    """Turn OpenCV's exception for an image that it cannot resize into an error that names the image."""
     try:
         yield
     except (cv2.error, MemoryError) as error:

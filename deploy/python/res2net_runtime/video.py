@@ -21,7 +21,7 @@ __all__ = ["Camera", "Frame", "VideoFile", "VideoWriter"]
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1000.0
 _CODEC = "mp4v"  # MPEG-4: the one that every build of OpenCV can write into an MP4 file
-_MAX_WAIT_S = 5.0  # until a camera has delivered its last frame
+_MAX_WAIT_S = 5.0  # for a camera to deliver its last frame
 # Containers state the number of frames only roughly; a file that ends earlier than this is damaged.
 _MISSING_FRAMES, _MISSING_SHARE = 5, 0.02
 
@@ -30,7 +30,7 @@ _Self = TypeVar("_Self", bound="_Capture")  # typing.Self needs Python 3.11
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture of a video.
+    """A frame of a video.
 
     Attributes:
         index: Its number, from 0.
@@ -129,7 +129,7 @@ class Camera(_Capture):
         self._reader = threading.Thread(target=self._keep_reading, name="res2net-camera", daemon=True)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the newest frame whenever one is asked for, until the camera ends."""
+        """Yield the newest frame at each request, until the camera ends."""
         self._reader.start()
         start_s, index = time.monotonic(), 0
         while True:
@@ -163,7 +163,7 @@ class VideoWriter:
     """An MP4 file; use it as a context manager.
 
     Args:
-        path: The file. Its size is that of the first picture.
+        path: The file. The first picture decides the size of the video.
         fps: Frames per second.
     """
 
@@ -197,7 +197,7 @@ class VideoWriter:
             self._writer, self._size_wh = cv2.VideoWriter(str(self.path), codec, self._fps, size_wh), size_wh
             if not self._writer.isOpened():
                 raise ImageError(
-                    f"Cannot write the video '{self.path}': OpenCV {cv2.__version__} lacks the encoder {_CODEC}, "
+                    f"Cannot write the video '{self.path}': OpenCV {cv2.__version__} does not have the encoder {_CODEC}, "
                     "or the folder cannot be written. Install opencv-python-headless, or choose another folder."
                 )
         if size_wh != self._size_wh:

@@ -34,14 +34,14 @@ _SPLITS = {"train": "train", "val": "test", "test": "test"}
 
 
 def is_cifar(path: Path) -> bool:
-    """Tell whether ``path`` is a CIFAR archive, the folder unpacked from one, or the folder that holds that folder."""
+    """Return whether ``path`` is a CIFAR archive, the folder unpacked from one, or the folder that holds that folder."""
     if path.is_file():
         return path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.name.startswith("cifar")
     return path.name in _VERSIONS or any((path / folder).is_dir() for folder in _VERSIONS)
 
 
 class CIFARDataSet(LabelledImages):
-    """CIFAR-10 or CIFAR-100, which is seen from the files.
+    """CIFAR-10 or CIFAR-100; the files tell which.
 
     Args:
         dataset_dir: ``cifar-10-python.tar.gz`` or ``cifar-100-python.tar.gz``, the folder unpacked from it, or the folder
@@ -67,7 +67,7 @@ class CIFARDataSet(LabelledImages):
             part = _get(batch, label_key, list, where)
             if rows is None or rows.dtype != np.uint8 or rows.shape != (len(part), 3 * _SIDE_PX**2):
                 raise DatasetError(
-                    f"'{where}' holds no images in CIFAR's format. Get the python version of the archive again."
+                    f"'{where}' holds no images in CIFAR's format. Download the python version of the archive again."
                 )
             wrong = [label for label in part if not isinstance(label, int) or not 0 <= label < len(class_names)]
             if wrong:
@@ -92,7 +92,7 @@ class CIFARDataSet(LabelledImages):
                 return folder, lambda file, root=root: _unpickle(_bytes_of(root / file), str(root / file))
         raise DatasetError(
             f"'{self.path}' is not a CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
-            f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded; get the archive from its publisher."
+            f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded automatically: get the archive from its publisher."
         )
 
     def _open_archive(self) -> tuple[str, Callable[[str], object]]:
@@ -101,16 +101,16 @@ class CIFARDataSet(LabelledImages):
                 files = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
                 members = {name.lstrip("./"): file.read() for name, file in files if file is not None}
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Get it again.") from error
+            raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Download it again.") from error
         folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)
         if folder is None:
             raise DatasetError(
-                f"The archive '{self.path}' holds neither {' nor '.join(_VERSIONS)}. Get the python version."
+                f"The archive '{self.path}' holds neither {' nor '.join(_VERSIONS)}. Download the python version."
             )
 
         def read(file: str) -> object:
             if f"{folder}/{file}" not in members:
-                raise DatasetError(f"The archive '{self.path}' lacks '{folder}/{file}'. Get it again.")
+                raise DatasetError(f"The archive '{self.path}' has no '{folder}/{file}'. Download it again.")
             return _unpickle(members[f"{folder}/{file}"], self._name(folder, file))
 
         return folder, read
@@ -128,14 +128,14 @@ def _unpickle(data: bytes, where: str) -> object:
         return load_pickle(io.BytesIO(data))
     except RefusedName as error:
         raise DatasetError(
-            f"'{where}' names {error.name}, which CIFAR's files do not need and which could run code. Nothing was run; "
-            f"get the archive from its publisher."
+            f"'{where}' refers to {error.name}, which CIFAR's files do not need and which could run code. Nothing was run. "
+            f"Download the archive from its publisher."
         ) from error
     except (pickle.UnpicklingError, ValueError, EOFError, IndexError, KeyError, AttributeError, TypeError) as error:
-        raise DatasetError(f"'{where}' is damaged: {error}. Get the archive again.") from error
+        raise DatasetError(f"'{where}' is damaged: {error}. Download the archive again.") from error
 
 
 def _get(batch: object, key: str, kind: type, where: str):
     if not isinstance(batch, dict) or not isinstance(batch.get(key), kind):
-        raise DatasetError(f"'{where}' has no '{key}'. Get the python version of the archive again.")
+        raise DatasetError(f"'{where}' has no '{key}'. Download the python version of the archive again.")
     return batch[key]

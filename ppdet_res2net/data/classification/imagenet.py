@@ -51,12 +51,12 @@ class ImageNetDataSet(LabelledImages):
             contents = self._read_solution()
         else:
             raise DatasetError(
-                f"'{self.dir}' is not laid out as ImageNet: there is no '{folder}' with a folder per class, no "
+                f"'{self.dir}' does not have ImageNet's layout: there is no '{folder}' with a folder per class, no "
                 f"'{self.split}_list.txt', and no '{_SOLUTION}'. Correct dataset_dir; nothing is downloaded."
             )
         if len(contents.class_names) != _NUM_CLASSES:
             raise DatasetError(
-                f"{contents.source} has {len(contents.class_names)} classes, ImageNet-1k has {_NUM_CLASSES}. For a "
+                f"{contents.source} has {len(contents.class_names)} classes, but ImageNet-1k has {_NUM_CLASSES}. For a "
                 f"subset, the labels come from a file that names all {_NUM_CLASSES}: put one of {', '.join(LABEL_FILES[:3])} "
                 f"into '{self.dir}', or pass label_file. For a dataset of your own, use ClassFolderDataSet."
             )
@@ -67,7 +67,7 @@ class ImageNetDataSet(LabelledImages):
         return contents
 
     def _read_solution(self) -> Contents:
-        """Read Kaggle's table ``ImageId,PredictionString``. The latter begins with the WordNet id."""
+        """Read Kaggle's table ``ImageId,PredictionString``. ``PredictionString`` begins with the WordNet id."""
         path = self.dir / _SOLUTION
         if self.label_file is None:
             raise DatasetError(

@@ -19,7 +19,7 @@ class Contents:
     """A dataset that has been read.
 
     Attributes:
-        source: What messages call it.
+        source: Its name in messages.
         names: The path of each image, or a name for it if it lies in an archive.
         labels: int64 (N,).
         class_names: The name of each label.
@@ -43,7 +43,7 @@ class LabelledImages(ABC):
         """Return what the dataset holds."""
 
     def parse_dataset(self) -> None:
-        """Read the dataset, unless that has been done. The name is that of ppdet's datasets.
+        """Read the dataset, unless that has been done. ppdet's datasets have a method of this name.
 
         Raises:
             DatasetError: It is missing, empty or wrong.
@@ -75,7 +75,7 @@ class LabelledImages(ABC):
 
     @property
     def roidbs(self) -> Records:
-        """One dict per image, under the name that ppdet's datasets have.
+        """One dict per image. ppdet's datasets use the same name.
 
         ``im_id`` (int64 (1,), its position), ``im_file``, ``label`` (int64 ()), and ``image`` (uint8 (H, W, 3) RGB) if the
         images lie in an archive. Dicts are made on access: a million of them would take a gigabyte.

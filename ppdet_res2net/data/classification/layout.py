@@ -1,4 +1,4 @@
-"""Opens the dataset in a folder, whatever its layout."""
+"""Recognises the layout of a dataset folder and opens the dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["open_dataset"]
 
 
 def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: str | None = None) -> LabelledImages:
-    """Open the dataset in a folder, whatever its layout.
+    """Recognise the layout of a dataset folder and open the dataset.
 
     Args:
         path: A CIFAR archive or its folder; or a folder with ``<split>/<class>/``, with ``<split>_list.txt``, with

@@ -29,7 +29,7 @@ class MixImages:
     ) -> None:
         if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
             raise ValueError(
-                f"mixup_alpha is {mixup_alpha} and cutmix_alpha {cutmix_alpha}; at least one must be above 0, none below."
+                f"mixup_alpha is {mixup_alpha} and cutmix_alpha {cutmix_alpha}; neither may be below 0, and one must be above."
             )
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
         self.prob, self.switch_prob = prob, switch_prob

@@ -1,7 +1,7 @@
 """Files that name the classes.
 
 The 1000 names of ImageNet are not part of this package: they come with the dataset (``LOC_synset_mapping.txt``), with
-PaddleClas (``imagenet1k_label_list.txt``) and many other projects. All usual forms are read here.
+PaddleClas (``imagenet1k_label_list.txt``) and many other projects. This module reads all usual forms.
 """
 
 from __future__ import annotations

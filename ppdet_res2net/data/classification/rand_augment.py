@@ -1,4 +1,4 @@
-"""RandAugment: a few operations out of fourteen, all of the same strength.
+"""RandAugment: a few operations out of fourteen, all with the same strength.
 
 Source: https://arxiv.org/abs/1909.13719.
 """

@@ -64,7 +64,7 @@ class ClassFolderDataSet(LabelledImages):
         unknown = [folder for folder in folders if folder not in classes.folders]
         if unknown:
             raise DatasetError(
-                f"'{self.root}' has a folder '{unknown[0]}', which is none of the {len(classes.folders)} classes that "
+                f"'{self.root}' has a folder '{unknown[0]}', which is not among the {len(classes.folders)} classes that "
                 f"'{self.label_file}' names.{did_you_mean(unknown[0], classes.folders)} Rename or remove the folder "
                 f"({len(unknown)} of {len(folders)} are unknown), or pass another label_file."
             )
@@ -72,14 +72,14 @@ class ClassFolderDataSet(LabelledImages):
 
 
 class ClassListDataSet(LabelledImages):
-    """Images from a text file with one ``path label`` per line, as PaddleClas' lists are.
+    """Images from a text file with one ``path label`` per line, as in PaddleClas' lists.
 
     Args:
         dataset_dir: The dataset's folder.
         list_file: The list, below ``dataset_dir``.
         image_dir: What the paths are relative to, below ``dataset_dir``.
         label_file: Names the classes; see :func:`read_class_names`. Default: one of the usual names in
-            ``dataset_dir`` if there is one, else the classes are called by their numbers, up to the largest label.
+            ``dataset_dir`` if there is one, else the classes are named by their numbers, up to the largest label.
     """
 
     def __init__(

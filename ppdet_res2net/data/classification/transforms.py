@@ -38,7 +38,7 @@ class Decode:
 
 
 class _OfPillow:
-    """A transform that maps a Pillow image to another."""
+    """A transform that maps a Pillow image to a Pillow image."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
@@ -49,13 +49,13 @@ class _OfPillow:
 
 
 class RandomResizedCrop(_OfPillow):
-    """Cut out a random part, and resize it to (size, size).
+    """Crop a random part, and resize it to (size, size).
 
     Args:
         size: Side in pixels.
         scale: Smallest and largest share of the area.
         ratio: Smallest and largest width / height.
-        interpolation: ``bilinear``, ``bicubic`` or another of Paddle's.
+        interpolation: ``bilinear``, ``bicubic`` or any other name that Paddle knows.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RandomResizedCrop(_OfPillow):
 
 
 class RandomCrop(_OfPillow):
-    """Pad with black, and cut out (size, size) anywhere: how CIFAR is augmented.
+    """Pad with black, and crop (size, size) at a random place: the usual augmentation of CIFAR.
 
     Args:
         size: Side in pixels.
@@ -85,11 +85,11 @@ class RandomCrop(_OfPillow):
 
 
 class Resize(_OfPillow):
-    """Resize to (size, size), whatever the shape.
+    """Resize to (size, size), ignoring the aspect ratio.
 
     Args:
         size: Side in pixels.
-        interpolation: ``bilinear``, ``bicubic`` or another of Paddle's.
+        interpolation: ``bilinear``, ``bicubic`` or any other name that Paddle knows.
     """
 
     def __init__(self, size: int, interpolation: Interpolation = "bilinear") -> None:
@@ -99,7 +99,7 @@ class Resize(_OfPillow):
 
 
 class RandomHorizontalFlip(_OfPillow):
-    """Mirror with probability ``prob``."""
+    """Flip with probability ``prob``."""
 
     def __init__(self, prob: float = 0.5) -> None:
         super().__init__(lambda image: ImageOps.mirror(image) if random.random() < prob else image)
@@ -149,7 +149,7 @@ class RandomErasing:
     """Overwrite a rectangle of the network's input (arXiv:1708.04896); comes after ``Normalize``.
 
     Args:
-        prob: How often.
+        prob: Probability of erasing.
         scale: Smallest and largest share of the area.
         ratio: Smallest and largest height / width.
         mode: ``const`` for zeros, which are the mean colour; ``pixel`` for noise of standard deviation 1.

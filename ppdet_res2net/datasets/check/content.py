@@ -29,13 +29,13 @@ BOX_AND_MASK_DIFFER = Problem(
     WARNING,
     "annotations whose box and mask are in different places",
     USED,
-    "One of them belongs to another object or image, or is in other units. Correct it.",
+    "One of them belongs to another object or image, or has different units. Correct it.",
 )
 MASK_OUTSIDE = Problem(
     "mask-outside",
     WARNING,
     "masks that reach beyond their image",
-    "are cut at its border",
+    "are clipped to it",
     "Check that the image is the one that was annotated.",
 )
 AREA_DIFFERS = Problem(
@@ -50,14 +50,14 @@ TINY_BOX = Problem(
     NOTE,
     "boxes thinner than two pixels",
     USED,
-    "Usually a slip of the mouse. Look at them, and remove those that contain no object.",
+    "Usually an accidental click. Look at them, and remove those that contain no object.",
 )
 REPEATED = Problem(
     "repeated-annotation",
     WARNING,
     "annotations that repeat an earlier one of the same image",
     "count twice",
-    "Remove the copies. Otherwise an object that is detected also counts as missed.",
+    "Remove the copies. Otherwise a detected object also counts as a missed one.",
 )
 LISTED_TWICE = Problem(
     "image-listed-twice",
@@ -71,7 +71,7 @@ UNUSED_CATEGORY = Problem(
     "unused-category",
     WARNING,
     "categories without objects",
-    "are trained without any example",
+    "have no examples to learn from",
     "Annotate some objects, or remove the category. A mistyped category id may be the cause.",
     "category",
 )
@@ -80,7 +80,7 @@ RARE_CATEGORY = Problem(
     NOTE,
     f"categories with fewer than {FEW_OBJECTS} objects",
     USED,
-    "So few objects are hardly enough to learn from, and the AP of these categories is mostly chance. Annotate more.",
+    "So few objects are usually not enough to learn from, and the AP of these categories is mostly chance. Annotate more.",
     "category",
 )
 IMBALANCED = Problem(

@@ -1,4 +1,4 @@
-"""Writes a corrected copy of an annotation file: what is certain is mended, what cannot be used is removed."""
+"""Writes a corrected copy of an annotation file: it corrects what is certain, and removes what cannot be used."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fix_dataset(report: DatasetReport, out_path: str | os.PathLike) -> list[str]
     if not fixer.content["images"]:
         raise DatasetError(
             f"no image of '{report.source.annotation_path}' can be used, so there is nothing to write to '{out_path}'. "
-            f"Is '{report.source.image_dir}' the right folder?"
+            f"Check that '{report.source.image_dir}' is the right folder."
         )
     write_annotations(fixer.content, out_path)
     return fixer.changes
@@ -136,7 +136,7 @@ class _Fixer:
         before = len(self.content["images"])
         self.content["images"] = [one for one in images if one["id"] not in unusable and one["id"] not in joined]
         self._say("removed unusable images with their annotations", unusable)
-        self._say("took the size from the file for images", measured)
+        self._say("set width and height to those of the file: images", measured)
         self._say("merged entries of the same file into the first one, with their annotations: images", joined)
         others = before - len(self.content["images"]) - len(unusable & set(names)) - len(joined)
         if others > 0:
@@ -180,10 +180,10 @@ class _Fixer:
                 done["replaced unusable boxes by the boxes around the masks of annotations"].append(number)
             elif number in cut:
                 annotation["bbox"] = _cut(annotation["bbox"], height, width)
-                done["cut boxes at the border of the image: annotations"].append(number)
+                done["clipped boxes to the image: annotations"].append(number)
             if number in wrong_area:
                 annotation["area"] = compute_area(annotation, (height, width))
-                done["measured the area again: annotations"].append(number)
+                done["computed the area again: annotations"].append(number)
             kept.append(annotation)
         for text, numbers in done.items():
             self._say(text, numbers)

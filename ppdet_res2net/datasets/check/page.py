@@ -1,4 +1,4 @@
-"""The report of a check as one HTML page: figures, each problem with pictures of it, and a look at the data."""
+"""The report of a check as one HTML page: figures, each problem with pictures of it, and sample images."""
 
 from __future__ import annotations
 

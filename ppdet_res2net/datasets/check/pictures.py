@@ -1,4 +1,4 @@
-"""Checks every image file: is it readable, has it the annotated size, is it there twice?"""
+"""Checks every image file: whether it can be read, has the annotated size, and occurs twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IN_BOTH_SPLITS = Problem(
     WARNING,
     "images that are also in another split, or look like one there",
     "are used as they are",
-    "Remove them from one of the two splits. The score on images that were trained on is too high.",
+    "Remove them from one of the two splits: the score on images that were also trained on is too high.",
     "image",
 )
 ALMOST_SAME = Problem(
@@ -46,7 +46,7 @@ ALMOST_SAME = Problem(
     NOTE,
     "images that look like another one",
     "are used as they are",
-    "Frames of a video and copies in another quality teach little. Keep them within one split.",
+    "Frames of a video, and copies in a different quality, add little to training. Keep them within one split.",
     "image",
 )
 

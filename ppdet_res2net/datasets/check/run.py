@@ -23,7 +23,7 @@ __all__ = ["DatasetReport", "DatasetSource", "check_content", "check_datasets"]
 CATEGORIES_DIFFER = Problem(
     "categories-differ",
     ERROR,
-    "annotation files whose categories are not those of the first one",
+    "annotation files whose categories differ from those of the first one",
     "lead to an evaluation with wrong classes",
     "Give all splits the same list of categories, with the same ids in the same order: labels are positions in it.",
     "category",
@@ -39,7 +39,7 @@ class DatasetSource:
     Attributes:
         annotation_path: The annotation file.
         image_dir: The folder.
-        name: What the report calls it, for instance ``TrainDataset``.
+        name: Its name in the report, for instance ``TrainDataset``.
         with_masks: Whether masks are needed; None: they are if any annotation has one.
     """
 
@@ -199,7 +199,7 @@ def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Find
         for what, names in (("it lacks", missing), ("it adds", added))
         if names
     ]
-    detail = " and ".join(differences) or "same names, but other ids or another order"
+    detail = " and ".join(differences) or "the names are the same, but the ids or the order differ"
     return [Finding(CATEGORIES_DIFFER, detail=f"compared with {first.source.name}, {detail}")]
 
 

@@ -74,7 +74,7 @@ class DatasetBuilder:
         if self._names is not None and name not in self._names:
             raise DatasetError(
                 f"{source}: the class '{name}' is not among the {len(self._names)} names given."
-                f"{did_you_mean(name, self._names)} Add it to the names, or leave the names out to take those that occur."
+                f"{did_you_mean(name, self._names)} Add it to the names, or leave --names out to take all that occur."
             )
         if box_xyxy is None:
             if segmentation is None:
@@ -147,7 +147,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def find_image(folder: Path, wanted: str, source: str) -> Path:
-    """Return the image file that an annotation names. If it is missing, another folder and ending are tried.
+    """Return the image file that an annotation names. If it is missing, other folders and suffixes are tried.
 
     Raises:
         DatasetError: There is none.
@@ -160,7 +160,7 @@ def find_image(folder: Path, wanted: str, source: str) -> Path:
         if candidate.stem == name.stem and candidate.suffix.lower() in IMAGE_SUFFIXES:
             return candidate
     raise DatasetError(
-        f"{source}: its image '{wanted}' is not in '{folder}'. Name the folder of the images with --images, or copy it there."
+        f"{source}: its image '{wanted}' is not in '{folder}'. Pass the image folder with --images, or copy the image there."
     )
 
 
@@ -180,7 +180,7 @@ def measure_image(path: Path) -> tuple[int, int]:
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
-    """Read class names: one a line, or the ``names`` of a YOLO ``data.yaml``.
+    """Read class names: one per line, or the ``names`` of a YOLO ``data.yaml``.
 
     Raises:
         DatasetError: The file cannot be read, or holds no names.
@@ -196,7 +196,7 @@ def read_names(path: str | os.PathLike) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DatasetError(f"cannot read class names from '{path}': {error}.") from error
     if not isinstance(names, Iterable) or isinstance(names, str) or not names:
-        raise DatasetError(f"'{path}' holds no class names: expected one a line, or 'names: [...]' in a YAML file.")
+        raise DatasetError(f"'{path}' holds no class names: expected one per line, or 'names: [...]' in a YAML file.")
     return [str(name) for name in names]
 
 

@@ -36,7 +36,7 @@ def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] 
     """
     files = sorted(annotation_dir.rglob("*.json"))
     if not files:
-        raise DatasetError(f"there are no JSON files in '{annotation_dir}'. Name the folder that labelme saves to.")
+        raise DatasetError(f"there are no JSON files in '{annotation_dir}'. Pass the folder that labelme saves to.")
     builder = DatasetBuilder(names)
     for path in files:
         content = _parse(path)
@@ -57,7 +57,7 @@ def _parse(path: Path) -> dict:
         raise DatasetError(f"'{path}' is not a readable JSON file: {error}. Save it again.") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DatasetError(f"'{path}' has no list of shapes. Is it a file of labelme? Name a folder with only those.")
+        raise DatasetError(f"'{path}' has no list of shapes. Pass a folder that holds labelme's JSON files only.")
     return content
 
 
@@ -112,7 +112,7 @@ def _points(shape: dict, where: str) -> np.ndarray:
     try:
         points = np.asarray(shape.get("points"), np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"{where} has points that are no pairs of numbers: {shape.get('points')!r}.") from error
+        raise DatasetError(f"{where} has points that are not pairs of numbers: {shape.get('points')!r}.") from error
     if not np.isfinite(points).all():
         raise DatasetError(f"{where} has points that are not finite. Draw it again.")
     return points

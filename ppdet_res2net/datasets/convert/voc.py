@@ -36,7 +36,7 @@ def convert_voc(
         annotation_dir: Folder of the XML files (``Annotations``).
         image_dir: Folder of the images (``JPEGImages``).
         names: Class names in the order of their ids; None: those that occur, sorted.
-        list_file: Names of the images to take, one a line (``ImageSets/Main/train.txt``); None: all.
+        list_file: Names of the images to take, one per line (``ImageSets/Main/train.txt``); None: all.
         mask_dir: Folder of ``SegmentationObject``: in the picture of the same name, pixels of value k are the k-th
             object of the XML file.
         ignore_difficult: Make objects marked as difficult crowd regions, which are not trained on and neither
@@ -78,7 +78,7 @@ def _list_files(folder: Path, list_file: Path | None) -> list[Path]:
     if list_file is None:
         files = sorted(folder.glob("*.xml"))
         if not files:
-            raise DatasetError(f"there are no XML files in '{folder}'. Name the folder 'Annotations' of the dataset.")
+            raise DatasetError(f"there are no XML files in '{folder}'. Pass the folder 'Annotations' of the dataset.")
         return files
     try:
         lines = [line.split() for line in list_file.read_text(encoding="utf-8").splitlines()]
@@ -105,7 +105,9 @@ def _text(element: ElementTree.Element, key: str, path: Path, default: str | Non
     found = element.findtext(key)
     if found is None or not found.strip():
         if default is None:
-            raise DatasetError(f"'{path}': <{element.tag}> has no <{key}>. Is it in the format of Pascal VOC?")
+            raise DatasetError(
+                f"'{path}': <{element.tag}> has no <{key}>. Check that the file is in Pascal VOC's format."
+            )
         return default
     return found.strip()
 

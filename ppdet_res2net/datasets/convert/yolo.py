@@ -1,4 +1,4 @@
-"""YOLO: one text file per image, with numbers relative to its size."""
+"""YOLO: one text file per image, with coordinates relative to the image size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_SEGMENT_NUMBERS = 7  # a class and three points
 
 
 def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> DatasetBuilder:
-    """Read label files of YOLO, boxes as well as segments.
+    """Read YOLO's label files: boxes and segments.
 
     A line is ``class x_centre y_centre width height``, or ``class x y x y x y ...`` with at least three points of an
     outline. Coordinates are fractions of the image's width and height. An image without a label file has no objects.
@@ -31,7 +31,7 @@ def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> Data
         DatasetError: A file is missing or wrong; it is named, with the line.
     """
     if not label_dir.is_dir():
-        raise DatasetError(f"there is no label folder '{label_dir}'. Name it with --labels.")
+        raise DatasetError(f"there is no label folder '{label_dir}'. Pass it with --labels.")
     builder = DatasetBuilder(names)
     read = 0
     for path in list_images(image_dir):
@@ -46,8 +46,8 @@ def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> Data
                 _add_object(builder, image, line, names, f"'{label_path}', line {number}")
     if not read:
         raise DatasetError(
-            f"none of the {len(builder.images)} images in '{image_dir}' has a label file in '{label_dir}'. Name the "
-            "folder whose files have the names of the images, with --labels."
+            f"none of the {len(builder.images)} images in '{image_dir}' has a label file in '{label_dir}'. Pass the "
+            "folder whose files have the names of the images with --labels."
         )
     return builder
 

@@ -1,4 +1,4 @@
-"""Arrays from bytes, of every type that weight files hold, bfloat16 included."""
+"""Converts bytes to arrays, for every type that weight files hold, bfloat16 included."""
 
 from __future__ import annotations
 

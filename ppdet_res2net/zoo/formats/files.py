@@ -99,12 +99,12 @@ def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
     nearby = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES) if folder.is_dir() else []
     if path.is_dir():
         raise WeightsError(
-            f"weights: {path} is a folder; give a file"
+            f"weights: {path} is a folder; pass a file"
             + (f", for instance {path / nearby[0]}." if nearby else f" ({', '.join(WEIGHT_SUFFIXES)}).")
         )
     raise WeightsError(
         f"weights: neither {path} nor {with_suffix} exists.{did_you_mean(with_suffix.name, nearby)} "
-        "Give a file, a url, or a name that 'ppdet-res2net models' lists."
+        "Pass a file, a url, or a name that 'ppdet-res2net models' lists."
     )
 
 
@@ -114,7 +114,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> WeightsFile:
-    """Read a weight file of any supported format. The format is seen from the contents, not from the name.
+    """Read a weight file of any supported format. The format is recognised by the contents, not by the name.
 
     Args:
         path: The file; ``.pdparams`` may be left off.
@@ -143,8 +143,8 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
             kind, content = "mindspore", _translated(name, lambda f: read_mindspore(f.read()), file)
         else:
             raise WeightsError(
-                f"weights: {name} has an unknown format (it begins with {head[:8]!r}). Supported are Paddle "
-                ".pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt, whatever the name."
+                f"weights: {name} has an unknown format (it begins with {head[:8]!r}). These formats are supported, under any "
+                "file name: Paddle .pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt."
             )
     wrapper, entries = _unwrap(content)
     tensors = _translated(name, _arrays, entries)
@@ -171,7 +171,7 @@ def save_weights_file(
         metadata: Kept beside the tensors, where :func:`read_weights_file` finds it and other programs ignore it.
 
     Raises:
-        WeightsError: The suffix is another, or the file cannot be written.
+        WeightsError: The suffix is neither of the two, or the file cannot be written.
     """
     path = Path(path).expanduser()
     if path.suffix not in (".pdparams", ".safetensors"):
@@ -185,7 +185,7 @@ def save_weights_file(
                     _write_safetensors(file, tensors, metadata or {})
             sync_to_disk(unfinished)
     except OSError as error:
-        raise WeightsError(f"weights: cannot write {path}: {error.strerror or error}. Choose another place.") from error
+        raise WeightsError(f"weights: cannot write {path}: {error.strerror or error}. Choose another path.") from error
 
 
 def describe_damage(path: Path) -> str:
@@ -196,11 +196,11 @@ def describe_damage(path: Path) -> str:
         is_tar = file.read(5) == b"ustar"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
-        return "is empty (0 bytes). Delete it and fetch it again."
+        return "is empty (0 bytes). Delete it and download it again."
     if text.startswith((b"<!doctype", b"<html", b"<?xml")) or text.startswith(b"<head"):
         return (
             "is a web page, not weights: the server sent HTML or XML, for instance a login or error page. "
-            "Open the address in a browser, save the real file, and give its path."
+            "Open the address in a browser, save the real file, and pass its path."
         )
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights themselves. Run 'git lfs pull' in its repository."
@@ -220,7 +220,7 @@ def _read_pickle(file: BinaryIO) -> tuple[str, object]:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Tell whether these are the first bytes of the format: eight bytes with the length of the JSON header, then that."""
+    """Return whether a file begins as this format does: eight bytes with the length of the JSON header, then the header."""
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
@@ -280,14 +280,16 @@ def _translated(name: str, read: Callable[[_Source], _Result], source: _Source) 
         raise WeightsError(
             f"weights: {name} is refused: reading it would call '{error.name}', which weights do not need. "
             "Nothing was run. If you trust its author, save only the state_dict with the original program, "
-            "better as .safetensors."
+            "preferably as .safetensors."
         ) from error
     except (EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"weights: {name} is cut off or damaged ({error}). Delete it and fetch it again.") from error
+        raise WeightsError(
+            f"weights: {name} is cut off or damaged ({error}). Delete it and download it again."
+        ) from error
     except Exception as error:
         is_short = isinstance(error, pickle.UnpicklingError) and "truncated" in str(error)
         problem = "is cut off" if is_short else "cannot be read"
         raise WeightsError(
-            f"weights: {name} {problem} ({type(error).__name__}: {error}). Delete it and fetch it again, or "
+            f"weights: {name} {problem} ({type(error).__name__}: {error}). Delete it and download it again, or "
             "convert it with the program that wrote it."
         ) from error

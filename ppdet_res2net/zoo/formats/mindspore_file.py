@@ -40,7 +40,7 @@ def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
             raise ValueError(f"it has a field {number}, which checkpoints do not have")
         fields = dict(_fields(_as_bytes(value)))
         if 1 not in fields or 2 not in fields:
-            raise ValueError("a value has no name or no tensor")
+            raise ValueError("a value has no name, or no tensor")
         name = bytes(_as_bytes(fields[1])).decode()
         dims, dtype, data = _tensor(_as_bytes(fields[2]))
         layout[name] = (dtype, dims)
@@ -101,7 +101,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _as_bytes(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number in the place of bytes")
+        raise ValueError("it has a number where bytes should be")
     return value
 
 
@@ -118,4 +118,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
             return result, position
         shift += 7
         if shift > 63:
-            raise ValueError("a number of more than 64 bits")
+            raise ValueError("it has a number of more than 64 bits")

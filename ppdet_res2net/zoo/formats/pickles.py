@@ -43,7 +43,7 @@ class TensorStandIn:
         if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
             raise pickle.UnpicklingError("a tensor has no storage or no shape")
         if not isinstance(strides, (tuple, list)) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("a tensor has not one stride per dimension")
+            raise pickle.UnpicklingError("a tensor does not have one stride per dimension")
         given = (offset, *shape, *strides)
         numbers = [n for n in given if isinstance(n, int) and not isinstance(n, bool) and n >= 0]
         if len(numbers) < len(given):
@@ -183,7 +183,7 @@ class _Unpickler(pickle.Unpickler):
         self.find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> object:
-        full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 speaks Python 2
+        full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 uses Python 2's names
         if full_name in _FUNCTIONS:
             # A new wrapper (or class, below) each time, so that attributes that a pickle sets do not outlive it.
             return functools.partial(_FUNCTIONS[full_name])

@@ -25,7 +25,7 @@ def read_torch_zip(file: BinaryIO) -> object:
 
     Raises:
         zipfile.BadZipFile: The archive is damaged or cut off.
-        pickle.UnpicklingError: It is an archive of another kind, or its pickle is refused.
+        pickle.UnpicklingError: It is a different kind of archive, or its pickle is refused.
     """
     with zipfile.ZipFile(file) as archive:
         members = {name.partition("/")[2]: name for name in archive.namelist()}

@@ -1,4 +1,4 @@
-"""Datasets of labelled images, in every layout, and what is said about wrong ones."""
+"""Datasets of labelled images, in every layout, and the messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_names_of_the_classes_give_the_labels(folder):
         (lambda d: (d / "val/bird").mkdir(), "The class folder '{}/val/bird' has no image (.jpg"),
         (
             lambda d: (d / "labels.txt").write_text("cat\ndig\n"),
-            "has a folder 'dog', which is none of the 2 classes that ",
+            "has a folder 'dog', which is not among the 2 classes that ",
         ),
         (lambda d: (d / "labels.txt").write_text("cat\ncat\n"), "names the class 'cat' twice"),
         (lambda d: (d / "labels.txt").write_text(" \n"), "'{}/labels.txt' names no class."),
@@ -194,7 +194,7 @@ class Evil:
 @pytest.mark.parametrize(
     "file, content, message",
     [
-        ("test_batch", {"data": Evil(), "labels": [0]}, "names builtins.print, which CIFAR's files do not need"),
+        ("test_batch", {"data": Evil(), "labels": [0]}, "refers to builtins.print, which CIFAR's files do not need"),
         ("test_batch", b"garbage", "is damaged"),
         ("test_batch", {"labels": [0]}, "holds no images in CIFAR's format"),
         (
@@ -224,7 +224,7 @@ def test_no_cifar(tmp_path):
     with pytest.raises(DatasetError, match="The archive '.*' cannot be read"):
         CIFARDataSet(str(archive)).parse_dataset()
     write_archive(archive, "cifar-10-batches-py", {"test_batch": b""})
-    with pytest.raises(DatasetError, match="lacks 'cifar-10-batches-py/batches.meta'"):
+    with pytest.raises(DatasetError, match="has no 'cifar-10-batches-py/batches.meta'"):
         CIFARDataSet(str(archive)).parse_dataset()
     write_archive(archive, "other", {"test_batch": b""})
     with pytest.raises(DatasetError, match="holds neither cifar-10-batches-py nor cifar-100-python"):
@@ -247,7 +247,7 @@ def test_imagenet_in_part(tmp_path, caplog):
     for number in (7, 900):
         write_image(tmp_path / "val" / synset(number) / "x.JPEG")
     with pytest.raises(
-        DatasetError, match="has 2 classes, ImageNet-1k has 1000. For a subset, the labels come from a file"
+        DatasetError, match="has 2 classes, but ImageNet-1k has 1000. For a subset, the labels come from a file"
     ):
         ImageNetDataSet(str(tmp_path), "val").parse_dataset()
     write_names(tmp_path)
@@ -286,7 +286,7 @@ def test_imagenet_as_paddleclas_lists_it(tmp_path):
     (tmp_path / "val_list.txt").write_text("val/a.JPEG 0\nval/b.JPEG 999\n")
     assert len(ImageNetDataSet(str(tmp_path), "val").class_names) == 1000
     with pytest.raises(
-        DatasetError, match="is not laid out as ImageNet: there is no '.*train' with a folder per class"
+        DatasetError, match="does not have ImageNet's layout: there is no '.*train' with a folder per class"
     ):
         ImageNetDataSet(str(tmp_path), "train").parse_dataset()
     with pytest.raises(ConfigError, match="ImageNetDataSet: split is 'test'; choose train or val"):

@@ -1,4 +1,4 @@
-"""Augmentation, mixing, and batches that depend on nothing but seed, epoch and position."""
+"""Augmentation, mixing, and batches that depend only on seed, epoch and position."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_rand_augment_operations():
     for name, (function, largest, is_signed) in _OPERATIONS.items():
         for sign in (1, -1) if is_signed else (1,):
             assert function(image, sign * largest).size == image.size, name
-            # At strength 0 only those operations change the image that have no strength.
+            # At strength 0, only operations without a strength change the image.
             assert np.array_equal(function(image, 0), image) == (name not in ("auto_contrast", "equalize")), name
     assert len(_OPERATIONS) == 14
     results = {np.asarray(RandAugment(2, 9)(image)).tobytes() for _ in range(20)}
@@ -118,7 +118,7 @@ def test_rand_augment_operations():
         ({"RandomErasing": {"mode": "grey"}}, SAMPLE_TRANSFORMS, "mode is 'grey'; choose const or pixel"),
         ({"RandAugment": {"magnitude": 30}}, SAMPLE_TRANSFORMS, "a magnitude from 0 to 10"),
         ({"Resize": {}}, SAMPLE_TRANSFORMS, "transform Resize does not accept the arguments {}"),
-        ({"MixImages": {}}, BATCH_TRANSFORMS, "at least one must be above 0, none below"),
+        ({"MixImages": {}}, BATCH_TRANSFORMS, "neither may be below 0, and one must be above"),
         ({"MixImages": {"mixup_alpha": -1, "cutmix_alpha": 1}}, BATCH_TRANSFORMS, "mixup_alpha is -1"),
     ],
 )

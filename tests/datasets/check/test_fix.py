@@ -1,4 +1,4 @@
-"""check-dataset --fix: what it writes can be trained on, and what it did is said."""
+"""check-dataset --fix: its result can be trained on, and it lists its changes."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_what_fixing_does_is_said(data):
     changes, _, content = data.fix()
     for words in (
         "removed unusable images with their annotations: id 3 (1 in all)",
-        "took the size from the file for images: id 2 (1 in all)",
+        "set width and height to those of the file: images id 2 (1 in all)",
         "removed annotations that are unusable or repeat another one: id 13, 19 (2 in all)",
         "replaced unusable boxes by the boxes around the masks of annotations: id 15 (1 in all)",
-        "cut boxes at the border of the image: annotations id 16 (1 in all)",
+        "clipped boxes to the image: annotations id 16 (1 in all)",
         "removed parts that are not polygons from the masks of annotations: id 17 (1 in all)",
         "added iscrowd to 1 annotations",
         "gave new ids to annotations: now id 20 (1 in all)",
@@ -70,7 +70,7 @@ def test_what_an_error_hides_is_fixed_too(data):
     changes, after, content = data.fix()
     assert "gave new ids to annotations: now id 16 (1 in all)" in changes
     assert "replaced unusable boxes by the boxes around the masks of annotations: id 16 (1 in all)" in changes
-    assert "cut boxes at the border of the image: annotations id 15 (1 in all)" in changes
+    assert "clipped boxes to the image: annotations id 15 (1 in all)" in changes
     assert found(after) == {}
     assert content["annotations"][1]["bbox"] == [10, 10, 10, 10]
 
@@ -106,5 +106,7 @@ def test_entries_of_one_file_are_joined(data):
 def test_nothing_left_to_write(data):
     for path in data.images_dir.iterdir():
         path.unlink()
-    with pytest.raises(DatasetError, match="no image of '.*all.json' can be used.*Is '.*images' the right folder"):
+    with pytest.raises(
+        DatasetError, match="no image of '.*all.json' can be used.*Check that '.*images' is the right folder"
+    ):
         data.fix()

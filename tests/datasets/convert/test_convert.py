@@ -1,4 +1,4 @@
-"""convert-dataset: annotations survive the way through other formats, and wrong files are named."""
+"""convert-dataset: annotations survive the conversion to other formats and back, and wrong files are named."""
 
 from __future__ import annotations
 

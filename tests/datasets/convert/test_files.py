@@ -1,4 +1,4 @@
-"""convert-dataset: what single files may hold, and wrong ones are named."""
+"""convert-dataset: the allowed contents of single files; wrong files are named."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_a_mask_that_reaches_out_is_cut(folder):
     ("shapes", "changes", "message"),
     [
         ([{"points": []}], {}, "shape 1 has no label. Name it in labelme"),
-        ([shape("polygon", (1, "x"))], {}, "shape 1 has points that are no pairs of numbers"),
+        ([shape("polygon", (1, "x"))], {}, "shape 1 has points that are not pairs of numbers"),
         ([shape("mask", (1, 1), mask="?")], {}, "shape 1 is a mask without a readable picture"),
-        ([], {"shapes": 3}, "has no list of shapes. Is it a file of labelme"),
+        ([], {"shapes": 3}, "has no list of shapes. Pass a folder that holds labelme's JSON files only"),
         (
             [],
             {"imagePath": "b.png"},
-            "its image 'b.png' is not in .* Name the folder of the images with --images",
+            "its image 'b.png' is not in .* Pass the image folder with --images",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_voc_counts_pixels_from_one(folder):
     [
         (voc_object((30, 6, 11, 20)), {}, "a.xml', object 1: the box ends before it begins"),
         (voc_object(("x", 6, 30, 20)), {}, "a.xml': <bndbox/xmin> is 'x', expected a number"),
-        (voc_object(name=""), {}, "a.xml': <object> has no <name>. Is it in the format of Pascal VOC"),
+        (voc_object(name=""), {}, "a.xml': <object> has no <name>. Check that the file is in Pascal VOC's format"),
         (
             voc_object(),
             {"names": ["bolt", "nuts"]},

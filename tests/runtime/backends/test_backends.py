@@ -17,24 +17,27 @@ def model_dir(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "torch"}, "Unknown backend 'torch'. Choose auto, openvino, onnxruntime, onednn, paddle, tensorrt"),
+        (
+            {"backend": "torch"},
+            "Unknown backend 'torch'. Choose one of: auto, openvino, onnxruntime, onednn, paddle, tensorrt",
+        ),
         (
             {"precision": "fp16"},
             "has no precision 'fp16'. Choose one of: openvino: fp32, bf16, int8; onnxruntime: fp32, int8",
         ),
-        ({"precision": "fp64"}, "Unknown precision 'fp64'. Choose fp32, bf16, fp16, int8."),
+        ({"precision": "fp64"}, "Unknown precision 'fp64'. Choose one of: fp32, bf16, fp16, int8."),
         (
             {"backend": "paddle", "precision": "bf16"},
             "Backend 'paddle' on device 'cpu' has no precision 'bf16'",
         ),
         ({"device": "tpu"}, "Unknown device 'tpu'. Choose cpu, gpu or gpu:<index>"),
         ({"device": "gpu:one"}, "Unknown device 'gpu:one'"),
-        ({"backend": "tensorrt"}, "Backend 'tensorrt' runs on gpu only. Pass that as device"),
+        ({"backend": "tensorrt"}, "Backend 'tensorrt' runs on gpu only. Choose that device"),
         ({"backend": "onednn", "device": "gpu"}, "Backend 'onednn' runs on cpu only"),
         ({"backend": "openvino", "device": "GPU:0"}, "Backend 'openvino' runs on cpu only"),
         (
             {"backend": "openvino"},
-            "Backend 'openvino' reads openvino or onnx in fp32, and the model folder .* holds paddle. Make it with "
+            "Backend 'openvino' reads openvino or onnx in fp32, but the model folder .* holds paddle. Add the format with "
             "export_model.py --format openvino, or choose another backend",
         ),
     ],
@@ -75,7 +78,7 @@ def refuse_to_open():
 def test_step_down_when_an_engine_does_not_load(caplog):
     backend = SteppingDownBackend([refuse_to_open, lambda: FakeEngine("slow")])
     assert backend.run(1) == {"by": "slow"}
-    assert "Trying a slower engine, because this one does not load the model: does not load" in caplog.text
+    assert "Trying a slower engine, because this one cannot load the model: does not load" in caplog.text
     with pytest.raises(BackendError, match="does not load"):
         SteppingDownBackend([refuse_to_open, refuse_to_open])
 
@@ -85,8 +88,8 @@ def test_an_engine_that_never_works_is_given_up(caplog):
     backend = SteppingDownBackend([lambda: fast, lambda: FakeEngine("slow")])
     assert [backend.run(number)["by"] for number in range(5)] == ["slow"] * 5
     assert fast.closed and backend.description == "slow"
-    assert "Stepping down from fast to the slower slow for good." in caplog.text
-    assert caplog.text.count("run on the slower slow: fast refuses 0") == 1
+    assert "Changing permanently from fast to the slower slow." in caplog.text
+    assert caplog.text.count("runs on the slower slow: fast refuses 0") == 1
 
 
 def test_an_engine_that_works_is_kept(caplog):
@@ -111,7 +114,7 @@ def test_graph_of_paddle_3_under_paddle_2(tmp_path):
     class Paddle2:
         __version__ = "2.6.2"
 
-    with pytest.raises(BackendError, match="was exported by Paddle 3 and the installed Paddle is 2.6.2"):
+    with pytest.raises(BackendError, match="was exported by Paddle 3, but the installed Paddle is 2.6.2"):
         paddle_quirks.check_model_format(Paddle2, tmp_path / "model.json")
     paddle_quirks.check_model_format(Paddle2, tmp_path / "model.pdmodel")
 

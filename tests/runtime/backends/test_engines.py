@@ -91,10 +91,10 @@ def test_graph_and_description_that_do_not_fit(engine_and_dir, tmp_path):
     config = yaml.safe_load((other / "infer_cfg.yml").read_text())
     if "paddle" in config["formats"]:  # Paddle's outputs have no names of ours, so they are counted
         config["outputs"] = ["boxes", "scores", "labels", "num"]
-        message = r"has 5 outputs, infer_cfg.yml names 4 \(boxes, scores, labels, num\)"
+        message = r"has 5 outputs, but infer_cfg.yml names 4 \(boxes, scores, labels, num\)"
     else:
         _rename_output(other, config["formats"])
-        message = "lacks the outputs masks, which infer_cfg.yml names; it has boxes, .*Export the model again"
+        message = "does not have the outputs masks, which infer_cfg.yml names; it has boxes, .*Export the model again"
     (other / "infer_cfg.yml").write_text(yaml.safe_dump(config))
     with pytest.raises(BackendError, match=message):
         Predictor(other, backend=engine)
@@ -116,7 +116,9 @@ def test_an_engine_without_its_format(engine_and_dir, tmp_path):
     (folder / "graph").touch()
     formats = {other: {"model_file": "graph", "params_file": "graph"}}
     (folder / "infer_cfg.yml").write_text(yaml.safe_dump({**CONFIG, "formats": formats}))
-    with pytest.raises(BackendError, match=f"Backend '{engine}' reads .*{needed}.* holds {other}. Make it with export"):
+    with pytest.raises(
+        BackendError, match=f"Backend '{engine}' reads .*{needed}.* holds {other}. Add the format with export"
+    ):
         Predictor(folder, backend=engine)
 
 
@@ -126,7 +128,7 @@ def test_bfloat16_in_openvino(tmp_path_factory, caplog):
     model_dir = toy_model_dir(tmp_path_factory, "openvino")
     compiled = core.compile_model(str(model_dir / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
-        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even simulated")
+        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even by simulation")
     is_simulated = "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     with Predictor(model_dir, backend="openvino", precision="bf16", cpu_threads=1) as predictor:
         assert "bf16" in predictor.description
@@ -137,7 +139,7 @@ def test_bfloat16_in_openvino(tmp_path_factory, caplog):
 
 
 class CoreOfAnotherCPU:
-    """OpenVINO where the CPU lacks bfloat16, as it claims, and computes in float32 if asked for more."""
+    """OpenVINO on a CPU without bfloat16: it reports that, and computes in float32 if asked for bfloat16."""
 
     def __init__(self):
         import openvino
@@ -160,10 +162,12 @@ def test_bfloat16_where_openvino_falls_back_to_float32(tmp_path_factory, monkeyp
     monkeypatch.setattr(openvino, "_Core", openvino.Core, raising=False)
     monkeypatch.setattr(openvino, "Core", CoreOfAnotherCPU)
     with pytest.raises(
-        BackendError, match="does not compute in bfloat16 on this CPU, not even simulated. Choose precision"
+        BackendError, match="cannot compute in bfloat16 on this CPU, not even by simulation. Choose precision"
     ):
         Predictor(model_dir, backend="openvino", precision="bf16")
     # 'auto' does not even try, also where the system does not tell what the CPU has.
     monkeypatch.setattr(selection, "has_bfloat16", lambda: None)
-    with pytest.raises(BackendError, match="OpenVINO .* would simulate bfloat16 on this CPU. Choose precision fp32"):
+    with pytest.raises(
+        BackendError, match="OpenVINO .* would have to simulate bfloat16 on this CPU. Choose precision fp32"
+    ):
         Predictor(model_dir, precision="bf16")

@@ -82,8 +82,8 @@ def test_auto_steps_down_aloud(machine, caplog):
     machine(ALL, broken=("openvino", "onednn"))
     assert chosen("paddle", "openvino") == "paddle fp32"
     assert warnings_of(caplog) == [
-        "Trying a slower engine, because this one does not load the model: openvino does not load",
-        "Trying a slower engine, because this one does not load the model: onednn does not load",
+        "Trying a slower engine, because this one cannot load the model: openvino does not load",
+        "Trying a slower engine, because this one cannot load the model: onednn does not load",
     ]
     machine(ALL, broken=("openvino", "onnxruntime"))
     with pytest.raises(BackendError, match="onnxruntime does not load"):
@@ -93,14 +93,14 @@ def test_auto_steps_down_aloud(machine, caplog):
 def test_no_installed_engine(machine):
     machine(("paddle",))
     message = (
-        r"No installed engine runs the model in 'model' \(formats: onnx\) in fp32. Install one of the packages "
-        "that do: openvino, onnxruntime."
+        r"No installed engine runs the model in 'model' \(formats: onnx\) in fp32. Install a package "
+        "that does: openvino, onnxruntime."
     )
     with pytest.raises(BackendError, match=message):
         chosen("onnx")
     machine(())
     # The module is called paddle, the package is not.
-    with pytest.raises(BackendError, match=r"the packages that do: paddlepaddle \(or paddlepaddle-gpu\)\.$"):
+    with pytest.raises(BackendError, match=r"a package that does: paddlepaddle \(or paddlepaddle-gpu\)\.$"):
         chosen("paddle")
 
 
@@ -109,10 +109,12 @@ def test_int8_takes_the_quantised_model(machine):
     assert chosen("onnx", "onnx_int8", precision="int8") == "openvino int8"
     backend = selection.create_backend(folder("onnx", "onnx_int8"), "onnxruntime", "int8", "cpu", 1)
     assert backend.options.format == "onnx_int8"
-    message = r"\(formats: paddle, onnx\) in int8. Add a format with python -m res2net_runtime.quantize."
+    message = r"\(formats: paddle, onnx\) in int8. Add a suitable format with python -m res2net_runtime.quantize."
     with pytest.raises(BackendError, match=message):
         chosen("paddle", "onnx", precision="int8")
-    message = "'onnxruntime' reads onnx_int8 in int8, .* Make it with python -m res2net_runtime.quantize, or choose"
+    message = (
+        "'onnxruntime' reads onnx_int8 in int8, .* Add the format with python -m res2net_runtime.quantize, or choose"
+    )
     with pytest.raises(BackendError, match=message):
         chosen("onnx", backend="onnxruntime", precision="int8")
 

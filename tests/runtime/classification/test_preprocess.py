@@ -1,4 +1,4 @@
-"""Preparation of images for classifiers: equal to the bit to timm's, PaddleClas' and MindSpore's own."""
+"""Preparation of images for classifiers: equal bit for bit to timm's, PaddleClas' and MindSpore's own."""
 
 from __future__ import annotations
 

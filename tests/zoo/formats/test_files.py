@@ -1,4 +1,4 @@
-"""Weight files: every format is read, nothing in one is run, and each kind of damage has its own sentence."""
+"""Weight files: every format is read, no code in them is run, and each kind of damage has its own message."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_malicious_pickle_runs_nothing(tmp_path, wrap, attack):
 
 
 def test_a_pickle_cannot_change_what_the_next_one_finds(tmp_path):
-    """BUILD sets the state of whatever it likes: here the answer to ``numpy.dtype`` becomes OrderedDict."""
+    """BUILD can set the state of any object: here it tries to make ``numpy.dtype`` resolve to OrderedDict."""
     attack = b"\x80\x02cnumpy\ndtype\n(ccollections\nOrderedDict\n)}}Vx\nI1\nstb."
     (tmp_path / "attack.pdparams").write_bytes(attack)
     with pytest.raises(WeightsError):
@@ -213,7 +213,7 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content, text",
     [
-        (b"", "is empty (0 bytes). Delete it and fetch it again."),
+        (b"", "is empty (0 bytes). Delete it and download it again."),
         (b"<!DOCTYPE html><html>Log in</html>", "is a web page, not weights"),
         (b"\n<?xml version='1.0'?><Error>NoSuchKey</Error>", "is a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
@@ -273,10 +273,10 @@ def test_paths(tmp_path):
     assert_equal(load_weights_file(str(tmp_path / "model_final")), TENSORS)
     for path, text in (
         (tmp_path / "model_fina", "Did you mean 'model_final.pdparams'?"),
-        (tmp_path, f"is a folder; give a file, for instance {tmp_path / 'model_final.pdparams'}."),
+        (tmp_path, f"is a folder; pass a file, for instance {tmp_path / 'model_final.pdparams'}."),
         (
             tmp_path / "no" / "x.pth",
-            "exists. Give a file, a url, or a name that 'ppdet-res2net models' lists.",
+            "exists. Pass a file, a url, or a name that 'ppdet-res2net models' lists.",
         ),
     ):
         with pytest.raises(WeightsError) as caught:

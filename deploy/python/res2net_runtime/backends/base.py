@@ -1,4 +1,4 @@
-"""What every inference engine offers and is asked for."""
+"""The interface of an inference engine, and the options that it is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Backend", "EngineOptions", "NetworkFolder", "check_outputs"]
 
 
 class NetworkFolder(Protocol):
-    """What an engine needs to know of an exported folder, be it a detector's or a classifier's."""
+    """What an engine needs to know about an exported folder, a detector's or a classifier's."""
 
     @property
     def path(self) -> Path:
@@ -42,7 +42,7 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> str:
-        """The engine: a key of :data:`~res2net_runtime.backends.BACKENDS`, or ``"eager"`` for one not exported."""
+        """The engine: a key of :data:`~res2net_runtime.backends.BACKENDS`, or ``"eager"`` for a network not exported."""
 
     @property
     def description(self) -> str:
@@ -69,7 +69,7 @@ class EngineOptions:
         precision: One of :data:`~res2net_runtime.backends.PRECISIONS`.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads on a CPU.
-        may_simulate: Whether bfloat16 may be simulated if the CPU lacks it, which takes many times as long.
+        may_simulate: Whether bfloat16 may be simulated if the CPU lacks it, which is many times slower.
     """
 
     engine: str
@@ -89,6 +89,6 @@ def check_outputs(expected: Sequence[str], actual: Sequence[str], model_path: Pa
     missing = [name for name in expected if name not in actual]
     if missing:
         raise BackendError(
-            f"'{model_path}' lacks the outputs {', '.join(missing)}, which infer_cfg.yml names; it has "
+            f"'{model_path}' does not have the outputs {', '.join(missing)}, which infer_cfg.yml names; it has "
             f"{', '.join(actual)}. Export the model again."
         )

@@ -1,4 +1,4 @@
-"""What this machine's CPU offers: how many cores this process may use, and whether it has bfloat16."""
+"""Facts about this machine's CPU: how many cores this process may use, and whether it has bfloat16."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
 
 
 def cpu_name() -> str:
-    """Return the name of the CPU as Linux gives it, else the kind of machine."""
+    """Return the name of the CPU that Linux reports, else the machine type."""
     return _read_cpu_info(("model name",), _CPU_INFO) or platform.processor() or platform.machine()
 
 
 def _read_cpu_info(keys: Collection[str], cpu_info: Path) -> str | None:
-    """Return what Linux says of the first CPU under the first of some keys, or None."""
+    """Return what Linux says about the first CPU under the first of these keys that exists, or None."""
     if not cpu_info.is_file():
         return None
     for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -51,20 +51,20 @@ def has_bfloat16(cpu_info: Path = _CPU_INFO) -> bool | None:
 def warn_of_simulated_bfloat16(engine: str) -> None:
     """Warn that an engine in bfloat16 is slower, not faster, on this CPU.
 
-    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) simulate instructions that a CPU lacks, and at most write that to their own
-    logs.
+    OpenVINO (2026.4) and Paddle (2.6.2 and 3.3.1) simulate instructions that a CPU lacks. They report it in their own logs,
+    if at all.
     """
     logger.warning(
-        "This CPU has no bfloat16 instructions (such as avx512_bf16 or amx_bf16). %s simulates them, which takes many times as "
-        "long as fp32. Choose precision fp32, unless you want to compare results.",
+        "This CPU has no bfloat16 instructions (such as avx512_bf16 or amx_bf16). %s simulates them, which is many times "
+        "slower than fp32. Choose precision fp32, unless you want to compare results.",
         engine,
     )
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Return how many cores this process may use, as CPU affinity and a container's CPU quota allow.
+    """Return how many cores this process may use, given its CPU affinity and a container's CPU quota.
 
-    More threads would not run at the same time, but wait for each other.
+    More threads would not run at the same time; they would wait for each other.
     """
     if hasattr(os, "sched_getaffinity"):  # Linux: respects taskset and containers' CPU sets
         cores = len(os.sched_getaffinity(0))
@@ -75,7 +75,7 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def _cpu_quota(cgroup: Path) -> float | None:
-    """Return the number of CPUs that ``docker run --cpus`` and the like grant, or None without a limit."""
+    """Return the number of CPUs that ``docker run --cpus`` or similar settings grant, or None without a limit."""
     try:
         try:
             quota, period = (cgroup / "cpu.max").read_text().split()  # control groups, version 2

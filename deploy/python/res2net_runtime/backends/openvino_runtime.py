@@ -43,7 +43,9 @@ class OpenVINOBackend:
             "CPU", "OPTIMIZATION_CAPABILITIES"
         )
         if is_simulated and not options.may_simulate:
-            raise BackendError(f"OpenVINO {version} would simulate bfloat16 on this CPU. Choose precision fp32.")
+            raise BackendError(
+                f"OpenVINO {version} would have to simulate bfloat16 on this CPU. Choose precision fp32."
+            )
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": options.cpu_threads,
@@ -54,7 +56,7 @@ class OpenVINOBackend:
             model = core.compile_model(read_network(core, str(model_path), least_side_px), "CPU", settings)
         if options.precision == "bf16" and model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
             raise BackendError(
-                f"OpenVINO {version} does not compute in bfloat16 on this CPU, not even simulated. Choose precision fp32."
+                f"OpenVINO {version} cannot compute in bfloat16 on this CPU, not even by simulation. Choose precision fp32."
             )
         if is_simulated:
             warn_of_simulated_bfloat16("OpenVINO")
@@ -78,8 +80,8 @@ class OpenVINOBackend:
 def read_network(core: openvino.Core, model: str | bytes, least_side_px: int) -> openvino.Model:
     """Read a model, and tell OpenVINO the smallest size of its images.
 
-    OpenVINO handles unknown sizes as ranges. With a lower bound it sees that a doubled map of the pyramid and the map that
-    it is added to have the same range of sizes, and adds them in place. Otherwise it copies both.
+    OpenVINO handles unknown sizes as ranges. With a lower bound it can see that a map of the pyramid, once doubled, has the
+    same range of sizes as the map it is added to, and it adds them in place. Otherwise it copies both.
 
     Args:
         core: OpenVINO.

@@ -17,8 +17,8 @@ from res2net_runtime.model_folder import ModelFiles
 
 __all__ = ["PaddleBackend"]
 
-# oneDNN keeps compiled kernels per input shape; without a limit, a folder of differently sized images fills
-# the memory.
+# oneDNN keeps compiled kernels for each input shape; without a limit, a folder of images with different sizes would
+# fill the memory.
 _ONEDNN_CACHED_SHAPES = 10
 _GPU_MEMORY_MB = 200  # what Paddle reserves at once; it grows as needed
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
@@ -29,7 +29,7 @@ class PaddleBackend:
 
     Args:
         folder: The exported model.
-        options: The engine is ``"paddle"``, ``"onednn"`` or ``"tensorrt"``; everything else is used too.
+        options: The engine is ``"paddle"``, ``"onednn"`` or ``"tensorrt"``; all other options are used too.
 
     Raises:
         BackendError: Paddle is missing, or refuses the device or the model.
@@ -49,7 +49,7 @@ class PaddleBackend:
         names = self._predictor.get_output_names()
         if len(names) != len(folder.outputs):
             raise BackendError(
-                f"'{files.model_path}' has {len(names)} outputs, infer_cfg.yml names {len(folder.outputs)} "
+                f"'{files.model_path}' has {len(names)} outputs, but infer_cfg.yml names {len(folder.outputs)} "
                 f"({', '.join(folder.outputs)}). Export the model again."
             )
         self._inputs = {name: self._predictor.get_input_handle(name) for name in self._predictor.get_input_names()}
@@ -89,7 +89,7 @@ def _set_up_cpu(config: Any, options: EngineOptions) -> None:
     paddle_quirks.enable_onednn(config)
     config.set_mkldnn_cache_capacity(_ONEDNN_CACHED_SHAPES)
     if options.precision == "bf16":
-        if has_bfloat16() is False:  # not where it is unknown
+        if has_bfloat16() is False:  # not if it is unknown
             warn_of_simulated_bfloat16("Paddle")
         paddle_quirks.call_onednn_method(config, "enable", "_bfloat16")
 

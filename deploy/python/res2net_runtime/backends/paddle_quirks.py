@@ -1,14 +1,14 @@
 """Known defects of Paddle's inference library, each with its reason and the versions in which it was seen.
 
 The exporter must avoid one of them: many operators fail on arrays without elements, which occur when nothing is
-found, and some end the process. Seen in 3.3.1 with oneDNN:
-``concat`` dies of SIGSEGV; ``conv2d``, ``conv2d_transpose``, ``reshape``, ``transpose``, ``split``,
-``softmax``, ``clip``, ``where`` and multiplication by a constant raise. Seen in 2.6.2: ``concat`` dies with
-and without oneDNN, ``split``, ``slice`` and ``take_along_axis`` die with it, convolutions raise. ``gather``
-works everywhere, so a graph keeps a spare row until a last ``gather`` drops it.
+found. Some raise an exception, and some end the process. Seen in 3.3.1 with oneDNN: ``concat`` ends it with SIGSEGV;
+``conv2d``, ``conv2d_transpose``, ``reshape``, ``transpose``, ``split``, ``softmax``, ``clip``, ``where`` and
+multiplication by a constant raise. Seen in 2.6.2: ``concat`` ends it with and without oneDNN; ``split``, ``slice`` and
+``take_along_axis`` end it with oneDNN; convolutions raise. ``gather`` works everywhere, so a graph keeps a spare row
+until a final ``gather`` drops it.
 
-Another has no workaround: ``Predictor.run`` holds Python's interpreter lock until it is done (seen in 3.3.1), so no other
-thread prepares the next image meanwhile. OpenVINO and ONNX Runtime release the lock.
+One defect has no workaround: ``Predictor.run`` holds Python's interpreter lock until it is done (seen in 3.3.1), so no
+other thread can prepare the next image meanwhile. OpenVINO and ONNX Runtime release the lock.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _thread_counts_lock = threading.Lock()
 
 
 def import_paddle() -> ModuleType:
-    """Import paddle without what else its import does to the process.
+    """Import paddle without the side effects of its import on the process.
 
-    Three things are undone. Importing Paddle sets ``OMP_NUM_THREADS=1`` in the environment, which child processes and
-    libraries that are loaded later obey. It gives the root logger a handler and the level INFO, after which
-    ``logging.basicConfig`` does nothing. It warns that there is no ccache, which only matters to those who compile
-    operators. All seen in 3.3.1; the first is ``__bootstrap__`` in ``paddle/base/__init__.py``.
+    Three side effects are undone. Importing Paddle sets ``OMP_NUM_THREADS=1`` in the environment, which child processes
+    and libraries that are loaded later obey. It gives the root logger a handler and the level INFO, after which
+    ``logging.basicConfig`` does nothing. It warns that ccache is missing, which only matters to those who compile
+    operators. All were seen in 3.3.1; the first is ``__bootstrap__`` in ``paddle/base/__init__.py``.
 
     Paddle 2.6.2 exports its own zlib symbols; libraries loaded after it that decompress data then crash.
     Python's zlib, imported at the top of this module, must therefore be loaded first.
@@ -86,9 +86,9 @@ def keep_thread_counts(paddle: ModuleType) -> Iterator[None]:
     """Restore the numbers of threads of OpenMP and MKL, which Paddle Inference changes for the whole process.
 
     Creating a predictor sets them to the predictor's number and leaves them there. Running it sets them again, and then
-    to 1. Where results depend on the number of threads, as those of convolutions' gradients do, everything else
-    that computes with Paddle then gives other last bits. Seen in 3.3.1 (``AnalysisPredictor::ZeroCopyRun`` and
-    ``platform::SetNumThreads``). MKL's number is one for all threads; a lock keeps two predictors from restoring each
+    to 1. Some results depend on the number of threads, such as the gradients of convolutions, so everything else that
+    computes with Paddle would then give different last bits. Seen in 3.3.1 (``AnalysisPredictor::ZeroCopyRun`` and
+    ``platform::SetNumThreads``). All threads share MKL's number; a lock keeps two predictors from restoring each
     other's.
     """
     with _thread_counts_lock:
@@ -101,7 +101,7 @@ def keep_thread_counts(paddle: ModuleType) -> Iterator[None]:
 
 
 class _ThreadLibrary:
-    """A library that divides work among threads; only Paddle's x86 builds bring those known here."""
+    """A library that divides work among threads; of Paddle's builds, only those for x86 contain the ones known here."""
 
     def __init__(self, path: Path, getter: str, setter: str) -> None:
         library = ctypes.PyDLL(str(path))  # Paddle's own copy: it is loaded once per process
@@ -132,7 +132,7 @@ def check_model_format(paddle: ModuleType, model_path: Path) -> None:
     """Refuse a graph of Paddle 3 under Paddle 2, which would fail in native code without a useful message."""
     if is_pir(model_path) and int(paddle.__version__.split(".")[0]) == 2:
         raise BackendError(
-            f"'{model_path}' was exported by Paddle 3 and the installed Paddle is {paddle.__version__}. "
+            f"'{model_path}' was exported by Paddle 3, but the installed Paddle is {paddle.__version__}. "
             "Install paddlepaddle>=3, or export the model again with the installed version."
         )
 
@@ -152,8 +152,8 @@ def enable_memory_reuse(config: Any, model_path: Path) -> None:
 def enable_onednn(config: Any) -> None:
     """Turn oneDNN on.
 
-    A Paddle that was built without oneDNN, as for some ARM machines, only writes that to its own log and would run its
-    slow kernels.
+    A Paddle that was built without oneDNN, as for some ARM machines, would only write this to its own log and run its slow
+    kernels.
     """
     call_onednn_method(config, "enable")
     if not config.mkldnn_enabled():
@@ -164,7 +164,7 @@ def enable_onednn(config: Any) -> None:
 
 
 def call_onednn_method(config: Any, verb: str, suffix: str = "") -> None:
-    """Call ``config.<verb>_onednn<suffix>()``, which Paddle 2.6 knows as ``<verb>_mkldnn<suffix>()``."""
+    """Call ``config.<verb>_onednn<suffix>()``, which is called ``<verb>_mkldnn<suffix>()`` in Paddle 2.6."""
     name = f"{verb}_onednn{suffix}"
     if not hasattr(config, name):
         name = f"{verb}_mkldnn{suffix}"

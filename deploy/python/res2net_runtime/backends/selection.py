@@ -37,18 +37,18 @@ def create_backend(
             that the engine reads, the engine is not installed, or it refuses the model.
     """
     if backend != "auto" and backend not in BACKENDS:
-        raise BackendError(f"Unknown backend '{backend}'. Choose auto, {', '.join(BACKENDS)}.")
+        raise BackendError(f"Unknown backend '{backend}'. Choose one of: auto, {', '.join(BACKENDS)}.")
     device = device.lower()
     kind, _, index = device.partition(":")
     if not (device == "cpu" or kind == "gpu" and (device == "gpu" or index.isdigit())):
         raise BackendError(f"Unknown device '{device}'. Choose cpu, gpu or gpu:<index>.")
     if backend != "auto" and kind not in BACKENDS[backend].devices:
         raise BackendError(
-            f"Backend '{backend}' runs on {' and '.join(BACKENDS[backend].devices)} only. Pass that as device (--device), "
-            "or choose another backend."
+            f"Backend '{backend}' runs on {' and '.join(BACKENDS[backend].devices)} only. Choose that device (--device), "
+            "or another backend."
         )
     if precision not in PRECISIONS:
-        raise BackendError(f"Unknown precision '{precision}'. Choose {', '.join(PRECISIONS)}.")
+        raise BackendError(f"Unknown precision '{precision}'. Choose one of: {', '.join(PRECISIONS)}.")
     names = auto_engines(kind) if backend == "auto" else (backend,)
     names = tuple(name for name in names if precision in BACKENDS[name].reads)
     if not names:
@@ -87,7 +87,7 @@ def _load(folder: NetworkFolder, options: EngineOptions) -> Backend:
 
 
 def _readable_formats(folder: NetworkFolder, name: str, precision: str) -> list[str]:
-    """Return the formats of the folder that an engine reads in a precision, the preferred one first."""
+    """Return the formats of the folder that an engine can read in a precision, the preferred one first."""
     return [one for one in BACKENDS[name].reads[precision] if one in folder.formats]
 
 
@@ -95,8 +95,8 @@ def _require_format(folder: NetworkFolder, name: str, precision: str) -> None:
     if not _readable_formats(folder, name, precision):
         formats = BACKENDS[name].reads[precision]
         raise BackendError(
-            f"Backend '{name}' reads {' or '.join(formats)} in {precision}, and the model folder '{folder.path}' "
-            f"holds {', '.join(folder.formats)}. Make it with {FORMATS[formats[0]].made_by}, or choose another backend."
+            f"Backend '{name}' reads {' or '.join(formats)} in {precision}, but the model folder '{folder.path}' holds "
+            f"{', '.join(folder.formats)}. Add the format with {FORMATS[formats[0]].made_by}, or choose another backend."
         )
 
 
@@ -121,8 +121,8 @@ def _usable_engines(folder: NetworkFolder, names: Sequence[str], precision: str)
         f"No installed engine runs the model in '{folder.path}' (formats: {', '.join(folder.formats)}) in "
         f"{precision}. "
         + (
-            f"Install one of the packages that do: {packages}."
+            f"Install a package that does: {packages}."
             if packages
-            else f"Add a format with {' or '.join(commands)}."
+            else f"Add a suitable format with {' or '.join(commands)}."
         )
     )

@@ -74,7 +74,7 @@ class SteppingDownBackend:
             except BackendError as error:
                 if not self._openers:
                     raise
-                logger.warning("Trying a slower engine, because this one does not load the model: %s", error)
+                logger.warning("Trying a slower engine, because this one cannot load the model: %s", error)
 
     def _run_on_next(self, batch: Mapping[str, np.ndarray], error: BackendError) -> dict[str, np.ndarray]:
         if self._next is None:
@@ -83,10 +83,10 @@ class SteppingDownBackend:
         self._failures += 1
         if self._failures == 1:
             logger.warning(
-                "This batch, and others that are refused, run on the slower %s: %s", self._next.description, error
+                "This batch, and any other that is refused, runs on the slower %s: %s", self._next.description, error
             )
         if not self._has_worked and self._failures >= _FAILURES_TO_GIVE_UP:
-            logger.warning("Stepping down from %s to the slower %s for good.", self.description, self._next.description)
+            logger.warning("Changing permanently from %s to the slower %s.", self.description, self._next.description)
             self._backend.close()
             self._backend, self._openers = self._next, []
             self._next = None

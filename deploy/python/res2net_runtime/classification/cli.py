@@ -27,7 +27,7 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
         options: Those of :class:`Classifier`.
     """
     if not (args.image_file or args.image_dir):
-        raise ModelFolderError(f"'{args.model_dir}' is a classifier, which takes --image_file or --image_dir.")
+        raise ModelFolderError(f"'{args.model_dir}' is a classifier, which needs --image_file or --image_dir.")
     if args.threshold is not None:
         raise ModelFolderError(f"'{args.model_dir}' is a classifier; --threshold is for detectors. Leave it out.")
     paths = find_images(args.image_dir) if args.image_dir else [Path(args.image_file)]

@@ -1,4 +1,4 @@
-"""From an image file to a classifier's input, equal to the bit to what the model's publisher evaluates with.
+"""From an image file to a classifier's input, equal bit for bit to that of the publisher's own evaluation.
 
 Publishers prepare ImageNet's images in three ways: with torchvision's transforms over Pillow (timm, mmpretrain), with
 PaddleClas' operators over OpenCV, and with MindSpore's (MindCV), which resample as OpenCV does. The three decode, round,
@@ -37,7 +37,7 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
 
     Args:
         source: A path, the encoded bytes, or a uint8 array as for :func:`res2net_runtime.decode_image`.
-        upright: Turn it by its EXIF orientation. timm and torchvision do not.
+        upright: Rotate it by its EXIF orientation. timm and torchvision do not.
         max_pixels: Larger images are refused before they are decoded.
 
     Raises:
@@ -53,7 +53,7 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
             if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "
-                    f"it smaller, or raise max_pixels if you trust where it comes from."
+                    f"it smaller, or raise max_pixels if you trust its source."
                 )
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
@@ -76,7 +76,7 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
 
 @dataclass(frozen=True)
 class ClassifierPreprocessor:
-    """Resize the short side, cut out the centre, normalise.
+    """Resize the short side, crop the centre, normalise.
 
     Attributes:
         size_px: Height and width that the network sees.
@@ -86,7 +86,7 @@ class ClassifierPreprocessor:
             ``mindspore``: MindSpore's, as MindCV uses them.
         mean: RGB, of images in [0, 1].
         std: RGB, of images in [0, 1].
-        upright: Turn images by their EXIF orientation; ``opencv`` always does.
+        upright: Rotate images by their EXIF orientation; ``opencv`` always does.
 
     Raises:
         ValueError: An attribute is out of range; the message names it.
@@ -179,7 +179,7 @@ class ClassifierPreprocessor:
 
     @functools.cached_property
     def _table(self) -> np.ndarray:
-        """float32 (3, 256): the input value of each pixel value, by the library's own order of operations."""
+        """float32 (3, 256): the input value of each pixel value, computed in the library's own order of operations."""
         values = np.arange(256, dtype=np.float32)
         if self.library == "mindspore":
             return np.stack([(values - np.float32(255 * m)) / np.float32(255 * s) for m, s in zip(self.mean, self.std)])

@@ -66,6 +66,7 @@ def export_classifier(
     formats: Sequence[str] = ("paddle",),
     verify: bool = False,
     verify_precisions: Sequence[str] = ("fp32",),
+    cpu_threads: int | None = None,
 ) -> Path:
     """Write a classifier as a folder for ``deploy/python``.
 
@@ -75,6 +76,7 @@ def export_classifier(
         formats: Some of :data:`~res2net_runtime.engines.EXPORTED_FORMATS`.
         verify: Run the eager and every exported network on images, and compare.
         verify_precisions: Some of :data:`TOLERANCES`; each exported network runs in those that its engine offers.
+        cpu_threads: Threads of each engine on a CPU while it is compared; None: one per available core.
 
     Returns:
         The folder.
@@ -101,7 +103,7 @@ def export_classifier(
         },
     )
     if verify:
-        verify_classifier(folder, classifier, verify_precisions)
+        verify_classifier(folder, classifier, verify_precisions, cpu_threads)
     return folder
 
 
@@ -118,7 +120,10 @@ def _make_onnx(network: Res2NetClassifier, size_px: int) -> onnx.ModelProto:
 
 
 def verify_classifier(
-    folder: Path, classifier: LoadedClassifier, precisions: Sequence[str] = ("fp32",)
+    folder: Path,
+    classifier: LoadedClassifier,
+    precisions: Sequence[str] = ("fp32",),
+    cpu_threads: int | None = None,
 ) -> dict[tuple[str, str], LogitAgreement]:
     """Compare an exported folder with the eager network, in every format, engine and precision.
 
@@ -132,7 +137,9 @@ def verify_classifier(
         expected = classifier.network(paddle.to_tensor(images)).numpy()
 
     def compare(engine: str, precision: str) -> tuple[LogitAgreement, str]:
-        with classification.Classifier(folder, backend=engine, precision=precision) as exported:
+        with classification.Classifier(
+            folder, backend=engine, precision=precision, cpu_threads=cpu_threads
+        ) as exported:
             actual, description = exported.logits(images), exported.description
         return compare_logits(expected, actual, TOLERANCES[precision]), description
 

@@ -50,12 +50,12 @@ class ImageClasses:
     def as_dict(self) -> dict:
         """Return plain data."""
         if self.error is not None:
-            return {"file": str(self.path), "error": self.error}
+            return {"file_name": self.path.name, "error": self.error}
         classes = [
             {"label": label, "name": name, "score": round(score, 6)}
             for label, name, score in zip(self.labels, self.names, self.scores)
         ]
-        return {"file": str(self.path), "classes": classes}
+        return {"file_name": self.path.name, "classes": classes}
 
 
 def classify_files(

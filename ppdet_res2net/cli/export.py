@@ -62,8 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = export_model(config, args.output_dir, verify=verify, verify_images=args.verify_images, **common)
     else:
         from ppdet_res2net.classification.export import export_classifier
+        from ppdet_res2net.training.threads import choose_threads
 
         classifier = name_classes(load_classifier_of(args, config), args.label_file)
-        folder = export_classifier(classifier, Path(args.output_dir, classifier.name), verify=args.verify, **common)
+        folder = export_classifier(
+            classifier,
+            Path(args.output_dir, classifier.name),
+            verify=args.verify,
+            cpu_threads=choose_threads(config or {}),
+            **common,
+        )
     print(f"wrote {folder}; run it with: python -m res2net_runtime --model_dir {folder} --image_file IMAGE")
     return 0

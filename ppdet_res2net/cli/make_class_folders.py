@@ -16,7 +16,7 @@ def _parser() -> CommandParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--digits", action="store_true", help="1797 scans of digits; every fifth is held out as val")
     source.add_argument("--coco", metavar="ANNOTATIONS", help="cut out the objects of this annotation file")
-    parser.add_argument("--image_dir", metavar="DIR", help="the images of --coco")
+    parser.add_argument("--images", metavar="DIR", help="the images of --coco")
     return parser
 
 
@@ -24,13 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.coco and not args.image_dir:
-        parser.error("--coco needs --image_dir")
+    if args.coco and not args.images:
+        parser.error("--coco needs --images")
     from ppdet_res2net.datasets.small_sets import write_digits, write_object_crops
 
     if args.digits:
         count = write_digits(args.output_dir)
     else:
-        count = write_object_crops(args.coco, args.image_dir, args.output_dir)
+        count = write_object_crops(args.coco, args.images, args.output_dir)
     print(f"{count} images in {args.output_dir}")
     return 0

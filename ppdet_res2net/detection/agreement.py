@@ -101,7 +101,11 @@ class Agreement:
 
 
 def verify_export(
-    folder: Path, eager: Predictor, images: Sequence, precisions: Sequence[str] = ("fp32",)
+    folder: Path,
+    eager: Predictor,
+    images: Sequence,
+    precisions: Sequence[str] = ("fp32",),
+    cpu_threads: int | None = None,
 ) -> dict[tuple[str, str], Agreement]:
     """Compare an exported folder with the eager model on images, in every format, engine and precision.
 
@@ -110,6 +114,7 @@ def verify_export(
         eager: The model that was exported.
         images: What the predictor takes.
         precisions: Some of :data:`TOLERANCES`; combinations that no engine offers are left out.
+        cpu_threads: Threads of each engine on a CPU; None: one per available core.
 
     Returns:
         The agreement of each engine and precision.
@@ -126,7 +131,7 @@ def verify_export(
         )
 
     def compare(engine: str, precision: str) -> tuple[Agreement, str]:
-        with Predictor(folder, backend=engine, precision=precision) as exported:
+        with Predictor(folder, backend=engine, precision=precision, cpu_threads=cpu_threads) as exported:
             actual, description = [exported(image) for image in images], exported.description
         return compare_detections(expected, actual, TOLERANCES[precision]), description
 

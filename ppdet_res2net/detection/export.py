@@ -18,6 +18,7 @@ from ppdet_res2net.detection.model import EagerBackend, create_trained_detector,
 from ppdet_res2net.detection.paddle_graph import save_detector_graph
 from ppdet_res2net.export.folder import NetworkWriter, check_formats, check_names, write_folder
 from ppdet_res2net.training.device import select_device
+from ppdet_res2net.training.threads import choose_threads
 from res2net_runtime.files import find_images
 from res2net_runtime.predictor import Predictor
 
@@ -81,7 +82,7 @@ def export_model(
     )
     if verify:
         eager = Predictor.over(info, EagerBackend(detector))
-        verify_export(folder, eager, _images(verify_images), verify_precisions)
+        verify_export(folder, eager, _images(verify_images), verify_precisions, choose_threads(config))
     return folder
 
 

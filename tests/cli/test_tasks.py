@@ -70,7 +70,7 @@ def test_usage(capsys):
     classify = ["infer", "--weights", "x", "--infer_img", "y"]
     for arguments, message in (
         (["eval", "--weights", "x"], "the following arguments are required: --data (or -c)"),
-        (["make-class-folders", "x", "--coco", "y"], "--coco needs --image_dir"),
+        (["make-class-folders", "x", "--coco", "y"], "--coco needs --images"),
         (["eval", "--data", "x", "--check", "--workers", "0"], "--workers: got 0, expected at least 1"),
         ([*classify, "--batch_size", "-1"], "--batch_size: got -1, expected at least 1"),
         (["infer", "--infer_img", "x"], "one of the arguments -c/--config --model --weights is required"),

@@ -43,7 +43,7 @@ TMPFS_MIB = 256
 
 
 def train_in_child(data: Path, save_dir: Path, *overrides: str, **options) -> ForkProcess:
-    """Start a run in a process of its own; it writes its error to ``error.txt`` beside the data."""
+    """Start a run in its own process, which writes its error to ``error.txt`` beside the data."""
     process = multiprocessing.get_context("fork").Process(target=_train, args=(data, save_dir, overrides, options))
     process.start()
     return process

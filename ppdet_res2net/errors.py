@@ -43,7 +43,7 @@ class SetupError(Res2NetError, ImportError):
 
 
 class TrainingError(Res2NetError, RuntimeError):
-    """Training cannot go on, for instance because the loss is not finite."""
+    """Training cannot continue, for instance because the loss is not finite."""
 
 
 class ExportError(Res2NetError, RuntimeError):
@@ -51,7 +51,7 @@ class ExportError(Res2NetError, RuntimeError):
 
 
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, case aside, or ``""`` when none is close."""
+    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, ignoring case, or ``""`` if none is close."""
     by_lower_case = {str(choice).lower(): str(choice) for choice in choices}
     matches = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1)
     return f" Did you mean '{by_lower_case[matches[0]]}'?" if matches else ""

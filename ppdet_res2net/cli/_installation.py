@@ -82,14 +82,15 @@ def installed_packages() -> dict[str, str]:
             found = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        # Building the runtime leaves metadata beside its source, which PYTHONPATH may lead to. pip leaves its own mark.
+        # Building the runtime leaves metadata beside its source, and PYTHONPATH may contain that folder. Only pip writes the
+        # file that is checked here.
         if name != RUNTIME or found.read_text("INSTALLER"):
             versions[name] = found.version
     return versions
 
 
 def missing_requirements() -> list[str]:
-    """Return the declared requirements that are not installed, as pip takes them. What is installed may be of any version."""
+    """Return the declared requirements that are not installed, in pip's form. Installed packages may have any version."""
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # on PYTHONPATH, not installed: nothing is declared

@@ -115,4 +115,4 @@ def _fix(report, path: str, said) -> None:
         print(f"  {change}", file=said)
     source = check.DatasetSource(Path(path), report.source.image_dir, Path(path).stem, report.source.with_masks)
     (again,) = check.check_datasets([source])
-    print(f"what is left to do by hand: {check.summarize(again)}", file=said)
+    print(f"left to correct by hand: {check.summarize(again)}", file=said)

@@ -1,4 +1,4 @@
-"""``ppdet-res2net``: one command per tool, each imported only when it is asked for."""
+"""``ppdet-res2net``: one command per tool; each is imported only when it is used."""
 
 from __future__ import annotations
 

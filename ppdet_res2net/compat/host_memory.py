@@ -1,4 +1,4 @@
-"""How this process handles memory that it has freed."""
+"""The treatment of memory that this process has freed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ __all__ = ["import_ppdet_quietly"]
 
 
 def import_ppdet_quietly() -> None:
-    """Import ppdet, without what it prints and without what it does to Pillow.
+    """Import ppdet without its output and without its change to Pillow.
 
     Raises:
         SetupError: paddle, paddledet or one of its dependencies is missing or cannot be loaded.

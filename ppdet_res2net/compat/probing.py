@@ -15,7 +15,7 @@ __all__ = ["export_function", "read_source", "run_in_new_process", "run_with_one
 
 
 def run_in_new_process(module: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m MODULE`` in a new process. It imports from the same places as this one, however those were set."""
+    """Run ``python -m MODULE`` in a new process, which imports from the same folders as this one."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.run([sys.executable, "-m", module], capture_output=True, text=True, env=environment)
 

@@ -43,7 +43,7 @@ class Config(dict):
         return self.path.resolve().parent.name if self.path.name == "config.yml" else self.path.stem
 
     def set_num_classes(self, count: int, source: str) -> None:
-        """Set ``num_classes``, and warn if it was another number.
+        """Set ``num_classes``, and warn if it had a different value.
 
         Args:
             count: The number of classes.

@@ -22,7 +22,7 @@ class _Rule(NamedTuple):
 
 
 _OTHER_DEVICE = _Rule((False,), "this package runs on CPUs and NVIDIA GPUs only")
-_EVALUATED_IN_ORDER = "an evaluation goes once over every image"
+_EVALUATED_IN_ORDER = "an evaluation uses every image once"
 
 # By dotted key.
 _RULES: dict[str, _Rule] = {

@@ -65,7 +65,7 @@ def read_annotations(annotation_path: str | os.PathLike) -> dict:
 def read_categories(annotation_path: str | os.PathLike) -> tuple[list[str], list[int]]:
     """Return the names and ids of the categories by label. As in PaddleDetection, labels follow the order of the file.
 
-    Images and annotations are not looked at.
+    Images and annotations are not checked.
 
     Raises:
         DatasetError: The file is missing or not in COCO's format, a category has no id or name, or an id is repeated.
@@ -222,7 +222,7 @@ def compute_area(annotation: dict, size: tuple[int, int] | None) -> float:
 
     Args:
         annotation: An annotation in COCO's format.
-        size: (height, width) of its image. If None, the mask is not looked at.
+        size: (height, width) of its image. If None, the mask is ignored.
     """
     segmentation = annotation.get("segmentation")
     rle = None

@@ -81,7 +81,7 @@ class InstanceSelection:
         annotations: The annotations.
         boxes_xyxy: float32 (N, 4), clipped to the image.
         segmentations: For each annotation a list of float64 polygons or a compressed RLE; None if it has no usable mask, or
-            if no masks were asked for.
+            if no masks were requested.
         findings: Problems of the annotations.
     """
 

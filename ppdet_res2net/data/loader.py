@@ -58,7 +58,7 @@ class BatchLoader:
         batch_size: Number of images per batch and process.
         shuffle: Whether the order is random.
         drop_last: Whether an incomplete last batch is left out.
-        num_workers: Number of processes that prepare batches; with 0, this process prepares a batch when it is asked for.
+        num_workers: Number of processes that prepare batches; with 0, this process prepares each batch on request.
         seed: Seed of the order and of all augmentation.
         num_classes: Number of classes, for the transforms that have an attribute of this name.
         rank: Number of this process.

@@ -29,7 +29,7 @@ from ppdet_res2net.errors import Res2NetError, TrainingError
 
 __all__ = ["WorkerPool", "workers_are_supported"]
 
-# Batches that each worker is told to make before they are needed.
+# Batches that each worker makes before they are needed.
 PREFETCH_PER_WORKER = 2
 STACK_SIGNAL: int = getattr(signal, "SIGUSR1", 0)  # Windows has none, and no workers either
 STACK_WRITING_TIME_S = 0.5

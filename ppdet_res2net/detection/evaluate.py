@@ -61,7 +61,7 @@ class EvalResult:
     Attributes:
         summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``. A figure is -1 if the data has no
             object that counts for it.
-        report: COCO's tables as text, with AP per class if that was asked for.
+        report: COCO's tables as text, with AP per class if requested.
     """
 
     summary: dict

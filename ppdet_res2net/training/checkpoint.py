@@ -126,7 +126,7 @@ def recover(run_dir: Path) -> None:
 
 
 def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
-    """Return the plain data beside the weights of a run (``class_names``, ``category_ids``, ...), or None without any."""
+    """Return the plain data beside the weights of a run (``class_names``, ``category_ids``, ...), or None if there is none."""
     path = Path(f"{checkpoint_base(weights)}.json")
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Scales the learning rate of a recipe from the batch size that it was made for to the actual one."""
+"""Scales the learning rate of a recipe from the batch size that it is meant for to the actual batch size."""
 
 from __future__ import annotations
 

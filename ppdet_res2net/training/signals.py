@@ -31,7 +31,7 @@ class StopRequest:
         return self.signal is not None
 
     def run(self, function: Callable[[], None]) -> bool:
-        """Call ``function`` and return whether it was completed. A stop request prevents the call, or leaves it at once."""
+        """Call ``function`` and return whether it was completed. A stop request prevents the call, or ends it at once."""
         try:
             try:
                 self._may_leave = True
@@ -49,7 +49,7 @@ class StopRequest:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = self.signal or signal.Signals(number)
-        logger.warning("%s: saving a checkpoint after this step; once more to stop at once", self.signal.name)
+        logger.warning("%s: saving a checkpoint after this step; Ctrl-C now stops at once", self.signal.name)
         if self._may_leave:
             raise _Stopped
 

@@ -62,7 +62,7 @@ class TrainStep:
         amp: Use mixed precision even if the configuration does not ask for it.
 
     Raises:
-        ConfigError: Mixed precision is asked for on a CPU, or with an unknown type.
+        ConfigError: Mixed precision is requested on a CPU, or with an unknown type.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ def _clone_statistics(model: nn.Layer) -> dict[str, paddle.Tensor]:
 def _amp_dtype(config: Mapping, device: str) -> Literal["float16", "bfloat16"]:
     if not device.startswith("gpu"):
         raise ConfigError(
-            "Mixed precision was asked for, but training runs on a CPU, where Paddle has none: it would change nothing. "
+            "Mixed precision was requested, but training runs on a CPU, where Paddle has none: it would change nothing. "
             "Leave out --amp, or pass -o amp=false."
         )
     dtype = config.get("amp_dtype", "float16")

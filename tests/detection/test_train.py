@@ -151,7 +151,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_training_goes_on(demo_data, tmp_pa
     lines += process.stderr.readlines()
     assert process.wait(60) == 130, "".join(lines)
     log = "".join(lines)
-    assert "SIGINT: saving a checkpoint after this step; once more to stop at once" in log
+    assert "SIGINT: saving a checkpoint after this step; Ctrl-C now stops at once" in log
     assert "Traceback" not in log
     run_dir = tmp_path / "demo_mask_rcnn"
     assert f"interrupted by SIGINT; continue with -r {run_dir / 'interrupted'} or -r auto" in log

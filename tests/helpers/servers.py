@@ -1,4 +1,4 @@
-"""A server on this machine, which plays a publisher's."""
+"""A server on this machine, which stands in for a publisher's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["serving"]
 
 @contextlib.contextmanager
 def serving(server: http.server.HTTPServer) -> Iterator[None]:
-    """Let a server answer from a thread of its own; it is closed at the end."""
+    """Run a server in a separate thread; it is closed at the end."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -33,7 +33,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="CPU", help="CPU, GPU or GPU:<index> (default: %(default)s)")
     parser.add_argument("--cpu_threads", type=int, help="threads of the network on a CPU (default: all cores)")
     parser.add_argument(
-        "--batch_size", type=int, default=1, help="images of one size that run at once (default: %(default)s)"
+        "--batch_size",
+        type=int,
+        default=1,
+        help="number of images of one size that run together (default: %(default)s)",
     )
     parser.add_argument(
         "--threshold", type=float, help="draw detections with at least this score (default: the model's draw_threshold)"

@@ -78,7 +78,7 @@ def run_images(predictor: Predictor, paths: list[Path], output: Output) -> Summa
     """Detect in image files, and save a picture of each with the detections drawn.
 
     Pictures are drawn and masks are pasted on other threads while the network runs. An image that cannot be read, or
-    whose picture cannot be written, becomes one of the summary's failures, and the others go on.
+    whose picture cannot be written, becomes one of the summary's failures, and the others are still processed.
 
     Raises:
         ImageError: Two images have the same name.

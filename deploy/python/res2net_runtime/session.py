@@ -122,7 +122,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
 
     Args:
         backend: The network.
-        batch_size: Images that run at once.
+        batch_size: Number of images that run together.
 
     Raises:
         ValueError: ``batch_size`` is below 1.
@@ -147,7 +147,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
                 tuple of them.
 
         Raises:
-            ImageError: An image cannot be read. To go on with the others, use :meth:`predict_iter`.
+            ImageError: An image cannot be read. To continue with the others, use :meth:`predict_iter`.
             BackendError: The network fails.
         """
         if not isinstance(images, (list, tuple)):

@@ -155,7 +155,7 @@ _TYPES = {
         for kind in (tuple, list, dict, set, frozenset, bytes, bytearray, complex, int, float, bool)
     },
 }
-# Settings beside the weights in training checkpoints. Nothing here reads them.
+# Settings beside the weights in training checkpoints. This package does not read them.
 _INERT = ("argparse.Namespace", "torch.device")
 _TORCH_DTYPES = {
     "Double": "float64",

@@ -120,7 +120,7 @@ def test_the_command(data, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "error:   1 annotations of a category that the file does not define [unknown-category]" in out
     assert "removed annotations that are unusable or repeat another one: id 15 (1 in all)" in out
-    assert "what is left to do by hand: fixed: 1 note" in out
+    assert "left to correct by hand: fixed: 1 note" in out
     html = page.read_text()
     assert "annotation id 15" in html and html.count("data:image/jpeg;base64,") >= 4 and "<script" not in html
     assert main([*data.arguments("--json")[:-1], "--json"]) == 1

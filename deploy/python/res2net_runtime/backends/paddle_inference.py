@@ -20,7 +20,7 @@ __all__ = ["PaddleBackend"]
 # oneDNN keeps compiled kernels for each input shape; without a limit, a folder of images with different sizes would
 # fill the memory.
 _ONEDNN_CACHED_SHAPES = 10
-_GPU_MEMORY_MB = 200  # what Paddle reserves at once; it grows as needed
+_GPU_MEMORY_MB = 200  # reserved at the start; grows as needed
 _TENSORRT_WORKSPACE_BYTES = 1 << 30
 
 
@@ -97,7 +97,7 @@ def _set_up_cpu(config: Any, options: EngineOptions) -> None:
 def _set_up_gpu(paddle: ModuleType, config: Any, options: EngineOptions, index: int) -> None:
     if not paddle.is_compiled_with_cuda():
         raise BackendError(
-            f"Device 'gpu' was asked for, but the installed Paddle {paddle.__version__} has no GPU support. "
+            f"Device 'gpu' was requested, but the installed Paddle {paddle.__version__} has no GPU support. "
             "Install paddlepaddle-gpu, or pass device='cpu' (--device CPU)."
         )
     config.enable_use_gpu(_GPU_MEMORY_MB, index)

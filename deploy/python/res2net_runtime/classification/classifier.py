@@ -68,7 +68,7 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
     Args:
         model_dir: The folder that the export wrote.
         device, cpu_threads, backend, precision, max_pixels: As for :class:`res2net_runtime.Predictor`.
-        batch_size: Images that run at once.
+        batch_size: Number of images that run together.
 
     Raises:
         ModelFolderError: The folder is incomplete, or is not that of a classifier.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
 from pathlib import Path
@@ -169,3 +170,21 @@ _SAVERS = {
     "onnx": (("onnx", "onnxruntime"), _save_onnx),
     "openvino": (("onnx", "openvino"), _save_openvino),
 }
+
+
+def compile_in_bfloat16(network):
+    """Return a network (or the path of its file) compiled by OpenVINO for bfloat16; skip the test if that is impossible.
+
+    ``ONEDNN_MAX_CPU_ISA`` hides instructions from oneDNN, but not from OpenVINO. If it hides AVX-512 on a CPU that has it,
+    some networks cannot be compiled; others fail when they run, and damage the process (seen in OpenVINO 2026.4: a later
+    test ended with a segmentation fault).
+    """
+    import openvino
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if limit == "AVX" or limit.startswith(("SSE", "AVX2")):
+        pytest.skip(f"ONEDNN_MAX_CPU_ISA={limit} hides instructions that OpenVINO's bfloat16 may need")
+    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
+        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even by simulation")
+    return compiled

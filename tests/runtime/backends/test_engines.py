@@ -15,6 +15,7 @@ from tests.helpers.runtime_toys import (
     CONFIG,
     DARK,
     assert_a_list_gives_the_results_of_its_images,
+    compile_in_bfloat16,
     picture,
     toy_model_dir,
 )
@@ -124,12 +125,9 @@ def test_an_engine_without_its_format(engine_and_dir, tmp_path):
 
 def test_bfloat16_in_openvino(tmp_path_factory, caplog):
     openvino = pytest.importorskip("openvino")
-    core = openvino.Core()
     model_dir = toy_model_dir(tmp_path_factory, "openvino")
-    compiled = core.compile_model(str(model_dir / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
-        pytest.skip("OpenVINO has no bfloat16 on this CPU, not even by simulation")
-    is_simulated = "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    compile_in_bfloat16(str(model_dir / "model.xml"))  # or skip
+    is_simulated = "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     with Predictor(model_dir, backend="openvino", precision="bf16", cpu_threads=1) as predictor:
         assert "bf16" in predictor.description
         assert ("OpenVINO simulates them" in caplog.text) == is_simulated

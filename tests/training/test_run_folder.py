@@ -356,15 +356,18 @@ def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
     environment = {**os.environ, "PYTHONPATH": path}
     run_dir = tmp_path / "run" / "toy"
-    process = subprocess.Popen([sys.executable, script, tmp_path / "run"], env=environment, stderr=subprocess.DEVNULL)
+    log = tmp_path / "run.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen([sys.executable, script, tmp_path / "run"], env=environment, stderr=stderr)
     metrics = run_dir / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and '"step": 3' in metrics.read_text()):
         time.sleep(0.02)
     process.kill()
     process.wait()
+    assert metrics.exists(), log.read_text()
     folder = RunFolder(run_dir)
     folder.open()  # completes a save that was cut off
-    assert folder.find_newest() is not None
+    assert folder.find_newest() is not None, log.read_text()
     folder.close()
     killed = train_toy(tmp_path / "run", {"resume": "auto"}, epoch=3, snapshot_steps=1, cpu_threads=1)
     whole = train_toy(tmp_path / "whole", epoch=3, cpu_threads=1)

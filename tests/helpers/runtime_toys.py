@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+
+from res2net_runtime.backends.cpu import find_narrow_isa_limit
 
 BRIGHT, DARK = 200, 20
 INPUTS = {"image": (3, None, None), "im_shape": (2,), "scale_factor": (2,)}
@@ -181,8 +182,8 @@ def compile_in_bfloat16(network):
     """
     import openvino
 
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if limit == "AVX" or limit.startswith(("SSE", "AVX2")):
+    limit = find_narrow_isa_limit()
+    if limit:
         pytest.skip(f"ONEDNN_MAX_CPU_ISA={limit} hides instructions that OpenVINO's bfloat16 may need")
     compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:

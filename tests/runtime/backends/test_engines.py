@@ -154,9 +154,19 @@ class CoreOfAnotherCPU:
         return self._core.compile_model(network, device, {**settings, "INFERENCE_PRECISION_HINT": "f32"})
 
 
+@pytest.mark.parametrize("limit", ["AVX2", "avx2_vnni", "SSE41"])
+def test_bfloat16_in_openvino_is_refused_where_instructions_are_hidden(tmp_path_factory, monkeypatch, limit):
+    pytest.importorskip("openvino")
+    model_dir = toy_model_dir(tmp_path_factory, "openvino")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    with pytest.raises(BackendError, match=f"ONEDNN_MAX_CPU_ISA={limit.upper()} hides instructions .* fp32"):
+        Predictor(model_dir, backend="openvino", precision="bf16")
+
+
 def test_bfloat16_where_openvino_falls_back_to_float32(tmp_path_factory, monkeypatch):
     openvino = pytest.importorskip("openvino")
     model_dir = toy_model_dir(tmp_path_factory, "openvino")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(openvino, "_Core", openvino.Core, raising=False)
     monkeypatch.setattr(openvino, "Core", CoreOfAnotherCPU)
     with pytest.raises(

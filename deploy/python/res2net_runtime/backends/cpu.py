@@ -9,7 +9,14 @@ import platform
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["available_cores", "cpu_features", "cpu_name", "has_bfloat16", "warn_of_simulated_bfloat16"]
+__all__ = [
+    "available_cores",
+    "cpu_features",
+    "cpu_name",
+    "find_narrow_isa_limit",
+    "has_bfloat16",
+    "warn_of_simulated_bfloat16",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +31,12 @@ def cpu_features(cpu_info: Path = _CPU_INFO) -> frozenset[str] | None:
     """Return the instruction sets that Linux lists for the first CPU, or None if they are unknown."""
     values = _read_cpu_info(("flags", "Features"), cpu_info)  # x86, ARM
     return None if values is None else frozenset(values.split())
+
+
+def find_narrow_isa_limit() -> str | None:
+    """Return the value of ``ONEDNN_MAX_CPU_ISA`` if it hides AVX-512 from oneDNN, else None."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return limit if limit == "AVX" or limit.startswith(("SSE", "AVX2")) else None
 
 
 def cpu_name() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_outputs
-from res2net_runtime.backends.cpu import warn_of_simulated_bfloat16
+from res2net_runtime.backends.cpu import find_narrow_isa_limit, warn_of_simulated_bfloat16
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
 
@@ -33,6 +33,14 @@ class OpenVINOBackend:
     """
 
     def __init__(self, folder: NetworkFolder, options: EngineOptions) -> None:
+        limit = find_narrow_isa_limit()
+        if options.precision == "bf16" and limit:
+            # First of all, because oneDNN reads the variable only once. OpenVINO (2026.4) still uses what it hides: some
+            # networks do not compile, others give wrong results or damage the process, which crashes later.
+            raise BackendError(
+                f"ONEDNN_MAX_CPU_ISA={limit} hides instructions that OpenVINO's bfloat16 needs. Unset the variable, or "
+                f"choose precision fp32."
+            )
         openvino = import_engine("openvino")
         self.engine = options.engine
         model_path = folder.formats[options.format].model_path

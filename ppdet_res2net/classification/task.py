@@ -81,7 +81,7 @@ class ClassificationTask(Task):
         self._smoothing = float(config.get("label_smoothing", 0.0))
         if self._smoothing >= 1:
             raise ConfigError(f"label_smoothing is {self._smoothing:g}; it must be below 1, usually 0.1.")
-        self._eval_dataset: LabelledImages | None = None
+        self._evaluated: tuple[LabelledImages, list[int]] | None = None  # read once, by check_evaluation
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
         self.loader = LabelledImageLoader.from_reader(
@@ -112,15 +112,21 @@ class ClassificationTask(Task):
         targets = F.label_smooth(F.one_hot(labels, logits.shape[1]), epsilon=self._smoothing)
         return -(targets * F.log_softmax(logits)).sum(axis=1)
 
+    def check_evaluation(self) -> None:
+        """Read ``EvalDataset``, and match its classes to those of the training data."""
+        dataset = create_labelled_images(self._config, "EvalDataset")
+        self._evaluated = dataset, match_labels(self.class_names, len(self.class_names), dataset)
+
     def evaluate(self) -> Evaluation:
         """Compute top-1 and top-5 on ``EvalDataset``."""
-        if self._eval_dataset is None:
-            self._eval_dataset = create_labelled_images(self._config, "EvalDataset")
-        dataset = self._eval_dataset
+        if self._evaluated is None:
+            self.check_evaluation()
+        assert self._evaluated is not None
+        dataset, output_of_label = self._evaluated
         result = evaluate_network(
             self.model,
             dataset,
-            match_labels(self.class_names, len(self.class_names), dataset),
+            output_of_label,
             self.class_names,
             self._preprocessor,
             batch_size=(self._config.get("EvalReader") or {}).get("batch_size", self.batch_size),

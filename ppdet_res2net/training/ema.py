@@ -34,6 +34,9 @@ class WeightAverage:
         model: The model.
         config: ``ema_decay``, ``ema_decay_type``, ``cycle_epoch``, ``ema_black_list``, ``ema_filter_no_grad``.
 
+    Attributes:
+        names: The tensors that are averaged.
+
     Raises:
         ConfigError: A setting is out of range.
     """
@@ -50,7 +53,7 @@ class WeightAverage:
         self._cycle_epochs = config.get("cycle_epoch", -1)
         skipped = tuple(config.get("ema_black_list") or ())
         only_trained = config.get("ema_filter_no_grad", False)
-        self._names = [
+        self.names = [
             name
             for name, tensor in model.state_dict().items()
             if tensor.is_floating_point()
@@ -61,7 +64,7 @@ class WeightAverage:
 
     def _restart(self) -> None:
         state = self._model.state_dict()
-        self._sums = {name: paddle.zeros_like(state[name]) for name in self._names}
+        self._sums = {name: paddle.zeros_like(state[name]) for name in self.names}
         for tensor in self._sums.values():
             tensor.stop_gradient = True
         self._total = 0.0

@@ -83,7 +83,9 @@ class RunFolder:
         if not self.path.is_dir():
             return None
         # Unreadable ones come first, so that the log says why the run does not continue from them.
-        for base in sorted(self._checkpoints(), key=lambda base: _steps(base, unreadable=sys.maxsize), reverse=True):
+        for base in sorted(
+            self._checkpoints(), key=lambda base: _age_order(base, unreadable=sys.maxsize), reverse=True
+        ):
             try:
                 load_training_state(base)
                 return base
@@ -96,7 +98,7 @@ class RunFolder:
         if keep is None:
             return
         passing = [base for base in self._checkpoints() if base.name.isdigit() or base.name in _PASSING]
-        for base in sorted(passing, key=_steps, reverse=True)[keep:]:
+        for base in sorted(passing, key=_age_order, reverse=True)[keep:]:
             # The state goes first: an interruption then leaves usable weights, not half a checkpoint.
             for suffix in ("pdstate", "pdparams", "json"):
                 Path(f"{base}.{suffix}").unlink(missing_ok=True)
@@ -105,10 +107,16 @@ class RunFolder:
         return [file.with_suffix("") for file in self.path.glob("*.pdstate")]
 
 
-def _steps(base: Path, unreadable: int = -1) -> int:
-    """Return how many steps a checkpoint has done; ``unreadable`` if its head cannot be read."""
+def _age_order(base: Path, unreadable: int = -1) -> tuple[int, bool, float]:
+    """Return a key that sorts checkpoints from the oldest to the newest.
+
+    It is the number of steps done (``unreadable`` if the head cannot be read), whether the evaluation after them is done, and
+    the time of writing.
+    """
+    state = Path(f"{base}.pdstate")
     try:
-        with safe_open(f"{base}.pdstate", framework="numpy") as file:
-            return int(json.loads(file.metadata()["state"])["values"]["position"]["steps"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return unreadable
+        with safe_open(str(state), framework="numpy") as file:
+            position = json.loads(file.metadata()["state"])["values"]["position"]
+        return int(position["steps"]), not position.get("snapshot_is_due", False), state.stat().st_mtime
+    except (SafetensorError, OSError, AttributeError, KeyError, TypeError, ValueError):
+        return unreadable, False, 0.0

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import paddle
+from paddle.optimizer.lr import LRScheduler
 
 from ppdet_res2net.config import Config, dump_config
+from ppdet_res2net.config.yaml_io import parse_yaml
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.training.changes import advance_schedule, list_changes
 from ppdet_res2net.training.checkpoint import (
     TrainingState,
     load_training_state,
@@ -40,7 +45,7 @@ class Position:
         metrics: Figures of the last evaluation.
         evaluations_without_gain: Number of evaluations since the best one.
         skipped_steps: Number of steps left out because a loss or gradient was not finite.
-        snapshot_is_due: Whether a signal arrived between the last step of an epoch and its snapshot.
+        snapshot_is_due: Whether the evaluation at the end of an epoch has not been done yet.
     """
 
     steps: int = 0
@@ -58,6 +63,7 @@ class RunState:
     config: Config
     task: Task
     step: TrainStep
+    schedule: LRScheduler
     average: WeightAverage | None
     steps_per_epoch: int
     images_per_step: int
@@ -99,12 +105,12 @@ class RunState:
             total_steps: Steps of the run; None accepts a checkpoint that has done all of them.
 
         Raises:
-            ConfigError: Its run had other data, classes, seed or batches, or no step is left to do.
+            ConfigError: Its run had other data, classes, seed, batches or another optimizer, or no step is left to do.
             WeightsError: It is damaged, or does not fit the model.
         """
         state = load_training_state(checkpoint)
         saved = state.values
-        self._check(checkpoint, saved)
+        self._check(checkpoint, state)
         position = Position(**saved["position"])
         if total_steps is not None and position.steps >= total_steps and not position.snapshot_is_due:
             raise ConfigError(
@@ -115,15 +121,19 @@ class RunState:
         if self.average is not None:
             load_into(self.task.model, state.tensors["weights"], source=f"the state of '{checkpoint}'")
             self.average.set_state(state.tensors["average"], saved["average"])
+        advance_schedule(self.schedule, position.steps)
         tensors = {key: paddle.to_tensor(array) for key, array in state.tensors.get("optimizer", {}).items()}
-        self.step.optimizer.set_state_dict({**tensors, **saved["optimizer"]})
+        plain = {**saved["optimizer"], "LR_Scheduler": self.schedule.state_dict()}
+        self.step.optimizer.set_state_dict({**tensors, **plain})
         if self.step.scaler.is_enable() and saved["scaler"]:
             self.step.scaler.load_state_dict(saved["scaler"])
         self._tell_differences(checkpoint, saved)
+        self._tell_changes(saved, position)
         logger.info("resumed %s after step %d", checkpoint, position.steps)
         return position
 
-    def _check(self, checkpoint: str, saved: dict) -> None:
+    def _check(self, checkpoint: str, state: TrainingState) -> None:
+        saved = state.values
         fresh = f"start from its weights with -o pretrain_weights={checkpoint}"
         if saved["steps_per_epoch"] != self.steps_per_epoch or saved["images_per_step"] != self.images_per_step:
             raise ConfigError(
@@ -138,9 +148,9 @@ class RunState:
             )
         info = read_checkpoint_info(checkpoint)
         assert info is not None  # load_training_state has checked the file
-        before, now = _classes(info), _classes(self.task.info())
-        if before != now:
-            lost, new = ([pair for pair in one if pair not in other] for one, other in ((before, now), (now, before)))
+        had, has = _classes(info), _classes(self.task.info())
+        if had != has:
+            lost, new = ([pair for pair in one if pair not in other] for one, other in ((had, has), (has, had)))
             difference = f"missing: {lost}; new: {new}" if lost or new else "their order differs"
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': its classes are not those of the data ({difference}). Correct the "
@@ -150,6 +160,26 @@ class RunState:
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': use_ema was {str('average' in saved).lower()} in its run. Pass "
                 f"-o use_ema={str('average' in saved).lower()}."
+            )
+        if self.average is not None and set(state.tensors["average"]) != set(self.average.names):
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its moving average covers {len(state.tensors['average'])} tensors, the "
+                f"configuration asks for {len(self.average.names)}. Use the ema_black_list and ema_filter_no_grad of its "
+                f"run, or {fresh}."
+            )
+        before, now = (_optimizer_type(settings) for settings in (_settings(saved), self.config))
+        if before != now:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its optimizer is {before}, the configuration asks for {now}, which "
+                f"keeps other state. Pass -o OptimizerBuilder.optimizer.type={before}, or {fresh}."
+            )
+
+    def _tell_changes(self, saved: dict, position: Position) -> None:
+        changes = list_changes(_settings(saved), _settings({"config": dump_config(self.config)}))
+        if changes:
+            lines = "".join(f"\n  {change}" for change in changes)
+            logger.warning(
+                "settings have changed since step %d; the new ones apply from here on:%s", position.steps, lines
             )
 
     def _tell_differences(self, checkpoint: str, saved: dict) -> None:
@@ -173,6 +203,16 @@ class RunState:
                 saved["world_size"],
                 self.step.processes.world_size,
             )
+
+
+def _settings(saved: dict) -> dict[str, Any]:
+    """Return the configuration that a checkpoint was saved with."""
+    return cast("dict[str, Any]", parse_yaml(saved["config"], "the checkpoint's configuration"))
+
+
+def _optimizer_type(settings: Mapping[str, Any]) -> str:
+    builder = settings.get("OptimizerBuilder") or {}
+    return str((builder.get("optimizer") or {}).get("type", "Momentum"))  # ppdet's default
 
 
 def _classes(info: dict) -> list[str]:

@@ -152,7 +152,9 @@ class Trainer:
         self.optimizer = create_from_config(config, "OptimizerBuilder")(self.schedule, self.task.model)
         self.step = TrainStep(self.task, self.optimizer, config, self.processes, self.device, options.amp)
         self.average = WeightAverage(self.task.model, config) if config.get("use_ema", False) else None
-        self.state = RunState(config, self.task, self.step, self.average, self.steps_per_epoch, self.images_per_step)
+        self.state = RunState(
+            config, self.task, self.step, self.schedule, self.average, self.steps_per_epoch, self.images_per_step
+        )
         self.position = Position()
         self._open_folder()
 
@@ -299,25 +301,52 @@ class Trainer:
         epoch = (self.position.steps - 1) // self.steps_per_epoch
         if not is_end and (epoch + 1) % self.config.get("snapshot_epoch", 1):
             return True
+        name = "model_final" if is_end else str(epoch)
         with self.log.paused():
+            if self.options.evaluate:
+                self.position.snapshot_is_due = True
+                self._save(name)  # an evaluation that fails must not cost the epoch
+                if not self._evaluate(stop, name):
+                    return False
             self.position.snapshot_is_due = False
-            if self.options.evaluate and not self._evaluate(stop):
-                return False
-            self._save("model_final" if is_end else str(epoch))
+            self._save(name)
         return True
 
-    def _evaluate(self, stop: StopRequest) -> bool:
-        """Evaluate, and save the best model; return False if a signal arrived before that was done."""
-        position = self.position
+    def _evaluate(self, stop: StopRequest, name: str) -> bool:
+        """Evaluate, and save the best model; return False if a signal arrived before that was done.
+
+        Args:
+            stop: Whether a signal has arrived.
+            name: The checkpoint with the weights that are evaluated.
+        """
         results: list[Evaluation] = []
         if self._any_wants_to_stop(stop):
             return False
         # Several processes must stop together, so they finish an evaluation once it has begun.
         run = stop.run if self.processes.world_size == 1 else lambda function: function() or True
-        with self.average.applied() if self.average is not None else contextlib.nullcontext():
-            if not run(lambda: results.append(self.task.evaluate())):
-                return False
-        (result,) = results
+        try:
+            with self.average.applied() if self.average is not None else contextlib.nullcontext():
+                if not run(lambda: results.append(self.task.evaluate())):
+                    return False
+            self._note_evaluation(results[0])
+        except BaseException as error:  # raised again: it only adds where the weights are
+            base = self.run_dir / name
+            logger.error(
+                "the evaluation after step %d failed (%s). No weights are lost: they are in %s.pdparams.\n"
+                "To repeat the evaluation and go on: train again with -r %s. To use the weights as they are: -o weights=%s",
+                self.position.steps,
+                type(error).__name__,
+                base,
+                base,
+                base,
+            )
+            raise
+        return True
+
+    def _note_evaluation(self, result: Evaluation) -> None:
+        """Report an evaluation, and save the best model."""
+        position = self.position
+        position.snapshot_is_due = False
         position.metrics = result.summary
         logger.info("evaluation after step %d:\n%s", position.steps, result.report)
         self.log.write({"kind": "eval", "step": position.steps, **result.summary})
@@ -326,7 +355,6 @@ class Trainer:
             position.best_score, position.evaluations_without_gain = result.score, 0
             self._save("best_model")
             logger.info("best %s so far: %.4f; saved as best_model", self.task.score_name, result.score)
-        return True
 
     def _save(self, name: str) -> Path:
         path = self.run_dir / f"{name}.pdparams"

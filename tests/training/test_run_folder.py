@@ -215,7 +215,7 @@ def test_a_signal_during_an_evaluation_ends_it_and_the_resumed_run_makes_up_for_
     monkeypatch.setattr(ToyTask, "evaluate", evaluate_and_signal)
     result = train_toy(tmp_path, {"evaluate": True}, **settings)
     assert (result.steps, result.signal) == (4, signal.SIGTERM)
-    assert _names(result.run_dir) == {"interrupted"}
+    assert _names(result.run_dir) == {"0", "interrupted"}
     monkeypatch.setattr(ToyTask, "evaluate", evaluate)
     resumed = train_toy(tmp_path, {"evaluate": True, "resume": "auto"}, **settings)
     assert [record["step"] for record in read_metrics(resumed.run_dir, "eval")] == [4, 8]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.data.foreign_formats import recognise
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import find_structure_problems, get_size, is_box
 from ppdet_res2net.errors import DatasetError, did_you_mean
@@ -138,7 +139,8 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
     """
     check_dataset_path(annotation_path, "annotation file")
     if os.path.isdir(annotation_path):
-        raise DatasetError(f"annotation file expected, but '{annotation_path}' is a folder. Correct anno_path.")
+        known = recognise(annotation_path) or "Correct anno_path."
+        raise DatasetError(f"annotation file expected, but '{annotation_path}' is a folder. {known}")
     try:
         with open(annotation_path, encoding="utf-8") as file:
             text = file.read()
@@ -149,6 +151,8 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
             )
         dataset = json.loads(text)
     except json.JSONDecodeError as error:
+        if known := recognise(annotation_path):
+            raise DatasetError(f"annotation file '{annotation_path}' is not in COCO's format. {known}") from error
         raise DatasetError(
             f"annotation file '{annotation_path}' is not valid JSON: {error.msg} at line {error.lineno}, "
             f"column {error.colno} (character {error.pos} of {len(error.doc)}). It may be cut off; copy or "
@@ -161,7 +165,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
         found = f"the keys {sorted(dataset)}" if isinstance(dataset, dict) else f"a {type(dataset).__name__}"
         raise DatasetError(
             f"annotation file '{annotation_path}' is not in COCO's format: expected an object with images, "
-            f"annotations and categories, found {found}."
+            f"annotations and categories, found {found}. {recognise(annotation_path, dataset) or ''}".rstrip()
         )
     for key in ("images", "categories", "annotations"):
         entries = dataset.get(key, [])

@@ -14,9 +14,20 @@ import stat
 import unicodedata
 from pathlib import Path
 
+import yaml
+
 from ppdet_res2net.errors import DatasetError, Res2NetError, did_you_mean
 
-__all__ = ["MAX_BYTES_VARIABLE", "decode_text", "parse_json", "read_bytes", "read_json_file", "read_lines", "read_text"]
+__all__ = [
+    "MAX_BYTES_VARIABLE",
+    "decode_text",
+    "parse_json",
+    "parse_plain_yaml",
+    "read_bytes",
+    "read_json_file",
+    "read_lines",
+    "read_text",
+]
 
 MAX_BYTES_VARIABLE = "RES2NET_MAX_TEXT_BYTES"
 MAX_BYTES = 4 << 30
@@ -105,6 +116,44 @@ def parse_json(text: str, source: str, error_class: type[Res2NetError] = Dataset
         raise error_class(f"{source} is nested too deeply to be read. Export it again.") from error
     except ValueError as error:  # Python refuses integers of thousands of digits
         raise error_class(f"{source} has a number that cannot be read: {error}. Correct the file.") from error
+
+
+def parse_plain_yaml(text: str, source: str, error_class: type[Res2NetError] = DatasetError) -> object:
+    """Parse YAML into dicts, lists and text: ``no``, ``1e3``, ``007`` and ``null`` stay what they are in the file.
+
+    Args:
+        text: The document.
+        source: What it is, for messages: ``"class names 'data.yaml'"``.
+        error_class: The class of the errors.
+
+    Raises:
+        Res2NetError: The text is not YAML, is nested too deeply, or has a key twice in one mapping.
+    """
+    try:
+        return _PlainLoader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise error_class(f"{source}{line}: this is not valid YAML: {error.problem or error.context}.") from error
+    except yaml.YAMLError as error:
+        raise error_class(f"{source}: this is not valid YAML: {error}.") from error
+    except RecursionError as error:
+        raise error_class(f"{source} is nested too deeply to be read. Write it again.") from error
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Reads every scalar as text; refuses repeated keys, of which YAML's readers otherwise take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # the base class refuses it
+            if key.value in lines:
+                problem = f"'{key.value}' is there twice, first in line {lines[key.value]}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
 
 
 def read_bytes(

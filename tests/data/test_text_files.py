@@ -7,7 +7,14 @@ import re
 
 import pytest
 
-from ppdet_res2net.data.text_files import MAX_BYTES_VARIABLE, decode_text, read_json_file, read_lines, read_text
+from ppdet_res2net.data.text_files import (
+    MAX_BYTES_VARIABLE,
+    decode_text,
+    parse_plain_yaml,
+    read_json_file,
+    read_lines,
+    read_text,
+)
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 TEXT = "0 0.5 café\n1 猫 😀\n"
@@ -106,3 +113,24 @@ def test_json_that_cannot_be_parsed(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DatasetError, match=f"JSON file '.*a.json' {message}"):
         read_json_file(tmp_path / "a.json")
+
+
+def test_yaml_stays_text():
+    text = "names: [no, on, 1e3, 007, null, ~, 2024-05-01, 1.0, '']\n01: {a: yes}"
+    names = ["no", "on", "1e3", "007", "null", "~", "2024-05-01", "1.0", ""]
+    assert parse_plain_yaml(text, "a.yaml") == {"names": names, "01": {"a": "yes"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "a.yaml, line 1: this is not valid YAML"),
+        ("0: a\n1: b\n0: c", "a.yaml, line 3: this is not valid YAML: '0' is there twice, first in line 1"),
+        ("[a]: b", "a.yaml, line 1: this is not valid YAML: found unhashable key"),
+        ("a\x01", "a.yaml: this is not valid YAML: unacceptable character"),
+        ("[" * 100_000, "a.yaml is nested too deeply"),
+    ],
+)
+def test_yaml_that_cannot_be_parsed(text, message):
+    with pytest.raises(DatasetError, match=message):
+        parse_plain_yaml(text, "a.yaml")

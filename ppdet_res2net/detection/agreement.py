@@ -58,8 +58,8 @@ class Agreement:
         unmatched: Detections without a counterpart, of the detector that has more of them.
         min_box_iou: Smallest IoU of two matched boxes; None if none matched.
         max_score_difference: Difference of two matched scores.
-        max_mask_difference: Difference of the probability of a mask's pixel; 0 without masks.
-        max_mean_mask_difference: Difference of the probabilities on average over a mask; 0 without masks.
+        max_mask_difference: Difference of the probability of a mask's pixel; None if neither detector gives masks.
+        max_mean_mask_difference: Difference of the probabilities on average over a mask; None as well.
         tolerance: The limits.
     """
 
@@ -68,8 +68,8 @@ class Agreement:
     unmatched: int
     min_box_iou: float | None
     max_score_difference: float
-    max_mask_difference: float
-    max_mean_mask_difference: float
+    max_mask_difference: float | None
+    max_mean_mask_difference: float | None
     tolerance: Tolerance = TOLERANCES["fp32"]
 
     @property
@@ -80,8 +80,10 @@ class Agreement:
             self.unmatched <= limit.max_unmatched_share * self.detections
             and (self.min_box_iou is None or self.min_box_iou >= limit.min_box_iou)
             and self.max_score_difference <= limit.max_score_difference
-            and self.max_mask_difference <= limit.max_mask_difference
-            and self.max_mean_mask_difference <= limit.max_mean_mask_difference
+            and (self.max_mask_difference is None or self.max_mask_difference <= limit.max_mask_difference)
+            and (
+                self.max_mean_mask_difference is None or self.max_mean_mask_difference <= limit.max_mean_mask_difference
+            )
         )
 
     def __str__(self) -> str:
@@ -92,11 +94,15 @@ class Agreement:
         )
         if self.min_box_iou is None:
             return f"{counts}; none matched"
+        masks = ""
+        if self.max_mask_difference is not None:
+            masks = (
+                f", mask probabilities within {self.max_mask_difference:.2g} ({limit.max_mask_difference}), on average over "
+                f"a mask {self.max_mean_mask_difference:.2g} ({limit.max_mean_mask_difference})"
+            )
         return (
             f"{counts}; of the others IoU at least {self.min_box_iou:.5f} (limit {limit.min_box_iou}), scores within "
-            f"{self.max_score_difference:.2g} ({limit.max_score_difference}), mask probabilities within "
-            f"{self.max_mask_difference:.2g} ({limit.max_mask_difference}), on average over a mask "
-            f"{self.max_mean_mask_difference:.2g} ({limit.max_mean_mask_difference})"
+            f"{self.max_score_difference:.2g} ({limit.max_score_difference}){masks}"
         )
 
 
@@ -158,14 +164,15 @@ def compare_detections(
                 pixels.append(1.0)  # only one of the two has masks
     # Unlike Python's max, NumPy's gives nan if there is one, and nan is within no tolerance.
     max_score, max_pixel, max_mask = (float(np.max(values)) for values in (scores, pixels, masks))
+    has_masks = any(detections.masks is not None for detections in (*expected, *actual))
     return Agreement(
         images=len(expected),
         detections=sum(len(detections) for detections in expected),
         unmatched=int(unmatched.max()),
         min_box_iou=min(ious, default=None),
         max_score_difference=max_score,
-        max_mask_difference=max_pixel,
-        max_mean_mask_difference=max_mask,
+        max_mask_difference=max_pixel if has_masks else None,
+        max_mean_mask_difference=max_mask if has_masks else None,
         tolerance=tolerance,
     )
 

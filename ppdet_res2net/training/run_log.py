@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from logging.handlers import MemoryHandler
@@ -24,6 +25,7 @@ __all__ = ["RunLog", "peak_memory_mib"]
 logger = logging.getLogger(__name__)
 
 _EARLY_MESSAGES = 1000
+_COLUMNS = 116  # of the lines that follow the first one, which has the time and the level before it
 
 
 def peak_memory_mib(device: str) -> float | None:
@@ -56,7 +58,7 @@ class RunLog:
     def __init__(self, run_dir: Path, interval: int, device: str, is_writer: bool = True) -> None:
         self._run_dir, self._interval, self._device = run_dir, max(1, interval), device
         self._is_writer = is_writer
-        self._total_steps = 0
+        self._total_steps = self._steps_per_epoch = self._epochs = 0
         self._metrics: TextIO | None = None
         self._file: logging.FileHandler | None = None
         self._vdl: Any = None
@@ -69,18 +71,20 @@ class RunLog:
             package.setLevel(logging.INFO)
         self._start_interval()
 
-    def open(self, total_steps: int, vdl_dir: str | None = None) -> None:
+    def open(self, total_steps: int, steps_per_epoch: int, epochs: int, vdl_dir: str | None = None) -> None:
         """Open the files and begin to write; existing files are appended to.
 
         Args:
             total_steps: Steps of the whole run, to estimate the time that is left.
+            steps_per_epoch: Steps of an epoch; every epoch is reported at least once.
+            epochs: Epochs of the whole run.
             vdl_dir: Folder for VisualDL scalars; None writes none.
 
         Raises:
             TrainingError: The folder cannot be written.
             SetupError: VisualDL is asked for but not installed.
         """
-        self._total_steps = total_steps
+        self._total_steps, self._steps_per_epoch, self._epochs = total_steps, steps_per_epoch, epochs
         if self._is_writer:
             try:
                 self._metrics = _open_lines(self._run_dir / "metrics.jsonl")
@@ -106,7 +110,7 @@ class RunLog:
         data_s: float,
         grad_norm: float | None = None,
     ) -> None:
-        """Record one step; report at the end of each interval.
+        """Record one step; report at the end of each interval, and of each epoch that contains no such end.
 
         Args:
             step: Number of steps done in total, from 1.
@@ -122,7 +126,7 @@ class RunLog:
         self._steps += 1
         self._images += images
         self._data_s += data_s
-        if step % self._interval and step != self._total_steps:
+        if not self._is_due(step):
             return
         seconds = time.perf_counter() - self._started
         record = {
@@ -137,22 +141,34 @@ class RunLog:
         optional = {"memory_mib": peak_memory_mib(self._device), "grad_norm": grad_norm}
         record.update({name: value for name, value in optional.items() if value is not None})
         left_s = (self._total_steps - step) * seconds / self._steps
-        terms = "  ".join(f"{name} {record[name]:.4f}" for name in sorted(self._sums, key=lambda n: n != "loss"))
+        memory = f", {record['memory_mib']:.0f} MiB" if "memory_mib" in record else ""
         logger.info(
-            "epoch %d  step %d/%d  lr %.6f  %s  %.2f images/s  data %.3f s of %.3f s%s  ETA %s",
-            epoch,
+            "epoch %d of %d, step %d/%d: loss %.4f, lr %.6f, %.2f images/s%s, ETA %s\n%s",
+            epoch + 1,
+            self._epochs,
             step,
             self._total_steps,
+            record["loss"],
             lr,
-            terms,
             record["images_per_s"],
-            record["data_s"],
-            record["step_s"],
-            f"  {record['memory_mib']:.0f} MiB" if "memory_mib" in record else "",
+            memory,
             datetime.timedelta(seconds=round(left_s)),
+            _wrap(
+                [
+                    *(f"{name.removeprefix('loss_')} {record[name]:.4f}" for name in self._sums if name != "loss"),
+                    f"data {record['data_s']:.3f} s of {record['step_s']:.3f} s",
+                ]
+            ),
         )
         self.write({"kind": "train", **record})
         self._start_interval()
+
+    def _is_due(self, step: int) -> bool:
+        """Whether a step is reported. It depends on its number alone, so a resumed run reports the same steps."""
+        if step % self._interval == 0 or step == self._total_steps:
+            return True
+        before = step - self._steps_per_epoch  # where the epoch began, if it ends with this step
+        return step % self._steps_per_epoch == 0 and step // self._interval == before // self._interval
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -196,6 +212,13 @@ class RunLog:
         self._sums: dict[str, float] = {}
         self._steps = self._images = 0
         self._data_s = 0.0
+
+
+def _wrap(terms: list[str]) -> str:
+    """Join terms to indented lines that are not too long, and break no term."""
+    whole = ", ".join(term.replace(" ", "\N{NO-BREAK SPACE}") for term in terms)
+    text = textwrap.fill(whole, _COLUMNS, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _open_lines(path: Path) -> TextIO:

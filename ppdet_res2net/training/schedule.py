@@ -32,31 +32,32 @@ def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: 
         base_lr = settings["base_lr"]
         settings["base_lr"] = base_lr * images_per_step / reference
         logger.info(
-            "learning rate %g x %d / %d = %g: base_lr is for %d images per step, this run has %d; -o scale_lr=false keeps it",
+            "learning rate %g x %d / %d = %g: %d images per step instead of %d (-o scale_lr=false keeps it)",
             base_lr,
             images_per_step,
             reference,
             settings["base_lr"],
-            reference,
             images_per_step,
+            reference,
         )
-        factor = reference / images_per_step
         settings["schedulers"] = [
-            _scale_warmup(scheduler, factor, steps_per_epoch) for scheduler in settings.get("schedulers", [])
+            _scale_warmup(scheduler, reference, images_per_step, steps_per_epoch)
+            for scheduler in settings.get("schedulers", [])
         ]
     _check_warmup(settings, config, steps_per_epoch)
     return settings
 
 
-def _scale_warmup(scheduler: object, factor: float, steps_per_epoch: int) -> object:
+def _scale_warmup(scheduler: object, reference: int, images_per_step: int, steps_per_epoch: int) -> object:
     part = Tagged.from_value(scheduler)
     if part is None or part.name not in _WARMUPS or part.kwargs.get("epochs") is not None or "steps" not in part.kwargs:
         return scheduler
     steps = part.kwargs["steps"]
-    scaled = round(steps * factor)
-    if factor > 1:
-        scaled = max(steps, min(scaled, steps_per_epoch))
-    logger.info("warm-up %d x %g = %d steps (a longer warm-up ends after one epoch at most)", steps, factor, scaled)
+    scaled = wanted = round(steps * reference / images_per_step)
+    if wanted > steps:
+        scaled = max(steps, min(wanted, steps_per_epoch))
+    limit = "" if scaled == wanted else f", of which {scaled} are kept: a longer warm-up ends after one epoch at most"
+    logger.info("warm-up %d x %d / %d = %d steps%s", steps, reference, images_per_step, wanted, limit)
     return Tagged(part.name, {**part.kwargs, "steps": scaled})
 
 

@@ -178,7 +178,7 @@ class Trainer:
             save_config(self.config, self.run_dir / "config.yml")
         vdl_dir = self.config.get("vdl_log_dir", str(self.run_dir / "vdl"))
         use_vdl = self.options.use_vdl or self.config.get("use_vdl", False)
-        self.log.open(self.total_steps, vdl_dir if use_vdl else None)
+        self.log.open(self.total_steps, self.steps_per_epoch, self.config["epoch"], vdl_dir if use_vdl else None)
 
     def _find_newest(self) -> str | None:
         newest = None
@@ -194,11 +194,12 @@ class Trainer:
     def run(self) -> TrainResult:
         """Train to the end, or until a signal arrives."""
         logger.info(
-            "training %s on %s: %d images, %d steps of %d images, run folder %s",
+            "training %s on %s: %d images, %d epochs of %d steps of %d images\nrun folder %s",
             self.config.name,
             self.device,
             self.task.image_count,
-            self.total_steps,
+            self.config["epoch"],
+            self.steps_per_epoch,
             self.images_per_step,
             self.run_dir,
         )
@@ -274,8 +275,8 @@ class Trainer:
         position, allowed = self.position, self.config.get("max_nonfinite_steps", 0)
         details = "; ".join(self.processes.gather(report.local))
         what = (
-            f"The loss or a gradient is not finite at step {position.steps} (epoch {epoch}): {details}; gradient norm "
-            f"{report.grad_norm}; learning rate {lr:g}."
+            f"The loss or a gradient is not finite at step {position.steps + 1} (epoch {epoch + 1} of "
+            f"{self.config['epoch']}): {details}; gradient norm {report.grad_norm}; learning rate {lr:g}."
         )
         position.skipped_steps += 1
         if position.skipped_steps <= allowed:
@@ -383,7 +384,7 @@ _FILES = {
     "model_final.pdparams": "final weights (.json: classes and figures; .pdstate: for resuming)",
     "best_model.pdparams": "weights with the best evaluation",
     "interrupted.pdparams": "weights when a signal stopped the run; -r auto continues the newest checkpoint",
-    "[0-9]*.pdparams": "weights after the epoch of that number",
+    "[0-9]*.pdparams": "weights after an epoch; 0 is the first one, as in PaddleDetection",
     "config.yml": "configuration, with its bases and overrides merged",
     "metrics.jsonl": "all figures, one JSON record per line",
     "curves.png": "plots of these figures; 'ppdet-res2net plot' compares runs",

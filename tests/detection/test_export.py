@@ -257,6 +257,16 @@ def test_masks_in_one_of_two_runs_are_found():
         assert agreement.max_mask_difference == 1 and not agreement.within_tolerance
 
 
+def test_nothing_is_said_of_masks_where_there_are_none():
+    boxes = _detections(masks=None)
+    agreement = compare_detections([boxes], [boxes])
+    assert agreement.within_tolerance and agreement.max_mask_difference is None
+    assert "mask" not in str(agreement) and str(agreement).endswith("scores within 0 (0.005)")
+    assert "mask probabilities within 0 (0.02), on average over a mask 0 (1.0)" in str(
+        compare_detections([_detections()], [_detections()])
+    )
+
+
 def test_bfloat16_may_let_another_of_two_boxes_win():
     boxes = np.array([[10 * i, 10, 10 * i + 50, 60] for i in range(10)], "float32")
     one = _detections(boxes_xyxy=boxes, scores=np.full(10, 0.5, "float32"), labels=np.arange(10, dtype="int32"),

@@ -62,7 +62,10 @@ def test_a_run_leaves_checkpoints_the_configuration_and_its_logs(trained, demo_d
     assert {"loss_mask", "loss_rpn_cls", "loss_rpn_reg", "loss_bbox_cls", "loss_bbox_reg"} < records[0].keys()
 
     log = (trained / "train.log").read_text()
-    assert re.search(r"epoch 1 +step 4/4 +lr 0\.0\d+ +loss \d.*images/s.*data .* MiB +ETA 0:00:00", log)
+    assert re.search(
+        r"epoch 2 of 2, step 4/4: loss \d\S+, lr 0\.0\d+, .*images/s, \d+ MiB, ETA 0:00:00\n    (?s:.*)data .* s of",
+        log,
+    )
 
     info = json.loads((trained / "model_final.json").read_text())
     categories = json.loads(annotation_file(demo_data).read_text())["categories"]
@@ -188,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_p
     with pytest.raises(TrainingError) as error:
         train(config)
     assert re.search(
-        r"The loss or a gradient is not finite at step \d+ \(epoch \d\): loss_.*loss_bbox_cls .*loss .*"
+        r"The loss or a gradient is not finite at step \d+ \(epoch \d of \d+\): loss_.*loss_bbox_cls .*loss .*"
         r"\(image ids 1000\d\d, 1000\d\d\); "
         r"gradient norm \S+; learning rate 1e\+09\. The checkpoints in .* Usual causes: the learning rate",
         str(error.value),

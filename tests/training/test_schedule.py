@@ -22,16 +22,18 @@ def _scaled(*overrides, images=2, steps_per_epoch=58633, recipe=RECIPE):
 def test_rate_and_warmup_follow_the_batch_by_the_linear_rule(caplog):
     caplog.set_level("INFO")
     assert _scaled() == (pytest.approx(0.00125), 4000)
-    assert "learning rate 0.01 x 2 / 16 = 0.00125: base_lr is for 16 images per step, this run has 2" in messages(
-        caplog
-    )
-    assert "-o scale_lr=false keeps it" in messages(caplog) and "warm-up 500 x 8 = 4000 steps" in messages(caplog)
+    said = messages(caplog).splitlines()
+    assert "learning rate 0.01 x 2 / 16 = 0.00125: 2 images per step instead of 16 (-o scale_lr=false keeps it)" in said
+    assert "warm-up 500 x 16 / 2 = 4000 steps" in said
     assert _scaled(images=16) == (0.01, 500)
     assert _scaled(images=64) == (pytest.approx(0.04), 125)
 
 
-def test_a_longer_warmup_takes_an_epoch_at_most():
+def test_a_longer_warmup_takes_an_epoch_at_most(caplog):
+    caplog.set_level("INFO")
     assert _scaled(steps_per_epoch=700)[1] == 700
+    limited = "warm-up 500 x 16 / 2 = 4000 steps, of which 700 are kept: a longer warm-up ends after one epoch at most"
+    assert limited in messages(caplog).splitlines()
     assert _scaled(steps_per_epoch=100)[1] == 500
 
 

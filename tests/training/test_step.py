@@ -255,7 +255,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_too(tmp_path, monkeypatch):
         return {"loss_a": loss, "loss": loss}
 
     monkeypatch.setattr(ToyTask, "losses", losses)
-    with pytest.raises(TrainingError, match=r"not finite at step 0 .*loss 0 \(image ids .*gradient norm (nan|inf)"):
+    with pytest.raises(TrainingError, match=r"not finite at step 1 .*loss 0 \(image ids .*gradient norm (nan|inf)"):
         train_toy(tmp_path)
 
 

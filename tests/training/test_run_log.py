@@ -1,0 +1,51 @@
+"""What a run prints: lines that fit a terminal, epochs counted from 1, and at least one line for every epoch."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdet_res2net.training.run_log import RunLog
+from tests.helpers.toy_task import train_toy
+from tests.helpers.training_runs import messages, read_metrics
+
+PREFIX = "[12:34:56] INFO: "
+CASCADE = [f"loss_bbox_{kind}_stage{stage}" for stage in range(3) for kind in ("cls", "reg")]
+MASK = ["loss_bbox_cls", "loss_bbox_reg", "loss_mask"]
+
+
+@pytest.mark.parametrize("heads", [MASK, [*CASCADE, "loss_mask"], []])
+def test_lines_fit_a_terminal(tmp_path, caplog, heads):
+    caplog.set_level("INFO")
+    log = RunLog(tmp_path, 1, "cpu")
+    log.open(total_steps=180000, steps_per_epoch=7500, epochs=24)
+    losses = dict.fromkeys(["loss_rpn_cls", "loss_rpn_reg", *heads, "loss"], 12.3456)
+    log.step(89999, 11, losses, 0.00125, 16, 12.5, 0.5)
+    log.close()
+    (record,) = caplog.records
+    lines = record.getMessage().splitlines()
+    assert len(PREFIX + lines[0]) <= 120 and max(map(len, lines)) <= 116
+    assert lines[0].startswith("epoch 12 of 24, step 89999/180000: loss 12.3456, lr 0.001250, ")
+    terms = ", ".join(line.strip().removesuffix(",") for line in lines[1:]).split(", ")
+    expected = [f"{name.removeprefix('loss_')} 12.3456" for name in losses if name != "loss"]
+    assert terms[:-1] == expected and terms[-1].startswith("data 12.500 s of ")
+
+
+@pytest.mark.parametrize("interval, steps", [(50, [4, 8, 12]), (6, [4, 6, 12]), (3, [3, 6, 9, 12]), (4, [4, 8, 12])])
+def test_every_epoch_has_a_line(tmp_path, interval, steps):
+    run_dir = train_toy(tmp_path, epoch=3, log_iter=interval).run_dir
+    assert [record["step"] for record in read_metrics(run_dir)] == steps
+
+
+def test_a_resumed_run_reports_the_same_steps(tmp_path):
+    train_toy(tmp_path, {"max_steps": 5}, epoch=3, log_iter=6)
+    run_dir = train_toy(tmp_path, {"resume": "auto"}, epoch=3, log_iter=6).run_dir
+    assert [record["step"] for record in read_metrics(run_dir)] == [4, 5, 6, 12]  # 5 was the last one of the first run
+
+
+def test_epochs_count_from_one(tmp_path, caplog):
+    caplog.set_level("INFO")
+    train_toy(tmp_path)
+    said = messages(caplog)
+    assert "training toy on cpu: 16 images, 2 epochs of 4 steps of 4 images" in said
+    assert "epoch 1 of 2, step 1/8: loss " in said and "epoch 2 of 2, step 8/8: loss " in said
+    assert "weights after an epoch; 0 is the first one, as in PaddleDetection" in said

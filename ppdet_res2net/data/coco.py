@@ -16,6 +16,7 @@ from ppdet_res2net.data.annotations import (
     read_annotations,
     read_categories,
 )
+from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import NO_MASKS, has_no_masks, select_instances
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
 
@@ -206,8 +207,12 @@ class COCODataSet:
                 f"no image of '{self.annotation_path}' has an object to train on. Annotate some, or keep "
                 "images without objects with allow_empty: true."
             )
-        self._check_files(records)
+        self._check_files({image["id"]: image["file_name"] for image in images}, records)
         return records
+
+    @cached_property
+    def _images(self) -> ImageFolder:
+        return ImageFolder(os.path.join(self.dataset_dir, self.image_dir))
 
     @property
     def _limit(self) -> int | None:
@@ -248,7 +253,7 @@ class COCODataSet:
 
     def _image_record(self, image: dict) -> dict:
         return {
-            "im_file": os.path.join(self.dataset_dir, self.image_dir, image["file_name"]),
+            "im_file": self._images.find(image["file_name"]) or self._images.join(image["file_name"]),
             "im_id": np.array([image["id"]]),
             "h": float(image["height"]),
             "w": float(image["width"]),
@@ -272,14 +277,15 @@ class COCODataSet:
         # A generator with a fixed seed: every process and every resumed run must choose the same images.
         return random.Random(0).sample(empty_records, min(wanted, len(empty_records)))
 
-    def _check_files(self, records: list[dict]) -> None:
-        missing = [record["im_file"] for record in records if not os.path.isfile(record["im_file"])]
+    def _check_files(self, names: dict[int, str], records: list[dict]) -> None:
+        used = [names[int(record["im_id"][0])] for record in records]
+        missing = [name for name in used if self._images.find(name) is None]
         if missing:
-            shown = ", ".join(f"'{path}'" for path in missing[:SHOWN_FILES])
+            shown = "; ".join(self._images.explain(name) for name in missing[:SHOWN_FILES])
             raise DatasetError(
                 f"{len(missing)} of {len(records)} image files of '{self.annotation_path}' do not exist: "
                 f"{shown}{' ...' if len(missing) > SHOWN_FILES else ''}. {NOTHING_IS_DOWNLOADED}: correct "
-                "dataset_dir and image_dir, or remove these images from the annotation file."
+                "dataset_dir and image_dir, correct the file names, or remove these images from the annotation file."
             )
 
     def __len__(self) -> int:

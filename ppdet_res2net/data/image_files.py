@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from ppdet_res2net.data.problems import ERROR, NOTE, Problem
+from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Problem
 from ppdet_res2net.errors import DatasetError, ImageError
+from res2net_runtime.files import read_image_bytes as read_image_file
 from res2net_runtime.preprocess import decode_image
 
 __all__ = [
     "MISSING_FILE",
+    "SHOWN_TURNED",
     "SIZE_DIFFERS",
     "STORED_TURNED",
     "UNREADABLE",
     "decode_as_annotated",
+    "is_shown_turned",
     "read_image_file",
 ]
 
@@ -57,22 +58,21 @@ STORED_TURNED = Problem(
     "image",
 )
 
+SHOWN_TURNED = Problem(
+    "shown-turned",
+    WARNING,
+    "images that their EXIF orientation turns or mirrors without changing their size",
+    "are trained as the orientation shows them",
+    "Look at them with --html. If the boxes are beside the objects, the annotation tool has ignored the orientation: remove "
+    "the tag from the files (docs/data.md has a command).",
+    "image",
+)
+
 # How complete files end. Cameras append data of their own, so a file that ends differently is not always cut short.
 WHOLE_FILE_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 # Pillow then decodes a JPEG at an eighth of its size, which is enough to check it.
 DRAFT_SIZE_PX = (64, 64)
-
-
-def read_image_file(path: str | os.PathLike) -> bytes:
-    """Return the encoded image.
-
-    Raises:
-        ImageError: The file cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"Cannot read image '{path}': {error.strerror or error}. Check the path.") from error
+_ORIENTATION_TAG, _UPRIGHT = 0x0112, 1
 
 
 def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tuple[np.ndarray, Problem | None]:
@@ -80,7 +80,7 @@ def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tu
 
     The EXIF orientation turns the pixels upright. There is one exception: an image whose stored pixels have the annotated
     size, and whose upright pixels have width and height swapped. Its boxes belong to the stored image, so it stays as
-    stored. (A rotation by 180 degrees keeps the size, and is always applied.)
+    stored. (Where both have one size, the orientation is always applied; see :func:`is_shown_turned`.)
 
     Args:
         data: The encoded image.
@@ -108,6 +108,30 @@ def decode_as_annotated(data: bytes, annotated_hw: tuple[int, int] | None) -> tu
         f"the image is {image.shape[1]}x{image.shape[0]} pixels (width x height), but the annotation file says "
         f"{annotated_hw[1]}x{annotated_hw[0]}, so its boxes may be misplaced. {SIZE_DIFFERS.remedy}"
     )
+
+
+def is_shown_turned(data: bytes, image: np.ndarray) -> bool:
+    """Whether an image's EXIF orientation changes its pixels but not its size, so that the size does not tell to which of the
+    two the annotations belong: turned by 180 degrees, mirrored, or a square that is turned.
+
+    Args:
+        data: The encoded image.
+        image: The same, decoded as :func:`decode_as_annotated` does without a size: uint8 (H, W, 3) RGB.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            orientation = header.getexif().get(_ORIENTATION_TAG, _UPRIGHT)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+    ):  # not readable for Pillow: it says nothing about an orientation
+        return False
+    if orientation == _UPRIGHT:
+        return False
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return stored is not None and stored.shape == image.shape and not np.array_equal(stored[..., ::-1], image)
 
 
 def _is_cut_short(data: bytes) -> bool:

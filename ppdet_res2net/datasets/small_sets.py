@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.errors import DatasetError, SetupError
 
@@ -66,6 +67,7 @@ def write_object_crops(
     Raises:
         DatasetError: The annotations or an image cannot be read, or the folder cannot be written or is not empty.
     """
+    folder = ImageFolder(image_dir)
     try:
         content = json.loads(Path(annotation_file).read_text(encoding="utf-8"))
         names = {category["id"]: category["name"] for category in content["categories"]}
@@ -74,13 +76,15 @@ def write_object_crops(
             if not annotation.get("iscrowd"):
                 box = [float(value) for value in annotation["bbox"]]
                 objects[annotation["image_id"]].append((annotation["id"], names[annotation["category_id"]], box))
-        images = [{"im_file": str(Path(image_dir) / i["file_name"]), **i} for i in content["images"]]
+        images = [{**i, "im_file": folder.find(i["file_name"])} for i in content["images"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"'{annotation_file}' cannot be read as COCO annotations: {error!r}. Check the path."
         ) from error
     root, count = _new_folder(Path(output_dir)), 0
     for image in images:
+        if image["im_file"] is None:
+            raise DatasetError(f"image id {image['id']}: {folder.explain(image['file_name'])}. Correct the file name.")
         pixels = Decode()({"im_file": image["im_file"], "h": image["height"], "w": image["width"]})["image"]
         for number, name, box in objects[image["id"]]:
             crop = _cut(pixels, box, margin)

@@ -6,7 +6,9 @@ import struct
 
 # Start-of-frame markers of JPEG; C4, C8 and CC lie in the same range and mean something else.
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SAMPLE_FORMAT = 256, 257, 339
+_TIFF_FLOAT = 3
+_TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*")
 
 
 def read_image_size(data: bytes) -> tuple[int, int] | None:
@@ -22,6 +24,16 @@ def read_image_size(data: bytes) -> tuple[int, int] | None:
             except (struct.error, IndexError):
                 return None
     return None
+
+
+def has_float_samples(data: bytes) -> bool:
+    """Whether an encoded image is a TIFF whose pixels are floating-point numbers."""
+    if not data.startswith(_TIFF_SIGNATURES):
+        return False
+    try:
+        return _tiff_tags(data).get(_TIFF_SAMPLE_FORMAT) == _TIFF_FLOAT
+    except (struct.error, IndexError):
+        return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -68,17 +80,27 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    tags = _tiff_tags(data)
+    if _TIFF_WIDTH not in tags or _TIFF_HEIGHT not in tags:
+        return None
+    return tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH]
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """Return the tags of the first image that are needed here; of a tag with several values, the first value."""
     order = "<" if data[:2] == b"II" else ">"
     directory = struct.unpack_from(order + "I", data, 4)[0]
-    sizes = {}
+    tags = {}
     for index in range(struct.unpack_from(order + "H", data, directory)[0]):
         entry = directory + 2 + 12 * index
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
-            sizes[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)[0]
-    if len(sizes) < 2:
-        return None
-    return sizes[_TIFF_HEIGHT], sizes[_TIFF_WIDTH]
+        tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
+        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SAMPLE_FORMAT):
+            code = order + ("H" if kind == 3 else "I")
+            # Values of more than four bytes are elsewhere in the file.
+            is_inside = count * struct.calcsize(code) <= 4
+            place = entry + 8 if is_inside else struct.unpack_from(order + "I", data, entry + 8)[0]
+            tags[tag] = struct.unpack_from(code, data, place)[0]
+    return tags
 
 
 _READERS = {
@@ -87,6 +109,5 @@ _READERS = {
     b"GIF8": _gif_size,
     b"BM": _bmp_size,
     b"RIFF": _webp_size,
-    b"II*\x00": _tiff_size,
-    b"MM\x00*": _tiff_size,
+    **dict.fromkeys(_TIFF_SIGNATURES, _tiff_size),
 }

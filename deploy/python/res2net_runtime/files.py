@@ -6,30 +6,99 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from res2net_runtime.errors import ImageError, Res2NetError
+from res2net_runtime.texts import hide_password, is_url, printable
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "make_output_folder", "replacing", "sync_to_disk"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "make_output_folder", "read_image_bytes", "replacing", "sync_to_disk"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+# The formats that OpenCV and Pillow read. OpenCV reads GIF and AVIF from version 5 on; an older one refuses them by name.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".avif"),
+)
+_MAX_FILE_BYTES = 2**31 - 1  # what OpenCV decodes
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
-def find_images(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the image files directly in a folder, by their suffix, sorted by name.
+def find_images(directory: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
+    """Return the image files in a folder, by their suffix, sorted by path. Hidden files and folders are left out.
+
+    Args:
+        directory: The folder.
+        recursive: Also look into its subfolders, at any depth, linked ones included.
 
     Raises:
         ImageError: The folder does not exist or holds no image.
     """
     path = Path(directory)
     if not path.is_dir():
-        raise ImageError(f"There is no image folder '{path}'. Check the path.")
-    images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        url = " It is a url: download the images first." if is_url(directory) else ""
+        name = hide_password(str(directory)) if is_url(directory) else printable(path)
+        raise ImageError(f"There is no image folder '{name}'. Check the path.{url}")
+    images: list[Path] = []
+    others: set[str] = set()
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(path, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if recursive and name[0] != "." and os.path.realpath(os.path.join(parent, name)) not in seen
+        )
+        for name in names:
+            file = Path(parent, name)
+            if name[0] != "." and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+                images.append(file)
+            elif name[0] != "." and file.suffix:
+                others.add(file.suffix.lower())
     if not images:
-        raise ImageError(f"The folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)}). Check the path.")
-    return images
+        found = f" It has files with other endings: {printable(', '.join(sorted(others)[:5]))}." if others else ""
+        below = "" if recursive else " Images in subfolders are found with --recursive where the command has it."
+        below = below if any(one.is_dir() for one in path.iterdir()) else ""
+        raise ImageError(
+            f"The folder '{printable(path)}' holds no image ({', '.join(IMAGE_SUFFIXES)}). Check the path.{found}{below}"
+        )
+    return sorted(images)
+
+
+def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of an image file. Folders, pipes, sockets and devices are not opened.
+
+    Raises:
+        ImageError: The file cannot be read, is not a regular file, or is too large.
+    """
+    name = hide_password(os.fspath(path)) if is_url(path) else printable(os.fspath(path))
+    if is_url(path):
+        raise ImageError(f"Cannot read image '{name}': it is a url. Download the image, and pass the file.")
+    try:
+        status = os.stat(path)
+        kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
+        if kind is not None:
+            raise ImageError(f"Cannot read image '{name}': it is {kind}, not a file. Check the path.")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise ImageError(
+                f"Cannot read image '{name}': the file has {status.st_size} bytes, and an image at most {_MAX_FILE_BYTES}. "
+                "Check the path."
+            )
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. Check the path.") from error
+    except ValueError as error:  # a NUL in the name, or a lone surrogate; ImageError is one, too
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"Cannot read image '{name}': no file can have this name. Check the path.") from error
 
 
 def make_output_folder(
@@ -54,15 +123,19 @@ def make_output_folder(
     """
     path = Path(folder)
     if path.resolve() in {image.resolve().parent for image in images}:
-        raise error_class(f"{option} '{path}' holds the images themselves; pass another folder.")
+        raise error_class(f"{option} '{printable(path)}' holds the images themselves; pass another folder.")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise error_class(f"The folder '{path}' cannot be created: {error}. Pass another {option}.") from error
+        raise error_class(
+            f"The folder '{printable(path)}' cannot be created: {error}. Pass another {option}."
+        ) from error
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise error_class(f"The folder '{path}' cannot be written into: {error}. Pass another {option}.") from error
+        raise error_class(
+            f"The folder '{printable(path)}' cannot be written into: {error}. Pass another {option}."
+        ) from error
     return path
 
 

@@ -15,8 +15,10 @@ from typing import Any, Union
 import cv2
 import numpy as np
 
-from res2net_runtime._image_header import read_image_size
+from res2net_runtime._image_header import has_float_samples, read_image_size
 from res2net_runtime.errors import ImageError, ModelFolderError
+from res2net_runtime.files import read_image_bytes
+from res2net_runtime.texts import printable
 
 __all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "Preprocessor", "collate", "decode_image", "describe_source"]
 
@@ -33,7 +35,7 @@ def describe_source(source: object) -> str:
     if isinstance(source, np.ndarray):
         return f"<array {source.shape} {source.dtype}>"
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
+        return printable(os.fspath(source))
     return f"<{type(source).__name__}>"
 
 
@@ -62,11 +64,7 @@ def decode_image(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> n
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)):
-        try:
-            with open(source, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. Check the path.") from error
+        data = read_image_bytes(source)
     else:
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
     return _decode_bytes(data, max_pixels, name)
@@ -91,6 +89,11 @@ def _decode_bytes(data: bytes, max_pixels: int, name: str) -> np.ndarray:
     size = read_image_size(data)
     if size is not None:
         _check_pixels(size, max_pixels, name)
+    if has_float_samples(data):  # OpenCV 5 refuses them; OpenCV 4 reads some, with wrong colours
+        raise ImageError(
+            f"Cannot decode image '{name}': its pixels are floating-point numbers, whose range only you know. Scale them to "
+            "0..255 and save the image as PNG."
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

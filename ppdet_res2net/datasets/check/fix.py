@@ -23,6 +23,7 @@ from ppdet_res2net.data.image_files import (
     decode_as_annotated,
     read_image_file,
 )
+from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.instances import BAD_PART, CUT, NO_BOX, NO_BOX_SIZE, NO_MASK, OUTSIDE
 from ppdet_res2net.data.problems import list_first
 from ppdet_res2net.data.structure import (
@@ -145,7 +146,7 @@ class _Fixer:
     def _measure(self, image: dict) -> tuple[int, int] | None:
         """Return the size of an image file, or None if it cannot be read."""
         try:
-            data = read_image_file(self.source.image_dir / image["file_name"])
+            data = read_image_file(resolve_image_path(self.source.image_dir, image["file_name"]))
             return decode_as_annotated(data, None)[0].shape[:2]
         except Res2NetError:
             return None

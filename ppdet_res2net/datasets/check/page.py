@@ -10,6 +10,7 @@ from html import escape
 import numpy as np
 
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
+from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.problems import Finding, Problem
 from ppdet_res2net.data.structure import get_size, is_box
 from ppdet_res2net.datasets.check.run import DatasetReport
@@ -157,7 +158,7 @@ class _Section:
         """Return the pixels, even if their size is not the annotated one, or None if they cannot be read."""
         entry = self.report.images[image_id]
         try:
-            data = read_image_file(self.report.source.image_dir / entry["file_name"])
+            data = read_image_file(resolve_image_path(self.report.source.image_dir, entry["file_name"]))
             try:
                 return decode_as_annotated(data, get_size(entry))[0]
             except DatasetError:

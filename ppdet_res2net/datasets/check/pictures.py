@@ -14,14 +14,18 @@ import numpy as np
 
 from ppdet_res2net.data.image_files import (
     MISSING_FILE,
+    SHOWN_TURNED,
     SIZE_DIFFERS,
     UNREADABLE,
     decode_as_annotated,
+    is_shown_turned,
     read_image_file,
 )
+from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
 from ppdet_res2net.data.structure import get_size
 from ppdet_res2net.errors import DatasetError, Res2NetError
+from res2net_runtime.texts import printable
 
 __all__ = ["Picture", "examine_pictures", "find_copies", "find_file_problems"]
 
@@ -85,24 +89,15 @@ def examine_pictures(images: dict[int, dict], image_dir: str | os.PathLike) -> I
         images: Image id -> entry of the annotation file, with ``file_name``.
         image_dir: Folder of the images.
     """
-    folder = Path(image_dir)
+    folder = ImageFolder(image_dir)
     with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
         yield from pool.map(lambda image: _examine(image, folder), images.values())
 
 
-def find_file_problems(pictures: Iterable[Picture], image_dir: str | os.PathLike) -> Iterator[Finding]:
-    """Yield the findings of all pictures. For a missing file they name one of the same name elsewhere in the folder."""
-    folder = Path(image_dir)
-    by_stem: dict[str, str] | None = None
+def find_file_problems(pictures: Iterable[Picture]) -> Iterator[Finding]:
+    """Yield the findings of all pictures."""
     for picture in pictures:
-        for finding in picture.findings:
-            if finding.problem is MISSING_FILE:
-                if by_stem is None:
-                    by_stem = {path.stem.lower(): str(path.relative_to(folder)) for path in folder.rglob("*.*")}
-                found = by_stem.get(picture.path.stem.lower())
-                hint = f", but there is '{found}'" if found else ""
-                finding = Finding(MISSING_FILE, picture.image_id, picture.image_id, finding.detail + hint)
-            yield finding
+        yield from picture.findings
 
 
 def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
@@ -124,21 +119,22 @@ def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
             kept.append(index)
         elif other.path != picture.path or other_split != split:
             problem = SAME_FILE if other_split == split else IN_BOTH_SPLITS
-            detail = f"'{picture.path.name}' is the same file as '{other.path}'"
+            detail = f"'{printable(picture.path.name)}' is the same file as '{printable(other.path)}'"
             found[split].append(Finding(problem, picture.image_id, picture.image_id, detail))
     signed = [(index, signature) for index in kept if (signature := pictures[index][1].signature) is not None]
     for one, other_one in _find_alike([signature for _, signature in signed]):
         (split, first), (other_split, later) = pictures[signed[one][0]], pictures[signed[other_one][0]]
         problem = ALMOST_SAME if split == other_split else IN_BOTH_SPLITS
-        detail = f"'{later.path.name}' looks like '{first.path}'"
+        detail = f"'{printable(later.path.name)}' looks like '{printable(first.path)}'"
         found[other_split].append(Finding(problem, later.image_id, later.image_id, detail))
     return found
 
 
-def _examine(image: dict, folder: Path) -> Picture:
-    picture = Picture(image["id"], folder / image["file_name"])
-    if not picture.path.is_file():
-        detail = f"there is no file '{picture.path}'"
+def _examine(image: dict, folder: ImageFolder) -> Picture:
+    path = folder.find(image["file_name"])
+    picture = Picture(image["id"], Path(path or folder.join(image["file_name"])))
+    if path is None:
+        detail = folder.explain(image["file_name"])
         picture.findings.append(Finding(MISSING_FILE, picture.image_id, picture.image_id, detail))
         return picture
     try:
@@ -150,15 +146,18 @@ def _examine(image: dict, folder: Path) -> Picture:
             cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIGNATURE_SIDE,) * 2, interpolation=cv2.INTER_AREA
         )
         picture.signature = small.astype(np.float32).ravel()
+        if get_size(image) in (None, picture.size) and is_shown_turned(data, pixels):
+            detail = f"'{printable(image['file_name'])}'"
+            picture.findings.append(Finding(SHOWN_TURNED, picture.image_id, picture.image_id, detail))
         if get_size(image) not in (None, picture.size):
             _, remark = decode_as_annotated(data, get_size(image))
             if remark is not None:
-                detail = f"'{image['file_name']}' is annotated as {image['width']}x{image['height']}"
+                detail = f"'{printable(image['file_name'])}' is annotated as {image['width']}x{image['height']}"
                 picture.findings.append(Finding(remark, picture.image_id, picture.image_id, detail))
     except Res2NetError as error:
         problem = SIZE_DIFFERS if isinstance(error, DatasetError) else UNREADABLE
         what = str(error).replace(f" '<{len(data)} bytes>'", "") if picture.digest else str(error)
-        detail = f"'{image['file_name']}': {what.partition('. ')[0].rstrip('.')}"
+        detail = f"'{printable(image['file_name'])}': {what.partition('. ')[0].rstrip('.')}"
         picture.findings.append(Finding(problem, picture.image_id, picture.image_id, detail))
     return picture
 

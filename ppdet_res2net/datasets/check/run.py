@@ -146,7 +146,7 @@ def check_datasets(
                 disable=not show_progress,
             )
             report.pictures = list(bar)
-            report.findings += find_file_problems(report.pictures, report.source.image_dir)
+            report.findings += find_file_problems(report.pictures)
         for report, copies in zip(reports, find_copies([report.pictures for report in reports])):
             report.findings += copies
     for report in reports[1:]:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from res2net_runtime.errors import ImageError, ModelFolderError
+from res2net_runtime.files import read_image_bytes
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_image, describe_source
 
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
@@ -49,7 +50,8 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
     try:
-        with Image.open(source if isinstance(source, (str, os.PathLike)) else io.BytesIO(source)) as image:
+        data = read_image_bytes(source) if isinstance(source, (str, os.PathLike)) else source
+        with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "
@@ -57,6 +59,11 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
                 )
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                raise ImageError(
+                    f"Cannot decode image '{name}': its pixels are 32-bit numbers, whose range only you know. Scale them to "
+                    "0..255 and save the image as PNG."
+                )
             if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would cut off at 255
                 grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
                 return Image.fromarray(grey).convert("RGB")

@@ -1,0 +1,59 @@
+"""Text that comes from elsewhere, such as file names and urls: made safe to print and to store."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from urllib.parse import urlsplit, urlunsplit
+
+__all__ = ["hide_password", "is_url", "make_console_safe", "printable", "storable"]
+
+# Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
+# surrogates, unassigned characters, and separators of lines and paragraphs.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"  # formats that Persian and emoji need, and that do no harm
+
+
+def printable(text: object) -> str:
+    r"""Return a text with everything escaped that a terminal would not show as a character.
+
+    Bytes of a file name that are not UTF-8, which Python keeps as lone surrogates, become ``\xd6``.
+    """
+    return "".join(
+        _escape(one) if unicodedata.category(one) in _UNPRINTABLE and one not in _JOINERS else one for one in str(text)
+    )
+
+
+def storable(text: str) -> str:
+    r"""Return a text that every JSON reader takes: lone surrogates are escaped (``\xd6``), all else stays."""
+    return re.sub("[\ud800-\udfff]", lambda match: _escape(match[0]), text)
+
+
+def is_url(text: object) -> bool:
+    """Whether a text begins with a scheme and ``://``, as no path of a file does."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(text)) is not None
+
+
+def hide_password(url: str) -> str:
+    """Return a url for a message: without user name and password, and without a query, which may hold a token."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not a url in the end
+        return printable(url.partition("://")[0] + "://...")
+    host = parts.netloc.rpartition("@")[2]
+    return printable(urlunsplit((parts.scheme, host, parts.path, "...=..." if parts.query else "", "")))
+
+
+def make_console_safe() -> None:
+    """Let ``print`` escape characters that the terminal's encoding lacks; by default it raises ``UnicodeEncodeError``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a file name that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

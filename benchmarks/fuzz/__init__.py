@@ -1,0 +1,1 @@
+"""Fuzzers: damaged and hostile inputs, tried one after another, bounded in number, time and memory."""

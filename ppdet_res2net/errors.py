@@ -6,10 +6,7 @@ without a traceback and exit with status 1. Any other exception that escapes is 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-from res2net_runtime.errors import BackendError, ImageError, ModelFolderError, Res2NetError
+from res2net_runtime.errors import BackendError, ImageError, ModelFolderError, Res2NetError, did_you_mean
 
 __all__ = [
     "Res2NetError",
@@ -48,10 +45,3 @@ class TrainingError(Res2NetError, RuntimeError):
 
 class ExportError(Res2NetError, RuntimeError):
     """A model cannot be exported, or the export does not give the eager model's results."""
-
-
-def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, ignoring case, or ``""`` if none is close."""
-    by_lower_case = {str(choice).lower(): str(choice) for choice in choices}
-    matches = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1)
-    return f" Did you mean '{by_lower_case[matches[0]]}'?" if matches else ""

@@ -26,7 +26,7 @@ LAYERS = (
     ("zoo", "export"),
     ("modeling",),
     ("compat",),
-    ("errors", "files"),
+    ("errors", "files", "commands"),
     ("res2net_runtime",),
 )
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -163,7 +163,7 @@ class ClassificationTask(Task):
         """Return the commands that evaluate, classify an image, and export."""
         config = Path(weights).parent / "config.yml"
         return [
-            f"ppdet-res2net eval -c {config} --weights {weights}",
-            f"ppdet-res2net infer --weights {weights} --infer_img IMAGE",
-            f"ppdet-res2net export --weights {weights} --verify",
+            command_line("eval", "-c", config, "--weights", Path(weights)),
+            command_line("infer", "--weights", Path(weights), "--infer_img", "IMAGE"),
+            command_line("export", "--weights", Path(weights), "--verify"),
         ]

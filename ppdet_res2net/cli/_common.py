@@ -4,46 +4,105 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import sys
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ppdet_res2net.cli._paddledetection_flags import FLAGS_OF_COMMAND
+from ppdet_res2net.commands import command_line, program, short_name
 from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
-from ppdet_res2net.errors import ConfigError, Res2NetError
+from ppdet_res2net.errors import ConfigError
+from res2net_runtime.arguments import (
+    STDOUT,
+    FlagParser,
+    fraction,
+    json_option,
+    positive_int,
+    text_output,
+    whole_number,
+    write_json,
+)
+from res2net_runtime.console import DEBUG_VARIABLE, EXIT_INTERRUPTED, run_command
 
 __all__ = [
+    "DEBUG_VARIABLE",
     "EXIT_INTERRUPTED",
+    "STDOUT",
     "CommaList",
     "CommandParser",
+    "Once",
+    "json_option",
     "check_writable",
+    "command_line",
     "configure_console",
+    "fraction",
     "positive_int",
     "run",
+    "text_output",
+    "whole_number",
+    "write_json",
 ]
 
-PROG = "ppdet-res2net"
-DEBUG_VARIABLE = "RES2NET_DEBUG"
-EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+# What people type as a flag of its own, although the recipe has it. Settings of modules are known by their dot.
+_SETTINGS = {
+    "--epoch": "epoch",
+    "--epochs": "epoch",
+    "--lr": "LearningRate.base_lr",
+    "--learning_rate": "LearningRate.base_lr",
+    "--batch_size": "TrainReader.batch_size",
+    "--workers": "worker_num",
+    "--worker_num": "worker_num",
+    "--seed": "seed",
+    "--save_dir": "save_dir",
+    "--output_dir": "save_dir",
+    "--log_iter": "log_iter",
+    "--snapshot_epoch": "snapshot_epoch",
+    "--num_classes": "num_classes",
+    "--pretrain_weights": "pretrain_weights",
+    "--dataset_dir": "TrainDataset.dataset_dir",
+    "--weights": "weights",
+    "--use_ema": "use_ema",
+    "--cpu_threads": "cpu_threads",
+}
 
 
-class CommandParser(argparse.ArgumentParser):
+class Once(argparse.Action):
+    """An option that may be given only once, since a second value would silently replace the first."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        first = getattr(namespace, self.dest)
+        if first is not None:
+            raise argparse.ArgumentError(self, f"is given twice, as '{first}' and '{values}'; leave one of them out")
+        setattr(namespace, self.dest, values)
+
+
+class CommandParser(FlagParser):
     """The parser of one command. It takes options only in full, and they are spelled with underscores.
 
     Args:
         command: Name of the command.
         description: What it does.
+        examples: Its arguments in examples for the help.
         **settings: Further arguments of ``argparse.ArgumentParser``.
     """
 
-    def __init__(self, command: str, description: str, **settings) -> None:
-        # Abbreviations would change their meaning whenever an option is added.
-        super().__init__(prog=f"{PROG} {command}", description=description, allow_abbrev=False, **settings)
+    def __init__(self, command: str, description: str, examples: Sequence[str] = (), **settings) -> None:
+        foreign = FLAGS_OF_COMMAND.get(command)
+        super().__init__(
+            short_name(command), description, program(command), examples, foreign, self._explain_word, **settings
+        )
+        self._has_recipe = False
 
     def add_recipe_arguments(self, required: bool = True) -> None:
         """Add ``-c/--config`` and ``-o/--opt`` with PaddleDetection's meaning; ``-o`` may be given several times."""
+        self._has_recipe = True
         self.add_argument(
-            "-c", "--config", required=required, metavar="CFG", help="recipe: a YAML file, or the name of a shipped one"
+            "-c",
+            "--config",
+            action=Once,
+            required=required,
+            metavar="CFG",
+            help="recipe: a YAML file, or the name of a shipped one",
         )
         self.add_argument(
             "-o",
@@ -55,14 +114,16 @@ class CommandParser(argparse.ArgumentParser):
             help="overrides of the recipe, e.g. TrainReader.batch_size=1 weights=model.pdparams",
         )
 
-    def parse_args(self, args=None, namespace=None):  # no annotations: the type of the result is that of ``namespace``
-        """Parse a command line. An unknown option ends the program with exit code 2, as all wrong usage does."""
-        parsed, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            has_dashes = any("-" in word.lstrip("-") for word in unknown if word.startswith("--"))
-            hint = ". Options are spelled with underscores, as in PaddleDetection" if has_dashes else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return parsed
+    def _explain_word(self, word: str) -> str:
+        flag, _, value = word.partition("=")
+        if not self._has_recipe:
+            return ""
+        if not word.startswith("-"):
+            if value:
+                return f"Settings of the recipe follow -o: -o {word}"
+            return f"A recipe follows -c: -c {word}" if re.search(r"\.ya?ml$", word) else ""
+        key = _SETTINGS.get(flag) or (flag.lstrip("-") if "." in flag else None)
+        return f"The recipe has this setting: -o {key}={value or 'VALUE'}" if key else ""
 
 
 class CommaList(argparse.Action):
@@ -77,20 +138,17 @@ class CommaList(argparse.Action):
         setattr(namespace, self.dest, names)
 
 
-def positive_int(text: str) -> int:
-    """Argument type: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {value}, expected at least 1")
-    return value
-
-
 def check_writable(file: str) -> None:
     """Create the folder of an output file and check that the file can be written, before any work is done.
+
+    Args:
+        file: The file; ``-`` stands for standard output.
 
     Raises:
         ConfigError: The file cannot be written.
     """
+    if file == STDOUT:
+        return
     path = Path(file)
     existed = path.exists()
     try:
@@ -117,19 +175,4 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     the traceback. Any other exception is a defect of this project and is not caught.
     """
     configure_console()
-    try:
-        code = command(argv)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The program that reads the output (head, less) has closed it. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Res2NetError, OSError) as error:
-        if os.environ.get(DEBUG_VARIABLE) == "1":
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return run_command(lambda: command(argv))

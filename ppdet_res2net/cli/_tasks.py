@@ -61,8 +61,8 @@ class TaskParser(CommandParser):
         classifiers: Options that only classifiers have.
     """
 
-    def __init__(self, command: str, description: str) -> None:
-        super().__init__(command, description)
+    def __init__(self, command: str, description: str, examples: Sequence[str] = ()) -> None:
+        super().__init__(command, description, examples)
         self.add_recipe_arguments(required=False)
         self.add_argument(
             "--weights",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, positive_int
+from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "browse-dataset",
         "Write a page with training images after augmentation, with their boxes, masks and classes.",
+        examples=("-c demo_mask_rcnn", "-c demo_mask_rcnn -n 8 --epoch 3 --html epoch3.html"),
     )
     parser.add_recipe_arguments()
     parser.add_argument(
         "-n", "--num", type=positive_int, default=24, metavar="N", help="number of images (default: %(default)s)"
     )
     parser.add_argument(
-        "--epoch", type=int, default=0, metavar="E", help="epoch to show, from 0 (default: %(default)s)"
+        "--epoch", type=whole_number(0), default=0, metavar="E", help="epoch to show, from 0 (default: %(default)s)"
     )
     parser.add_argument("--html", default="browse.html", metavar="FILE", help="page to write (default: %(default)s)")
     return parser

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import STDOUT, CommandParser, check_writable, json_option, text_output, write_json
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError
 
 SPLITS = {"train": "TrainDataset", "eval": "EvalDataset"}
@@ -19,6 +19,11 @@ def _parser() -> CommandParser:
         "check-dataset",
         "Check annotation files in COCO's format and their images: those that a recipe trains and evaluates on, or those "
         "that --annotations names. Exit code 1 if there are errors.",
+        examples=(
+            "-c demo_mask_rcnn",
+            "--annotations DATA/annotations/train.json --images DATA/train --html problems.html",
+            "--annotations DATA/annotations/train.json --images DATA/train --fix DATA/annotations/train_fixed.json",
+        ),
     )
     parser.add_recipe_arguments(required=False)
     parser.add_argument("--only", choices=SPLITS, help="check only this split of the recipe")
@@ -30,7 +35,7 @@ def _parser() -> CommandParser:
         help="their image folders: one each, or one for all; needed unless --skip_images",
     )
     parser.add_argument("--skip_images", action="store_true", help="do not read the image files")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--json", **json_option("everything"))
     parser.add_argument("--html", metavar="FILE", help="also write a page with pictures")
     parser.add_argument("--fix", metavar="FILE", help="write a corrected annotation file")
     return parser
@@ -47,12 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--fix corrects one annotation file, and has to read its images. Pass one file, or choose --only train or "
             "--only eval, and leave out --skip_images."
         )
+    for file in filter(None, (args.json, args.html, args.fix)):
+        check_writable(file)
     reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())
+    said = text_output(args.json)
     if args.json:
-        print(json.dumps(check.to_json(reports), indent=1, ensure_ascii=False))
-    else:
+        write_json(args.json, check.to_json(reports))
+    if args.json != STDOUT:
         print("\n\n".join(map(check.format_report, reports)))
-    said = sys.stderr if args.json else sys.stdout
     if args.html:
         check.write_page(reports, args.html)
         print(f"\nwrote {args.html}", file=said)
@@ -98,7 +105,7 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
         if not isinstance(dataset, COCODataSet):
             raise ConfigError(
                 f"{key} is {type(dataset).__name__}; only COCODataSet can be checked here. Convert annotations of objects "
-                f"with 'ppdet-res2net convert-dataset'; check labelled images with 'ppdet-res2net eval --check'."
+                f"with '{program('convert-dataset')}'; check labelled images with '{program('eval')} --check'."
             )
         folder = Path(dataset.dataset_dir, dataset.image_dir)
         with_masks = True if "gt_poly" in dataset.data_fields else None

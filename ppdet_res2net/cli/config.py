@@ -10,7 +10,9 @@ from ppdet_res2net.config import dump_config, load_config
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "config", "Check a configuration and print it whole: _BASE_ files merged, overrides applied."
+        "config",
+        "Check a configuration and print it whole: _BASE_ files merged, overrides applied.",
+        examples=("-c demo_mask_rcnn", "-c demo_mask_rcnn -o TrainReader.batch_size=2 LearningRate.base_lr=0.005"),
     )
     parser.add_recipe_arguments()
     return parser

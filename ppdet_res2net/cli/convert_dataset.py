@@ -6,13 +6,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, command_line
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "convert-dataset",
         "Write annotations of another format as one file in COCO's format. Images stay where they are.",
+        examples=(
+            "voc --annotations VOC/Annotations --images VOC/JPEGImages --list VOC/ImageSets/Main/train.txt --out train.json",
+            "labelme --annotations labelme --out train.json",
+            "yolo --images yolo/images/train --names yolo/data.yaml --out train.json",
+        ),
     )
     formats = parser.add_subparsers(
         dest="format", required=True, metavar="FORMAT", parser_class=argparse.ArgumentParser
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         result = convert.convert_yolo(image_dir, args.labels or _labels_beside(image_dir), names or [])
     print(f"wrote {args.out}: {result.write(args.out)}")
-    print(f"next: ppdet-res2net check-dataset --annotations {args.out} --images {image_dir}")
+    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
     return 0
 
 

@@ -9,7 +9,9 @@ from ppdet_res2net.cli._common import CommandParser
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "convert-weights", "Convert a published model's weights to this package's names, and report what is left over."
+        "convert-weights",
+        "Convert a published model's weights to this package's names, and report what is left over.",
+        examples=("timm/res2net50_26w_4s res2net50_26w_4s.safetensors res2net50_26w_4s.pdparams --check",),
     )
     parser.add_argument("name", metavar="NAME", help="model, as 'ppdet-res2net models' lists it")
     parser.add_argument("source", metavar="SRC", help=".pdparams, .pth, .safetensors or MindSpore .ckpt; path or url")

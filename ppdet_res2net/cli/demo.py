@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         TrainingError: The trained detector is worse than it should be.
     """
     parser = CommandParser(
-        "demo", "Make a small dataset, train a Mask R-CNN on it, evaluate, export, verify the export and predict."
+        "demo",
+        "Make a small dataset, train a Mask R-CNN on it, evaluate, export, verify the export and predict.",
+        examples=("", "--output_dir /tmp/demo"),
     )
     parser.add_argument(
         "--output_dir", default="demo", metavar="DIR", help="folder for everything (default: %(default)s)"

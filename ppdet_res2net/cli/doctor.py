@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import re
 import shlex
@@ -15,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ppdet_res2net.cli import _defects
+from ppdet_res2net.cli._common import STDOUT, CommandParser, json_option, write_json
 from ppdet_res2net.cli._installation import (
     OPENCVS,
     PADDLES,
@@ -53,13 +52,13 @@ class SetupProblem:
     fatal: bool = True
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ppdet-res2net doctor",
-        description="Check the installation. Exit code 0 if training can work, 1 if it cannot.",
-        allow_abbrev=False,
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "doctor",
+        "Check the installation. Exit code 0 if training can work, 1 if it cannot.",
+        examples=("", "--json doctor.json"),
     )
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
+    parser.add_argument("--json", **json_option("the findings"))
     return parser
 
 
@@ -85,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "problems": [asdict(problem) for problem in problems],
             "defects": defects,
         }
-        print(json.dumps(findings, indent=2))
-    else:
+        write_json(args.json, findings)
+    if args.json != STDOUT:
         print(_as_text(packages, probe, problems, fit, _defects.as_lines(defects) if defects else ()))
     return 0 if fit else 1
 

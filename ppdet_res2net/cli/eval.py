@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, positive_int
+from ppdet_res2net.cli._common import check_writable, json_option, positive_int, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.backends import BACKENDS, PRECISIONS
@@ -27,9 +26,14 @@ def _parser() -> TaskParser:
         "eval",
         "Print COCO's box and mask AP of a detector, or top-1 and top-5 of a classifier. A detector is evaluated on the "
         "recipe's EvalDataset. A classifier's images are prepared as its publisher prepares them, or as its recipe says.",
+        examples=(
+            "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --classwise --json figures.json",
+            "-c demo_mask_rcnn --exported output_inference/demo_mask_rcnn --backend openvino --precision bf16",
+            "--model timm/res2net50_26w_4s --weights res2net50_26w_4s.safetensors --data dataset/ILSVRC2012",
+        ),
     )
     parser.add_argument("--classwise", action="store_true", help="also print the figures of each class")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--json", **json_option("the figures"))
     detectors = parser.detectors
     detectors.add("--output_eval", metavar="DIR", help="write the detections to DIR, in COCO's result format")
     detectors.add("--exported", metavar="DIR", help="evaluate this export instead of weights")
@@ -87,10 +91,11 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
         )
     else:
         result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir)
-    print(result.report)
-    print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s")
+    shown = text_output(args.json)
+    print(result.report, file=shown)
+    print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s", file=shown)
     if args.json:
-        _write_json(args.json, result.summary)
+        write_json(args.json, result.summary)
     return 0
 
 
@@ -127,9 +132,10 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
         num_workers=args.workers or recipe.get("worker_num", 1),
     )
     classwise = args.classwise or recipe.get("classwise", False)
+    shown = text_output(args.json)
     if classwise:
-        print(result.class_table())
-    print(f"{classifier.name}: {result.report}")
+        print(result.class_table(), file=shown)
+    print(f"{classifier.name}: {result.report}", file=shown)
     if args.confusion:
         Path(args.confusion).write_text(result.confusion_csv(), encoding="utf-8")
     if args.json:
@@ -137,7 +143,7 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
         summary["preprocess"] = classifier.preprocessor.to_config()
         if classwise:
             summary["classes"] = result.per_class()
-        _write_json(args.json, summary)
+        write_json(args.json, summary)
     return 0
 
 
@@ -162,7 +168,3 @@ def _check_images(args: argparse.Namespace, config: Config | None) -> int:
         print(f"Error: {problem}", file=sys.stderr)
     print(f"{len(dataset) - len(problems)} of {len(dataset)} images of {len(dataset.class_names)} classes can be read")
     return 1 if problems else 0
-
-
-def _write_json(path: str, content: dict) -> None:
-    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppdet_res2net.cli._common import CommaList
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
+from ppdet_res2net.commands import runtime_command_line
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.engines import EXPORTED_FORMATS
 
@@ -16,6 +17,11 @@ def _parser() -> TaskParser:
         "export",
         "Write a trained or published model as a folder that deploy/python/infer.py runs: the network, its preprocessing and "
         "its class names.",
+        examples=(
+            "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --verify",
+            "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --format paddle,onnx --verify_images photos",
+            "--model timm/res2net50_26w_4s --weights res2net50_26w_4s.safetensors --output_dir exported",
+        ),
     )
     parser.add_argument(
         "--output_dir",
@@ -72,5 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             cpu_threads=choose_threads(config or {}),
             **common,
         )
-    print(f"wrote {folder}; run it with: python -m res2net_runtime --model_dir {folder} --image_file IMAGE")
+    command = runtime_command_line("--model_dir", folder, "--image_file", "IMAGE")
+    print(f"wrote {folder}; run it with: {command}")
     return 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, positive_int
+from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
 
@@ -20,19 +19,25 @@ if TYPE_CHECKING:
 
 def _parser() -> TaskParser:
     parser = TaskParser(
-        "infer", "Detect objects in images and draw them, or print the most probable classes of each image."
+        "infer",
+        "Detect objects in images and draw them, or print the most probable classes of each image.",
+        examples=(
+            "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --infer_img photo.jpg",
+            "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --infer_dir photos --save_results",
+            "--model timm/res2net50_26w_4s --weights res2net50_26w_4s.safetensors --infer_img photo.jpg --json",
+        ),
     )
     parser.add_images_arguments()
     detectors = parser.detectors
     detectors.add("--output_dir", default="output", metavar="DIR", help="where pictures and results go")
     detectors.add(
-        "--draw_threshold", type=float, default=0.5, metavar="SCORE", help="draw detections with at least this score"
+        "--draw_threshold", type=fraction, default=0.5, metavar="SCORE", help="draw detections with at least this score"
     )
     detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     classifiers = parser.classifiers
     classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="batch size")
     classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
-    classifiers.add("--json", metavar="FILE", help="write the results to FILE")
+    classifiers.add("--json", **json_option("the results"))
     classifiers.add(
         "--cam",
         metavar="DIR",
@@ -87,8 +92,7 @@ def _classify(args: argparse.Namespace, config: Config | None, paths: list[Path]
             print(f"Error: {result.error}", file=sys.stderr)
             continue
         classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
-        print(f"{result.path}: {classes}")
+        print(f"{result.path}: {classes}", file=text_output(args.json))
     if args.json:
-        content = json.dumps([result.as_dict() for result in results], indent=2)
-        Path(args.json).write_text(content + "\n", encoding="utf-8")
+        write_json(args.json, [result.as_dict() for result in results])
     return 1 if any(result.error is not None for result in results) else 0

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 import ppdet_res2net
-from ppdet_res2net.cli._common import PROG, run
+from ppdet_res2net.cli._common import run
+from ppdet_res2net.commands import PROG, program
 from ppdet_res2net.errors import did_you_mean
 
 # Command -> what it does. Its module has the same name, with '_' instead of '-'.
@@ -31,6 +32,18 @@ COMMANDS = {
 }
 
 
+# What people of other tools type for some of them.
+_OTHER_NAMES = {
+    "export-model": "export",
+    "test": "eval",
+    "val": "eval",
+    "evaluate": "eval",
+    "predict": "infer",
+    "x2coco": "convert-dataset",
+    "check-env": "doctor",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
@@ -38,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROG,
         usage=f"{PROG} [-h] [--version] COMMAND ...",
         description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors and classifiers.",
-        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' describes one command.",
+        epilog=f"commands:\n{lines}\n\n'{PROG} COMMAND --help' describes one command and gives examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -49,8 +62,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
+    if argv == ["help"]:
+        argv = ["--help"]
+    elif argv[:1] == ["help"]:
+        argv = [argv[1], "--help"]
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
     command = parser.parse_args(argv[:1]).command
     if command not in COMMANDS:
         parser.error(f"there is no command '{command}'.{_instead_of(command)}")
@@ -60,12 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _instead_of(command: str) -> str:
     """Return a hint: what to type instead of an unknown command."""
-    verb = command.removesuffix("-classifier").removesuffix("_classifier")
-    if verb != command and verb in COMMANDS:
-        return f" '{PROG} {verb}' serves classifiers too: pass a recipe of a classifier with -c" + (
+    name = command.removesuffix(".py").replace("_", "-").lower()
+    verb = name.removesuffix("-classifier")
+    if verb != name and verb in COMMANDS:
+        return f" '{program(verb)}' serves classifiers too: pass a recipe of a classifier with -c" + (
             "." if verb == "train" else ", or --model or --weights."
         )
-    return did_you_mean(command, COMMANDS)
+    if name in _OTHER_NAMES:
+        return f" Here it is called '{program(_OTHER_NAMES[name])}'."
+    return did_you_mean(name, COMMANDS)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "make-class-folders",
         "Write images as a folder per class: scikit-learn's handwritten digits, or the objects of a COCO dataset.",
+        examples=(
+            "dataset/digits --digits",
+            "dataset/crops --coco dataset/coco/annotations/instances_val2017.json --images dataset/coco/val2017",
+        ),
     )
     parser.add_argument("output_dir", metavar="DIR", help="folder to write; must be new or empty")
     source = parser.add_mutually_exclusive_group(required=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
 from ppdet_res2net.datasets.demo import make_demo_data
 
 
@@ -15,21 +14,39 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "make-demo-data",
         "Write a small generated dataset in COCO's format: shapes with boxes and masks.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        examples=("dataset/res2net_demo", "dataset/res2net_demo --train 40 --val 8 --size 96"),
     )
     parser.add_argument(
         "dir", metavar="DIR", help="folder to create; the same dataset is reused if it is already there"
     )
-    parser.add_argument("--train", metavar="N", type=int, default=defaults["train_images"], help="training images")
-    parser.add_argument("--val", metavar="N", type=int, default=defaults["val_images"], help="validation images")
+    parser.add_argument(
+        "--train",
+        metavar="N",
+        type=positive_int,
+        default=defaults["train_images"],
+        help="training images (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--val",
+        metavar="N",
+        type=positive_int,
+        default=defaults["val_images"],
+        help="validation images (default: %(default)s)",
+    )
     parser.add_argument(
         "--size",
         metavar="PX",
-        type=int,
+        type=whole_number(32),
         default=defaults["image_size_px"],
-        help="long side of the images, in pixels",
+        help="long side of the images, in pixels (default: %(default)s)",
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=defaults["seed"], help="chooses the pictures")
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=whole_number(0),
+        default=defaults["seed"],
+        help="chooses the pictures (default: %(default)s)",
+    )
     return parser
 
 

@@ -6,18 +6,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, positive_int
+from ppdet_res2net.cli._common import CommandParser, json_option, positive_int, write_json
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo import ModelSpec, get_model_spec, list_models
 from ppdet_res2net.zoo.model_spec import SOURCES
-from ppdet_res2net.zoo.table import as_json, as_markdown, as_text
+from ppdet_res2net.zoo.table import as_markdown, as_records, as_text
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("models", "List every published Res2Net and what is known about it.")
+    parser = CommandParser(
+        "models",
+        "List every published Res2Net and what is known about it.",
+        examples=("", "--source timm --json", "--measure --source timm --size 160 --runs 1 --plot speed.png"),
+    )
     parser.add_argument("--source", choices=SOURCES, help="only the models of one publisher")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="all fields, for programs")
+    form.add_argument("--json", **json_option("all fields"))
     form.add_argument("--markdown", action="store_true", help="the page docs/model_zoo.md")
     form.add_argument("--measure", action="store_true", help="parameters, MACs and latency on this machine")
     form.add_argument("--sweep", metavar="FILE", help="measure every combination of depths, widths, ... in a YAML file")
@@ -45,8 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.measure or args.sweep:
         _measure(args, specs)
         return 0
-    form = as_json if args.json else as_markdown if args.markdown else as_text
-    print(form(specs).rstrip("\n"))
+    if args.json:
+        write_json(args.json, as_records(specs))
+        return 0
+    print((as_markdown if args.markdown else as_text)(specs).rstrip("\n"))
     return 0
 
 

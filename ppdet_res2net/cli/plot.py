@@ -11,7 +11,9 @@ from ppdet_res2net.cli._common import CommandParser
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0."""
     parser = CommandParser(
-        "plot", "Draw losses, AP, learning rate, speed and memory of one or more training runs into one picture."
+        "plot",
+        "Draw losses, AP, learning rate, speed and memory of one or more training runs into one picture.",
+        examples=("output/demo_mask_rcnn", "output/demo_mask_rcnn output/other_run --out compared.png"),
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, e.g. output/demo_mask_rcnn")
     parser.add_argument(

@@ -17,6 +17,11 @@ def _parser() -> CommandParser:
         "train",
         "Train the detector or classifier that a recipe describes. Checkpoints, logs and the resolved configuration go to "
         "one folder per run. The checkpoints of a classifier are valid pretrain_weights of detectors with the same backbone.",
+        examples=(
+            "-c demo_mask_rcnn --eval",
+            "-c demo_mask_rcnn -r auto -o epoch=24 TrainReader.batch_size=2 use_gpu=false",
+            "-c finetune_res2net50_vd_26w_4s --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA",
+        ),
     )
     parser.add_recipe_arguments()
     parser.add_argument(
@@ -28,6 +33,9 @@ def _parser() -> CommandParser:
     parser.add_argument("--eval", action="store_true", help="evaluate at each snapshot and keep the best model")
     parser.add_argument("--amp", action="store_true", help="mixed precision (on a GPU)")
     parser.add_argument("--use_vdl", action="store_true", help="also log for VisualDL")
+    parser.add_argument(
+        "--vdl_log_dir", metavar="DIR", help="where --use_vdl writes (default: the folder vdl of the run)"
+    )
     parser.add_argument("--max_steps", type=positive_int, metavar="N", help="stop after N steps")
     return parser
 
@@ -41,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
     config = load_config(args.config, args.opt)
+    if args.vdl_log_dir is not None:
+        config["vdl_log_dir"] = args.vdl_log_dir
     task: type[Task]
     if is_classifier(config):
         from ppdet_res2net.classification.task import ClassificationTask

@@ -123,8 +123,8 @@ class DetectionTask(Task):
 
     def next_commands(self, weights: str) -> list[str]:
         """Return the commands that evaluate and export."""
-        common = f"-c {Path(weights).parent / 'config.yml'} -o weights={weights}"
-        return [f"ppdet-res2net eval {common}", f"ppdet-res2net export {common} --verify"]
+        common = ("-c", Path(weights).parent / "config.yml", "-o", f"weights={weights}")
+        return [command_line("eval", *common), command_line("export", *common, "--verify")]
 
 
 def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 
 from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
 
-__all__ = ["as_json", "as_markdown", "as_text"]
+__all__ = ["as_markdown", "as_records", "as_text"]
 
 _TITLES = {
     "timm": "timm, and the authors' own files",
@@ -71,9 +70,9 @@ def as_text(specs: Iterable[ModelSpec]) -> str:
     return "\n".join(lines)
 
 
-def as_json(specs: Iterable[ModelSpec]) -> str:
-    """Return a JSON list with all fields of the records."""
-    return json.dumps([_plain(spec) for spec in specs], indent=2)
+def as_records(specs: Iterable[ModelSpec]) -> list[dict]:
+    """Return all fields of the records as plain data."""
+    return [_plain(spec) for spec in specs]
 
 
 def as_markdown(specs: Iterable[ModelSpec]) -> str:

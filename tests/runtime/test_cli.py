@@ -221,7 +221,7 @@ def test_the_others_are_done_when_a_picture_cannot_be_written(infer, model_dir, 
             ["--image_file", "a", "--run_mode", "mkldnn", "--backend", "paddle"],
             "--run_mode already says backend",
         ),
-        (["--image_file", "a", "--batch_size", "0"], "--batch_size must be at least 1"),
+        (["--image_file", "a", "--batch_size", "0"], "argument --batch_size: got 0, expected at least 1"),
     ],
 )
 def test_wrong_arguments(infer, capsys, arguments, message):

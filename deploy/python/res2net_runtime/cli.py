@@ -4,45 +4,71 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from res2net_runtime.arguments import FlagParser, fraction, positive_int, whole_number
+from res2net_runtime.console import python_command, run_command
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
-from res2net_runtime.errors import Res2NetError
 from res2net_runtime.files import find_images, make_output_folder
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
 from res2net_runtime.model_folder import read_model_config
+from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m res2net_runtime" if Path(sys.argv[0]).stem == "__main__" else None,
-        description="Detect objects in images, or classify them, with an exported model.",
-        allow_abbrev=False,
+    script = Path(sys.argv[0])
+    is_script = script.name == "infer.py"
+    module = "-m res2net_runtime"
+    parser = FlagParser(
+        script.name if is_script else f"python {module}",
+        "Detect objects in images, or classify them, with an exported model.",
+        f"{python_command()} {shlex.quote(os.fspath(script)) if is_script else module}",
+        examples=(
+            "--model_dir output_inference/demo_mask_rcnn --image_file photo.jpg",
+            "--model_dir output_inference/demo_mask_rcnn --image_dir photos --save_results --batch_size 4",
+            "--model_dir output_inference/demo_mask_rcnn --video_file video.mp4 --threshold 0.7 --run_mode mkldnn",
+        ),
+        foreign=INFER_FLAGS,
     )
-    parser.add_argument("--model_dir", required=True, help="folder that the export wrote")
+    parser.add_argument("--model_dir", required=True, metavar="DIR", help="folder that the export wrote")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--image_file", help="one image")
-    source.add_argument("--image_dir", help="a folder of images")
-    source.add_argument("--video_file", help="a video")
-    source.add_argument("--camera_id", type=int, help="number of a camera, from 0; stop with Ctrl-C")
-    parser.add_argument("--device", default="CPU", help="CPU, GPU or GPU:<index> (default: %(default)s)")
-    parser.add_argument("--cpu_threads", type=int, help="threads of the network on a CPU (default: all cores)")
+    source.add_argument("--image_file", metavar="FILE", help="one image")
+    source.add_argument("--image_dir", metavar="DIR", help="a folder of images")
+    source.add_argument("--video_file", metavar="FILE", help="a video")
+    source.add_argument(
+        "--camera_id", type=whole_number(0), metavar="N", help="number of a camera, from 0; stop with Ctrl-C"
+    )
+    parser.add_argument(
+        "--device", default="CPU", metavar="NAME", help="CPU, GPU or GPU:<index> (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cpu_threads", type=positive_int, metavar="N", help="threads of the network on a CPU (default: all cores)"
+    )
     parser.add_argument(
         "--batch_size",
-        type=int,
+        type=positive_int,
         default=1,
+        metavar="N",
         help="number of images of one size that run together (default: %(default)s)",
     )
     parser.add_argument(
-        "--threshold", type=float, help="draw detections with at least this score (default: the model's draw_threshold)"
+        "--threshold",
+        type=fraction,
+        metavar="SCORE",
+        help="draw detections with at least this score (default: the model's draw_threshold)",
     )
     parser.add_argument(
-        "--output_dir", default="output", help="where pictures and results are written (default: %(default)s)"
+        "--output_dir",
+        default="output",
+        metavar="DIR",
+        help="where pictures and results are written (default: %(default)s)",
     )
     parser.add_argument(
         "--save_results",
@@ -51,8 +77,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max_pixels",
-        type=int,
+        type=positive_int,
         default=DEFAULT_MAX_PIXELS,
+        metavar="N",
         help="refuse images with more pixels (default: %(default)s)",
     )
     parser.add_argument(
@@ -63,9 +90,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.backend or args.precision) and args.run_mode != "auto":
         parser.error("--run_mode already says backend and precision; leave out --run_mode, or both of the others")
-    for name in ("cpu_threads", "batch_size", "max_pixels"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1")
     return args
 
 
@@ -73,14 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 if every image worked, 1 otherwise."""
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    try:
-        return run(args)
-    except (Res2NetError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; the pictures and results so far are kept.", file=sys.stderr)
-        return 130
+    return run_command(lambda: run(args), "Interrupted; the pictures and results so far are kept.")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,10 @@ Every message says what went wrong, what was found and expected, and what to do 
 
 from __future__ import annotations
 
-__all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "did_you_mean"]
 
 
 class Res2NetError(Exception):
@@ -22,3 +25,10 @@ class ModelFolderError(Res2NetError):
 
 class BackendError(Res2NetError, RuntimeError):
     """The chosen inference engine is missing or refuses the model."""
+
+
+def did_you_mean(word: object, choices: Iterable[object]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest of ``choices``, ignoring case, or ``""`` if none is close."""
+    by_lower_case = {str(choice).lower(): str(choice) for choice in choices}
+    matches = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1)
+    return f" Did you mean '{by_lower_case[matches[0]]}'?" if matches else ""

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from res2net_runtime.arguments import FlagParser, positive_int
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
+from res2net_runtime.console import python_command, run_command
 from res2net_runtime.engines import FORMATS
-from res2net_runtime.errors import ModelFolderError, Res2NetError
+from res2net_runtime.errors import ModelFolderError
 from res2net_runtime.files import find_images, replacing
 from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
@@ -171,33 +173,42 @@ def _count_missing(wanted: Detections, found: Detections) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="python -m res2net_runtime.quantize",
-        description="Make an int8 version of an exported model; infer.py --precision int8 runs it.",
+    parser = FlagParser(
+        "python -m res2net_runtime.quantize",
+        "Make an int8 version of an exported model, which infer.py --precision int8 runs, and compare the two.",
+        f"{python_command()} -m res2net_runtime.quantize",
+        examples=("--model_dir output_inference/demo_mask_rcnn --image_dir photos --max_images 16",),
     )
-    parser.add_argument("--model_dir", required=True, help="folder that export_model.py --format onnx wrote")
-    parser.add_argument("--image_dir", required=True, help="images like those that the model will see")
-    parser.add_argument("--max_images", type=int, default=32, help="how many of them are used (default: 32)")
-    parser.add_argument("--cpu_threads", type=int, help="for the comparison; default: all cores")
+    parser.add_argument(
+        "--model_dir", required=True, metavar="DIR", help="folder that export_model.py --format onnx wrote"
+    )
+    parser.add_argument("--image_dir", required=True, metavar="DIR", help="images like those that the model will see")
+    parser.add_argument(
+        "--max_images",
+        type=positive_int,
+        default=32,
+        metavar="N",
+        help="how many of them are used (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cpu_threads", type=positive_int, metavar="N", help="threads of the comparison (default: all cores)"
+    )
     args = parser.parse_args(argv)
-    for name in ("max_images", "cpu_threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     root = logging.getLogger()
     root.addFilter(_is_for_the_user)
     try:
-        images = find_images(args.image_dir)[: args.max_images]
-        print(f"Measuring activations on {len(images)} images ...")
-        target = quantize_model(args.model_dir, images)
-        print(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
-        print(compare_precisions(args.model_dir, images, args.cpu_threads))
-    except (Res2NetError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return run_command(lambda: _quantize(args))
     finally:
         root.removeFilter(_is_for_the_user)
+
+
+def _quantize(args: argparse.Namespace) -> int:
+    images = find_images(args.image_dir)[: args.max_images]
+    print(f"Measuring activations on {len(images)} images ...")
+    target = quantize_model(args.model_dir, images)
+    print(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
+    print(compare_precisions(args.model_dir, images, args.cpu_threads))
     return 0
 
 

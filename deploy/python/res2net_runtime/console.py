@@ -1,0 +1,74 @@
+"""How all command lines run: errors without tracebacks, exit codes, closed pipes, terminals that lack letters."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from res2net_runtime.errors import Res2NetError
+
+__all__ = [
+    "DEBUG_VARIABLE",
+    "EXIT_INTERRUPTED",
+    "is_found",
+    "prepare_stdout",
+    "python_command",
+    "run_command",
+]
+
+DEBUG_VARIABLE = "RES2NET_DEBUG"
+EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+def prepare_stdout() -> None:
+    """Let standard output show letters that its encoding lacks as escapes, as standard error does, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -> int:
+    """Run a command and return its exit code.
+
+    An error that the user can fix is printed as one message on stderr, and the exit code is 1; ``RES2NET_DEBUG=1`` shows
+    the traceback. Any other exception is a defect of this project and is not caught.
+
+    Args:
+        command: Returns the exit code.
+        interrupted: What to say after Ctrl-C; the exit code is then 130.
+    """
+    prepare_stdout()
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The program that reads the output (head, less) has closed it. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Res2NetError, OSError) as error:
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def python_command() -> str:
+    """Return the shortest command that starts this interpreter, quoted for a shell."""
+    for name in ("python", Path(sys.executable).name):
+        if is_found(name, sys.executable):
+            return name
+    return shlex.quote(sys.executable)
+
+
+def is_found(name: str, program: str | os.PathLike[str]) -> bool:
+    """Tell whether a shell that looks for a name finds this very program. A link to it is another program."""
+    found = shutil.which(name)
+    return found is not None and os.path.abspath(found) == os.path.abspath(program)

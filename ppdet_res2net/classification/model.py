@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.transforms import ClassifierInput
@@ -108,7 +109,7 @@ def load_classifier(
         )
     else:
         raise ConfigError(
-            "Nothing says which classifier to use. Pass --model NAME ('ppdet-res2net models' lists them), --weights FILE of "
+            f"Nothing says which classifier to use. Pass --model NAME ('{program('models')}' lists them), --weights FILE of "
             "a classifier that was trained here, or -c CFG."
             + (f" '{weights}' has no .json beside it that describes its model." if weights else "")
         )

@@ -17,6 +17,7 @@ from ppdet_res2net.classification.model import (
     preprocessor_of_config,
     trunk_arguments,
 )
+from ppdet_res2net.commands import command_line
 from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.loader import LabelledImageLoader

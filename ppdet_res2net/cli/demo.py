@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if min(box, mask) < MIN_AP50:
         raise TrainingError(
             f"The demo learned too little: box AP50 {box:.3f}, mask AP50 {mask:.3f}, expected at least {MIN_AP50}. "
-            f"'ppdet-res2net doctor' may tell why; please report it with {output_dir}/runs/{RECIPE}/train.log."
+            f"'{program('doctor')}' may tell why; please report it with {output_dir}/runs/{RECIPE}/train.log."
         )
     return 0
 
@@ -100,9 +101,9 @@ The demo took {seconds / 60:.1f} minutes. On {metrics["images"]} validation imag
   {shown}/pictures                   predictions of the exported model; bbox.json and mask.json
 
 For your own data in COCO format, next:
-  ppdet-res2net train -c {RECIPE} --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA \\
+  {program("train")} -c {RECIPE} --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA \\
       TrainDataset.anno_path=annotations/train.json TrainDataset.image_dir=train \\
       EvalDataset.anno_path=annotations/val.json EvalDataset.image_dir=val
-  ppdet-res2net export -c {RECIPE} -o weights=output/{RECIPE}/model_final --verify
+  {program("export")} -c {RECIPE} -o weights=output/{RECIPE}/model_final --verify
 
 For a detector of full size, take mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco instead of {RECIPE}."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
 from ppdet_res2net.compat.import_noise import drop_import_noise
 from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
@@ -29,7 +30,7 @@ def import_ppdet_quietly() -> None:
         raise SetupError(_missing_module_message(error.name or str(error))) from error
     except ImportError as error:
         raise SetupError(
-            f"paddledet cannot be imported: {error}. Run 'ppdet-res2net doctor', which names the package and the remedy."
+            f"paddledet cannot be imported: {error}. Run '{program('doctor')}', which names the package and the remedy."
         ) from error
 
 
@@ -38,8 +39,8 @@ def _missing_module_message(name: str) -> str:
     if top == "ppdet":
         return (
             "paddledet is not installed. Install it without its outdated requirements: "
-            f"'{PADDLEDET_INSTALL}'; then run 'ppdet-res2net doctor'."
+            f"'{PADDLEDET_INSTALL}'; then run '{program('doctor')}'."
         )
     if top == "paddle":
         return "Paddle is not installed. Run 'pip install paddlepaddle' (CPU) or 'pip install paddlepaddle-gpu'."
-    return f"paddledet needs the module '{name}', which is not installed. Run 'ppdet-res2net doctor' for the remedy."
+    return f"paddledet needs the module '{name}', which is not installed. Run '{program('doctor')}' for the remedy."

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.foreign_formats import recognise
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import find_structure_problems, get_size, is_box
@@ -206,9 +207,9 @@ def _refuse(groups: dict[Problem, list[Finding]], annotation_path) -> None:
         if problem.severity == ERROR
     ]
     if errors:
+        check = command_line("check-dataset", "--annotations", Path(annotation_path), "--images", "DIR")
         raise DatasetError(
-            f"'{annotation_path}': {' Also, '.join(errors)} 'ppdet-res2net check-dataset --annotations "
-            f"{annotation_path} --images DIR' lists every problem; --fix FILE writes a corrected copy."
+            f"'{annotation_path}': {' Also, '.join(errors)} '{check}' lists every problem; --fix FILE writes a corrected copy."
         )
 
 

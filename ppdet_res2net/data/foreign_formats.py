@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["recognise"]
 
-_CONVERT = "ppdet-res2net convert-dataset"
 _LOOKED_AT = 200  # files of a folder that are enough to recognise it
 _YOLO_LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*", re.IGNORECASE)
 _YAML_SUFFIXES = (".yaml", ".yml")
@@ -121,5 +120,5 @@ def _voc(annotations: Path, images: Path) -> str:
 
 
 def _command(tool: str, **options: Path | str) -> str:
-    given = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())
-    return f"{_CONVERT} {tool} {given} --out train.json"
+    given = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return command_line("convert-dataset", tool, *given, "--out", "train.json")

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.annotations import read_categories
 from ppdet_res2net.data.coco import COCODataSet
@@ -139,7 +140,7 @@ def _find_classes(config: Config, location: str, weights: Weights) -> Classes:
         f"The names of the {weights.num_classes} classes of '{location}' are unknown: there is no .json of that name beside "
         f"the weights, and no annotation file (tried {'; '.join(missing) or 'none, because none is set'}). Keep the .json "
         f"that training wrote beside the weights, or pass -o TestDataset.anno_path=FILE. A published detector needs neither "
-        f"if its file has the name under which it was published, or if you pass its zoo name ('ppdet-res2net models')."
+        f"if its file has the name under which it was published, or if you pass its zoo name ('{program('models')}')."
     )
 
 

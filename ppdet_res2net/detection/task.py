@@ -10,6 +10,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ppdet_res2net.commands import command_line
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, BatchLoader

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import math
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from paddle.utils import unique_name
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.config import Config, save_config
 from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
@@ -206,9 +208,9 @@ class Trainer:
         with stop_on_signals() as stop:
             is_complete = self._run_epochs(stop)
             if not is_complete:
-                path = self._save("interrupted")
+                checkpoint = shlex.quote(str(checkpoint_base(self._save("interrupted"))))
                 name = stop.signal.name if stop.signal else "a signal in another process"
-                logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint_base(path))
+                logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint)
         if self.processes.is_first:
             self._conclude(is_complete)
         number = None if is_complete else stop.signal or signal.SIGTERM
@@ -287,7 +289,7 @@ class Trainer:
         raise TrainingError(
             f"{what}{before} The checkpoints in '{self.run_dir}' are intact. Usual causes: the learning rate is too high for "
             f"the batch size (see the last lines of train.log), normalization is frozen without pretrained weights, or wrong "
-            f"boxes in these images (ppdet-res2net check-dataset)."
+            f"boxes in these images ({program('check-dataset')})."
         )
 
     def _save_within_epoch(self) -> None:

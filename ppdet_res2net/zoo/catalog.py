@@ -6,6 +6,7 @@ import functools
 import re
 from types import MappingProxyType
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError, did_you_mean
 from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
 from ppdet_res2net.zoo.records import RECORDS
@@ -51,7 +52,7 @@ def get_model_spec(name: str) -> ModelSpec:
     if spec is None:
         same_end = [full for full in _specs() if full.partition("/")[2] == name]
         hint = f" Did you mean '{same_end[0]}'?" if same_end else did_you_mean(name, _specs())
-        raise ConfigError(f"unknown model {name!r}.{hint} 'ppdet-res2net models' lists all {len(_specs())}.")
+        raise ConfigError(f"unknown model {name!r}.{hint} '{program('models')}' lists all {len(_specs())}.")
     return spec
 
 

@@ -16,6 +16,7 @@ import paddle
 from paddle import nn
 
 from ppdet_res2net import modeling
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError, WeightsError
 from ppdet_res2net.modeling.dialect import DIALECTS, Dialect
 from ppdet_res2net.zoo.catalog import find_model, find_published, get_model_spec, is_model_name
@@ -352,7 +353,7 @@ def _explain(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarra
     text = f"The file seems to be {file}; the model is {model}. Nothing was loaded. "
     if "bbox_head" in " ".join(state) and not any(name.startswith("bbox_head.") for name in tensors):
         return text + "Evaluation, prediction and export need the weights of a whole detector; train one first."
-    return text + "Choose weights of the same architecture ('ppdet-res2net models'), or change the model to fit them."
+    return text + f"Choose weights of the same architecture ('{program('models')}'), or change the model to fit them."
 
 
 def _differs_in_one_axis(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import WeightsError, did_you_mean
 from ppdet_res2net.files import replacing, sync_to_disk
 from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
@@ -104,7 +105,7 @@ def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
         )
     raise WeightsError(
         f"weights: neither {path} nor {with_suffix} exists.{did_you_mean(with_suffix.name, nearby)} "
-        "Pass a file, a url, or a name that 'ppdet-res2net models' lists."
+        f"Pass a file, a url, or a name that '{program('models')}' lists."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ppdet_res2net.zoo.model_spec import SOURCES, ModelSpec
 
@@ -70,7 +71,7 @@ def as_text(specs: Iterable[ModelSpec]) -> str:
     return "\n".join(lines)
 
 
-def as_records(specs: Iterable[ModelSpec]) -> list[dict]:
+def as_records(specs: Iterable[ModelSpec]) -> list[dict[str, Any]]:
     """Return all fields of the records as plain data."""
     return [_plain(spec) for spec in specs]
 

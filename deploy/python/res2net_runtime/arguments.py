@@ -140,7 +140,8 @@ class FlagParser(argparse.ArgumentParser):
         self.foreign = dict(foreign or {})
         self._explain = explain
 
-    def parse_args(self, args=None, namespace=None):  # no annotations: the type of the result is that of ``namespace``
+    # The type of the result is that of ``namespace``.
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse a command line. An unknown option ends the program with exit code 2, as all wrong usage does."""
         words = self._translate(sys.argv[1:] if args is None else list(args))
         parsed, unknown = self.parse_known_args(words, namespace)

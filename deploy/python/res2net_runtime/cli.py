@@ -87,7 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine, instead of --run_mode")
     parser.add_argument("--precision", choices=PRECISIONS, help="precision, instead of --run_mode")
-    args = parser.parse_args(argv)
+    args: argparse.Namespace = parser.parse_args(argv)
     if (args.backend or args.precision) and args.run_mode != "auto":
         parser.error("--run_mode already says backend and precision; leave out --run_mode, or both of the others")
     return args

@@ -16,8 +16,9 @@ from ppdet_res2net.data.annotations import (
     read_annotations,
     read_categories,
 )
+from ppdet_res2net.data.coco_file import CocoAnnotation, CocoFile, CocoImage
 from ppdet_res2net.data.image_names import ImageFolder
-from ppdet_res2net.data.instances import NO_MASKS, has_no_masks, select_instances
+from ppdet_res2net.data.instances import InstanceSelection, refuse_without_masks, select_instances
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
 
 __all__ = ["COCODataSet", "copy_record"]
@@ -163,7 +164,7 @@ class COCODataSet:
         """
         self._parse()
 
-    def read_content(self) -> dict:
+    def read_file(self) -> CocoFile:
         """Read the annotation file, fill ``roidbs``, and return what :func:`read_annotations` returned.
 
         The dataset itself keeps only the records.
@@ -171,11 +172,11 @@ class COCODataSet:
         Raises:
             DatasetError: As for :meth:`parse_dataset`.
         """
-        content = self._read()
-        self._records = self._make_records(content)
-        return content
+        file = self._read()
+        self._records = self._make_records(file)
+        return file
 
-    def _read(self) -> dict:
+    def _read(self) -> CocoFile:
         self.check_or_download_dataset()
         return read_annotations(self.annotation_path)
 
@@ -189,14 +190,11 @@ class COCODataSet:
         """The records of the images; see the class."""
         return self._parse()
 
-    def _make_records(self, content: dict) -> list[dict]:
-        self._categories = (
-            [category["name"] for category in content["categories"]],
-            [category["id"] for category in content["categories"]],
-        )
-        images = sorted(content["images"], key=lambda image: image["id"])
-        if "annotations" in content:
-            records = self._join(images, content["annotations"])
+    def _make_records(self, file: CocoFile) -> list[dict]:
+        self._categories = ([one.name for one in file.categories], [one.id for one in file.categories])
+        images = sorted(file.images, key=lambda image: image.id)
+        if file.has_annotations:
+            records = self._join(images, file.annotations)
         else:
             logger.warning(
                 "'%s' has no annotations, so its images can be used for prediction only", self.annotation_path
@@ -207,7 +205,7 @@ class COCODataSet:
                 f"no image of '{self.annotation_path}' has an object to train on. Annotate some, or keep "
                 "images without objects with allow_empty: true."
             )
-        self._check_files({image["id"]: image["file_name"] for image in images}, records)
+        self._check_files({image.id: image.file_name for image in images}, records)
         return records
 
     @cached_property
@@ -218,26 +216,25 @@ class COCODataSet:
     def _limit(self) -> int | None:
         return self.sample_num if self.sample_num > 0 else None
 
-    def _join(self, images: list[dict], annotations: list[dict]) -> list[dict]:
+    def _join(self, images: list[CocoImage], annotations: list[CocoAnnotation]) -> list[dict]:
         """Return a record for each image that is used: first images with objects, then images without."""
         with_masks = "gt_poly" in self.data_fields
-        if with_masks and has_no_masks(annotations):
-            raise DatasetError(
-                f"none of the {len(annotations)} annotations of '{self.annotation_path}' has a segmentation, "
-                f"but gt_poly is among the data_fields: this recipe trains masks. {NO_MASKS.remedy}"
-            )
-        sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in images}
-        selection = select_instances(annotations, sizes, with_masks, self.load_crowd, self.annotation_path)
+        if with_masks:
+            why = "gt_poly is among the data_fields: this recipe trains masks"
+            refuse_without_masks(annotations, self.annotation_path, why)
+        # Images alone are for evaluation, which says itself how it treats the annotations.
+        is_quiet = set(self.data_fields) <= {"image"}
+        selection = select_instances(annotations, with_masks, self.load_crowd, "" if is_quiet else self.annotation_path)
         members: dict[int, list[int]] = {}
         for index, annotation in enumerate(selection.annotations):
-            members.setdefault(annotation["image_id"], []).append(index)
+            members.setdefault(annotation.image.id, []).append(index)
 
-        used = [image for image in images if self.allow_empty or image["id"] in members][: self._limit]
+        used = [image for image in images if self.allow_empty or image.id in members][: self._limit]
         records: list[dict] = []
         empty_records: list[dict] = []
         for image in used:
             record = self._image_record(image)
-            indices = members.get(image["id"], [])
+            indices = members.get(image.id, [])
             self._add_objects(record, indices, selection)
             (records if indices else empty_records).append(record)
         chosen = self._choose_empty(empty_records, len(records))
@@ -245,26 +242,26 @@ class COCODataSet:
             "'%s': %d images with %d objects, %d images without any, %d images not used",
             self.annotation_path,
             len(records),
-            sum(len(members[image["id"]]) for image in used if image["id"] in members),
+            sum(len(members[image.id]) for image in used if image.id in members),
             len(chosen),
             len(images) - len(records) - len(chosen),
         )
         return records + chosen
 
-    def _image_record(self, image: dict) -> dict:
+    def _image_record(self, image: CocoImage) -> dict:
         return {
-            "im_file": self._images.find(image["file_name"]) or self._images.join(image["file_name"]),
-            "im_id": np.array([image["id"]]),
-            "h": float(image["height"]),
-            "w": float(image["width"]),
+            "im_file": self._images.find(image.file_name) or self._images.join(image.file_name),
+            "im_id": np.array([image.id]),
+            "h": float(image.height),
+            "w": float(image.width),
         }
 
-    def _add_objects(self, record: dict, indices: list[int], selection) -> None:
+    def _add_objects(self, record: dict, indices: list[int], selection: InstanceSelection) -> None:
         labels = self.catid2clsid
         annotations = [selection.annotations[index] for index in indices]
         objects = {
-            "is_crowd": np.array([[one["iscrowd"]] for one in annotations], np.int32).reshape(-1, 1),
-            "gt_class": np.array([[labels[one["category_id"]]] for one in annotations], np.int32).reshape(-1, 1),
+            "is_crowd": np.array([[one.is_crowd] for one in annotations], np.int32).reshape(-1, 1),
+            "gt_class": np.array([[labels[one.category_id]] for one in annotations], np.int32).reshape(-1, 1),
             "gt_bbox": selection.boxes_xyxy[indices].reshape(-1, 4),
             "gt_poly": [selection.segmentations[index] for index in indices],
         }

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ppdet_res2net.data.annotations import read_polygons, read_rle
-from ppdet_res2net.data.problems import ERROR, WARNING, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.structure import is_box
+from ppdet_res2net.data.coco_file import CocoAnnotation
+from ppdet_res2net.data.masks import Mask
+from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Finding, Problem, describe, group_by_problem
+from ppdet_res2net.data.structure import IGNORED
+from ppdet_res2net.data.values import show
+from ppdet_res2net.errors import DatasetError
 
-__all__ = ["InstanceSelection", "examine_instances", "has_no_masks", "select_instances"]
+__all__ = ["InstanceSelection", "examine_instances", "refuse_without_masks", "select_instances"]
 
 logger = logging.getLogger(__name__)
 
 MIN_SIDE_PX = 1e-5
 # Annotation tools round. A box that reaches only this far beyond the image is clipped without a message.
 TOLERATED_OVERHANG_PX = 1.0
-NOT_USED = "are not used"
+NOT_USED = "[is/are] not used"
 
 NO_BOX = Problem(
     "no-box",
     WARNING,
-    "annotations without a box of four finite numbers",
+    "[annotation/annotations] without a box of four finite numbers",
     NOT_USED,
     "Write bbox as [x, y, width, height] in pixels.",
 )
 NO_BOX_SIZE = Problem(
     "empty-box",
     WARNING,
-    "annotations with a box of zero or negative size",
+    "[annotation/annotations] with a box of zero or negative size",
     NOT_USED,
     "Often an accidental click, or [x0, y0, x1, y1] instead of [x, y, width, height]. Draw the box again, or remove the "
     "annotation.",
@@ -38,39 +42,57 @@ NO_BOX_SIZE = Problem(
 OUTSIDE = Problem(
     "box-outside",
     WARNING,
-    "annotations with a box outside its image",
+    "[annotation/annotations] with a box outside its image",
     NOT_USED,
     "Often normalized or swapped coordinates, or the annotation of another image. Correct or remove it.",
 )
 CUT = Problem(
     "box-cut",
     WARNING,
-    "boxes that reach beyond their image",
-    "are clipped to it",
+    "[box that reaches beyond its/boxes that reach beyond their] image",
+    "[is clipped to it/are clipped to it]",
     "Correct them if this is not the image that was annotated.",
+    scoring="[is used as it is/are used as they are], as in COCO's own evaluation",
 )
 NO_MASK = Problem(
     "no-mask",
     WARNING,
-    "annotations without a usable mask",
-    "are not used where masks are trained",
+    "[annotation/annotations] without a usable mask",
+    "[is/are] not used where masks are trained",
     "A mask is a list of polygons of at least three points, or run lengths that fill the image exactly.",
+    scoring="[counts for boxes; for masks, its box is a region/count for boxes; for masks, their boxes are regions] in which "
+    "detections are neither right nor wrong",
 )
 BAD_PART = Problem(
     "unusable-polygon",
     WARNING,
-    "masks with parts that are not polygons",
-    "lose these parts",
+    "[mask/masks] with parts that are not polygons",
+    "[loses/lose] these parts",
     "A polygon has at least three points, that is six numbers x, y, x, y, ... Draw it again, or remove the part.",
+)
+FAR_POINTS = Problem(
+    "far-points",
+    WARNING,
+    "[mask/masks] with points far outside [its/their] image",
+    "[is/are] clipped to the surroundings of the image",
+    "A tool has written wrong numbers there. Correct or remove the points.",
+)
+UNUSUAL_MASK = Problem(
+    "unusual-segmentation",
+    NOTE,
+    "[mask/masks] in a form that is not COCO's",
+    "[is/are] read all the same",
+    "For other programs, write a list of polygons [[x, y, x, y, ...], ...] or run lengths. --fix FILE does that.",
 )
 NO_MASKS = Problem(
     "no-masks-at-all",
     ERROR,
-    "annotation files without any mask, though masks are to be trained (gt_poly is among the data_fields),",
-    "are refused",
+    "annotation [file/files] without any usable mask, though masks are to be trained (gt_poly is among the data_fields),",
+    "[is/are] refused",
     "Use a Faster R-CNN recipe, or annotate masks.",
 )
-DROPPED = (NO_BOX, NO_BOX_SIZE, OUTSIDE, NO_MASK)
+DROPPED_BOX = (NO_BOX, NO_BOX_SIZE, OUTSIDE)
+DROPPED = (*DROPPED_BOX, NO_MASK)
 
 
 @dataclass
@@ -85,125 +107,128 @@ class InstanceSelection:
         findings: Problems of the annotations.
     """
 
-    annotations: list[dict]
+    annotations: list[CocoAnnotation]
     boxes_xyxy: np.ndarray
-    segmentations: list[list[np.ndarray] | dict | None]
+    segmentations: list[Mask | None]
     findings: list[Finding]
+
+    def without(self, *problems: Problem) -> InstanceSelection:
+        """Return the annotations that have none of these problems."""
+        dropped = {finding.subject_id for finding in self.findings if finding.problem in problems}
+        if not dropped:
+            return self
+        kept = [index for index, annotation in enumerate(self.annotations) if annotation.id not in dropped]
+        return InstanceSelection(
+            [self.annotations[index] for index in kept],
+            self.boxes_xyxy[kept],
+            [self.segmentations[index] for index in kept],
+            self.findings,
+        )
 
 
 def select_instances(
-    annotations: list[dict],
-    sizes: dict[int, tuple[int, int]],
-    with_masks: bool,
-    load_crowd: bool,
-    source: str,
+    annotations: Sequence[CocoAnnotation], with_masks: bool, load_crowd: bool, source: str
 ) -> InstanceSelection:
     """Leave out annotations that cannot be trained on, and log how many and which.
 
     Args:
-        annotations: Annotations in COCO's format, with ``iscrowd``. Those of unlisted images are ignored.
-        sizes: Image id -> (height, width).
+        annotations: The annotations of an annotation file.
         with_masks: Whether each annotation needs a mask.
         load_crowd: Whether to keep crowd regions.
-        source: Name of the annotation file, for the log.
+        source: Name of the annotation file, for the log; "" to log nothing.
 
     Returns:
         The remaining annotations.
     """
-    annotations = [
-        annotation
-        for annotation in annotations
-        if annotation["image_id"] in sizes
-        and not annotation.get("ignore", False)
-        and (load_crowd or not annotation["iscrowd"])
-    ]
-    examined = examine_instances(annotations, sizes, with_masks)
-    for problem, findings in group_by_problem(examined.findings).items():
-        logger.warning("'%s': %s", source, describe(problem, findings))
-    dropped = {finding.subject_id for finding in examined.findings if finding.problem in DROPPED}
-    kept = [index for index, annotation in enumerate(annotations) if annotation["id"] not in dropped]
-    return InstanceSelection(
-        [annotations[index] for index in kept],
-        examined.boxes_xyxy[kept],
-        [examined.segmentations[index] for index in kept],
-        examined.findings,
-    )
+    wanted = [one for one in annotations if not one.is_ignored and (load_crowd or not one.is_crowd)]
+    examined = examine_instances(wanted, with_masks)
+    if source:
+        ignored = [Finding(IGNORED, one.id, one.image.id) for one in annotations if one.is_ignored]
+        for problem, findings in group_by_problem([*examined.findings, *ignored]).items():
+            logger.warning("'%s': %s", source, describe(problem, findings))
+    return examined.without(*DROPPED)
 
 
-def has_no_masks(annotations: list[dict]) -> bool:
-    """Return whether there are annotations but no masks, as in data with boxes only."""
-    return bool(annotations) and not any(annotation.get("segmentation") for annotation in annotations)
+def refuse_without_masks(annotations: Iterable[CocoAnnotation], source: str, why: str) -> None:
+    """Refuse annotations none of which has a mask that can be used, as in data with boxes only.
+
+    Args:
+        annotations: The annotations. Crowds and ignored ones do not count.
+        source: Name of the annotation file.
+        why: Why masks are needed, for the message.
+
+    Raises:
+        DatasetError: There are annotations, but no masks.
+    """
+    complaint = find_no_masks(annotations)
+    if complaint:
+        raise DatasetError(f"'{source}': {complaint}, but {why}. {NO_MASKS.remedy}")
 
 
-def examine_instances(
-    annotations: list[dict], sizes: dict[int, tuple[int, int]], with_masks: bool
-) -> InstanceSelection:
+def find_no_masks(annotations: Iterable[CocoAnnotation]) -> str:
+    """Say that none of the annotations has a usable mask; return "" if one has, or if there are no annotations."""
+    counted = [one for one in annotations if not one.is_crowd and not one.is_ignored]
+    if not counted or any(one.has_segmentation and one.mask is not None for one in counted):
+        return ""
+    spoilt = next((one for one in counted if one.has_segmentation), None)
+    if spoilt is None:
+        return f"none of the {len(counted)} annotations has a segmentation"
+    first = f"annotation id {spoilt.id}: {spoilt.reading.complaint}"
+    return f"none of the {len(counted)} annotations has a usable segmentation (the first, {first})"
+
+
+def examine_instances(annotations: Sequence[CocoAnnotation], with_masks: bool) -> InstanceSelection:
     """Convert boxes and masks to the form that training uses, and find those that cannot be used.
 
     Args:
-        annotations: Annotations of listed images. Each has an id.
-        sizes: Image id -> (height, width).
+        annotations: The annotations of an annotation file.
         with_masks: Whether each annotation needs a mask.
 
     Returns:
         All annotations. The box of an unusable one has undefined numbers.
     """
-    boxes_xyxy, findings = _clean_boxes(annotations, sizes)
-    segmentations: list = [None] * len(annotations)
-    without_box = {finding.subject_id for finding in findings if finding.problem in DROPPED}
+    boxes_xyxy, findings = _clean_boxes(annotations)
+    segmentations: list[Mask | None] = [None] * len(annotations)
+    if not with_masks:
+        return InstanceSelection(list(annotations), boxes_xyxy, segmentations, findings)
+    without_box = {finding.subject_id for finding in findings if finding.problem in DROPPED_BOX}
     for index, annotation in enumerate(annotations):
-        if not with_masks or annotation["id"] in without_box:
+        if annotation.id in without_box:
             continue
-        segmentation = annotation.get("segmentation")
-        usable = _clean_segmentation(segmentation, *sizes[annotation["image_id"]])
-        if not usable:
-            detail = _describe_mask(segmentation, *sizes[annotation["image_id"]])
-            findings.append(Finding(NO_MASK, annotation["id"], annotation["image_id"], detail))
-            continue
-        segmentations[index] = usable
-        if isinstance(usable, list) and isinstance(segmentation, list) and len(usable) < len(segmentation):
-            detail = f"{len(segmentation) - len(usable)} of its {len(segmentation)} parts"
-            findings.append(Finding(BAD_PART, annotation["id"], annotation["image_id"], detail))
-    return InstanceSelection(annotations, boxes_xyxy, segmentations, findings)
+        reading = annotation.reading
+        segmentations[index] = reading.mask
+        for problem, detail in (
+            (NO_MASK, reading.complaint),
+            (BAD_PART, reading.lost),
+            (FAR_POINTS, reading.clipped),
+            (UNUSUAL_MASK, reading.form),
+        ):
+            if detail:
+                findings.append(Finding(problem, annotation.id, annotation.image.id, detail))
+    return InstanceSelection(list(annotations), boxes_xyxy, segmentations, findings)
 
 
-def _clean_boxes(annotations: list[dict], sizes) -> tuple[np.ndarray, list[Finding]]:
+def _clean_boxes(annotations: Sequence[CocoAnnotation]) -> tuple[np.ndarray, list[Finding]]:
     """Return the boxes as (x0, y0, x1, y1) inside the image, and their problems."""
-    boxes_xywh = np.array([_read_box(annotation) for annotation in annotations], np.float64).reshape(-1, 4)
-    limits = np.array([sizes[annotation["image_id"]][::-1] * 2 for annotation in annotations], np.float64).reshape(
-        -1, 4
-    )
-    whole = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
-    # Rounded to 3 decimals as in PaddleDetection, so that both train on the same numbers.
-    boxes_xyxy = np.clip(whole.round(3), 0.0, limits)
+    unknown = [np.nan] * 4
+    boxes_xywh = np.array([one.box_xywh or unknown for one in annotations], np.float64).reshape(-1, 4)
+    sizes = [(one.image.width, one.image.height) * 2 for one in annotations]
+    limits = np.array(sizes, np.float64).reshape(-1, 4)
+    with np.errstate(over="ignore"):  # numbers of any size are clipped
+        whole = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+        # Rounded to 3 decimals as in PaddleDetection, so that both train on the same numbers.
+        boxes_xyxy = np.clip(whole.round(3), 0.0, limits)
     problems = np.full(len(annotations), None, dtype=object)
     problems[np.abs(whole - boxes_xyxy).max(axis=1, initial=0.0) > TOLERATED_OVERHANG_PX] = CUT
     problems[(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] <= MIN_SIDE_PX).any(axis=1)] = OUTSIDE
     problems[(boxes_xywh[:, 2:] <= MIN_SIDE_PX).any(axis=1)] = NO_BOX_SIZE
     problems[~np.isfinite(boxes_xywh).all(axis=1)] = NO_BOX
     findings = []
-    for index in np.flatnonzero(problems != None):  # noqa: E711 - elementwise
-        annotation, (height, width) = annotations[index], sizes[annotations[index]["image_id"]]
-        detail = f"bbox {annotation.get('bbox')} (x, y, width, height) in an image of {width}x{height}"
-        findings.append(Finding(problems[index], annotation["id"], annotation["image_id"], detail))
+    for index in np.flatnonzero(problems != None).tolist():  # noqa: E711 - elementwise
+        annotation = annotations[index]
+        image = annotation.image
+        detail = (
+            f"bbox {show(annotation.written_box)} (x, y, width, height) in an image of {image.width}x{image.height}"
+        )
+        findings.append(Finding(problems[index], annotation.id, image.id, detail))
     return boxes_xyxy.astype(np.float32), findings
-
-
-def _read_box(annotation: dict) -> list[float]:
-    box = annotation.get("bbox")
-    return box if is_box(box) else [np.nan] * 4
-
-
-def _clean_segmentation(segmentation: object, height: int, width: int) -> list[np.ndarray] | dict | None:
-    if isinstance(segmentation, dict):
-        return read_rle(segmentation, height, width)
-    return read_polygons(segmentation)
-
-
-def _describe_mask(segmentation: object, height: int, width: int) -> str:
-    """Describe why a segmentation is not usable."""
-    if isinstance(segmentation, dict):
-        if segmentation.get("size") != [height, width]:
-            return f"run lengths of size {segmentation.get('size')} in an image of [height, width] = {[height, width]}"
-        return "run lengths that do not add up to the pixels of the image"
-    return "polygons of fewer than three points" if segmentation else "no segmentation"

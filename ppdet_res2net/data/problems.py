@@ -1,15 +1,16 @@
-"""What can be wrong with a dataset: one definition of each problem, for training and for ``check-dataset``."""
+"""What can be wrong with a dataset: one definition of each problem, for training, evaluation and ``check-dataset``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "list_first"]
+__all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "inflect", "list_first"]
 
-# error: training refuses the file, or would learn something wrong. warning: training leaves out or corrects the annotation,
-# or something looks like a mistake. note: good to know.
+# error: training and evaluation refuse the file, or would give something wrong. warning: they leave out or correct the
+# annotation, or something looks like a mistake. note: good to know.
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 SHOWN_IDS = 5
 
@@ -18,13 +19,17 @@ SHOWN_IDS = 5
 class Problem:
     """One kind of problem.
 
+    In ``title``, ``training`` and ``scoring``, ``[one/many]`` holds the words for one case and for several; see
+    :func:`inflect`.
+
     Attributes:
         code: Short name for ``--json``.
         severity: ``error``, ``warning`` or ``note``.
-        title: What has the problem, to be read after a count: "boxes of zero or negative size".
-        training: What training does about it, to be read after the title: "are not used".
+        title: What has the problem, to be read after a count: "[box/boxes] of zero or negative size".
+        training: What training does about it, to be read after the title: "[is/are] not used".
         remedy: What the user can do about it, in whole sentences.
         subject: What the ids of its findings refer to: ``image``, ``annotation`` or ``category``.
+        scoring: What evaluation does about it, if that is not what training does.
     """
 
     code: str
@@ -33,6 +38,20 @@ class Problem:
     training: str
     remedy: str
     subject: str = "annotation"
+    scoring: str = ""
+
+    def say_title(self, count: int) -> str:
+        """Return the title for so many cases, without the comma that joins it to ``training``."""
+        return inflect(self.title, count).rstrip(",")
+
+    def say_treatment(self, count: int) -> str:
+        """Say what training and evaluation do about so many cases, as a whole sentence."""
+        they = "it" if count == 1 else "they"
+        if not self.scoring:
+            return f"In training and scoring, {they} {inflect(self.training, count)}."
+        return (
+            f"In training, {they} {inflect(self.training, count)}; in scoring, {they} {inflect(self.scoring, count)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ class Finding:
     """
 
     problem: Problem
-    subject_id: Any = None  # both as they are in the file, where they may be of any type
+    subject_id: Any = None
     image_id: Any = None
     detail: str = ""
 
@@ -66,11 +85,23 @@ def group_by_problem(findings: Iterable[Finding]) -> dict[Problem, list[Finding]
     return dict(sorted(groups.items(), key=lambda group: SEVERITIES.index(group[0].severity)))
 
 
-def describe(problem: Problem, findings: list[Finding]) -> str:
-    """Say how many have a problem, what training does, and which they are: one sentence, without a full stop."""
+def describe(problem: Problem, findings: list[Finding], treatment: str = "") -> str:
+    """Say how many have a problem, what is done about it, and which they are: one sentence, without a full stop.
+
+    Args:
+        problem: The problem.
+        findings: Its cases.
+        treatment: What is done about it; by default, what training does.
+    """
     known = [finding.subject_id for finding in findings if finding.subject_id is not None]
     which = f": {problem.subject} id {list_first(known)}" if known else ""
-    return f"{len(findings)} {problem.title} {problem.training}{which}"
+    count = len(findings)
+    return f"{count} {inflect(problem.title, count)} {inflect(treatment or problem.training, count)}{which}"
+
+
+def inflect(text: str, count: int) -> str:
+    """Choose between the words for one and for several: ``[box/boxes]`` becomes ``box`` or ``boxes``."""
+    return re.sub(r"\[([^\]/]*)/([^\]]*)\]", r"\1" if count == 1 else r"\2", text)
 
 
 def list_first(ids: Iterable[object]) -> str:

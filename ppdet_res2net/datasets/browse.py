@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from itertools import islice
 
 import numpy as np
@@ -48,7 +49,7 @@ def write_browse_page(
         "padded (the plain border). Hover over an object to see what it is.</p>"
     )
     gallery = f'<div class="gallery" style="--cell:420px">{"".join(pictures)}</div>'
-    save_page(path, title, [f"<h1>{title}</h1>", text, gallery])
+    save_page(path, title, [f"<h1>{escape(title)}</h1>", text, gallery])
     return len(pictures)
 
 

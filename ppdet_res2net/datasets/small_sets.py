@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ppdet_res2net.data.annotations import read_annotations
 from ppdet_res2net.data.image_names import ImageFolder
+from ppdet_res2net.data.instances import select_instances
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.errors import DatasetError, SetupError
 
-__all__ = ["write_digits", "write_object_crops"]
+__all__ = ["folder_names", "write_digits", "write_object_crops"]
+
+logger = logging.getLogger(__name__)
+
+_NOT_IN_NAMES = '/\\:*?"<>|'
+# Names that Windows gives to devices, in any folder and with any suffix.
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
+_MAX_NAME_BYTES = 120
 
 _HELD_OUT = 5  # every fifth digit is for validation
 _LARGEST_SHADE = 16
@@ -55,8 +66,10 @@ def write_object_crops(
 ) -> int:
     """Cut the annotated objects out of the images of a COCO dataset, and write them as ``<category>/<id>.png``.
 
+    A category whose name cannot be a folder's gets a folder with a similar name; the log says which.
+
     Args:
-        annotation_file: COCO annotations; crowds are left out.
+        annotation_file: COCO annotations; crowds, ignored objects and those without a usable box are left out.
         image_dir: The images.
         output_dir: The new folder, for instance ``crops/train``.
         margin: What is added on each side, as a share of the box's side.
@@ -67,35 +80,64 @@ def write_object_crops(
     Raises:
         DatasetError: The annotations or an image cannot be read, or the folder cannot be written or is not empty.
     """
-    folder = ImageFolder(image_dir)
-    try:
-        content = json.loads(Path(annotation_file).read_text(encoding="utf-8"))
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        objects = defaultdict(list)
-        for annotation in content["annotations"]:
-            if not annotation.get("iscrowd"):
-                box = [float(value) for value in annotation["bbox"]]
-                objects[annotation["image_id"]].append((annotation["id"], names[annotation["category_id"]], box))
-        images = [{**i, "im_file": folder.find(i["file_name"])} for i in content["images"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"'{annotation_file}' cannot be read as COCO annotations: {error!r}. Check the path."
-        ) from error
+    file = read_annotations(annotation_file)
+    source = os.fspath(annotation_file)
+    selection = select_instances(file.annotations, with_masks=False, load_crowd=False, source=source)
+    objects = defaultdict(list)
+    for annotation in selection.annotations:
+        objects[annotation.image.id].append(annotation)
+    folders = folder_names([category.name for category in file.categories])
+    folder_of = {category.id: folder for category, folder in zip(file.categories, folders)}
+    for category, folder in zip(file.categories, folders):
+        if folder != category.name:
+            logger.warning(
+                "the objects of class %r are in the folder '%s': its name cannot be a folder's", category.name, folder
+            )
+    image_folder = ImageFolder(image_dir)
     root, count = _new_folder(Path(output_dir)), 0
-    for image in images:
-        if image["im_file"] is None:
-            raise DatasetError(f"image id {image['id']}: {folder.explain(image['file_name'])}. Correct the file name.")
-        pixels = Decode()({"im_file": image["im_file"], "h": image["height"], "w": image["width"]})["image"]
-        for number, name, box in objects[image["id"]]:
-            crop = _cut(pixels, box, margin)
+    for image in file.images:
+        path = image_folder.find(image.file_name)
+        if path is None:
+            raise DatasetError(f"image id {image.id}: {image_folder.explain(image.file_name)}. Correct the file name.")
+        pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
+        for annotation in objects[image.id]:
+            crop = _cut(pixels, annotation.box_xywh or (), margin)
             if crop.size:
-                (root / name).mkdir(exist_ok=True)
-                Image.fromarray(crop).save(root / name / f"{number}.png")
+                class_dir = root / folder_of[annotation.category_id]
+                class_dir.mkdir(exist_ok=True)
+                Image.fromarray(crop).save(class_dir / f"{annotation.id}.png")
                 count += 1
     return count
 
 
-def _cut(pixels: np.ndarray, box_xywh: list[float], margin: float) -> np.ndarray:
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Return a name for the folder of each class: its own where every file system takes it, or else one like it.
+
+    A class name is text from a file, and never a path. Different names get different folders, also on file systems that
+    ignore case; equal names share one.
+    """
+    folder_of: dict[str, str] = {}
+    taken: set[str] = set()
+    safe = {name: _safe_name(name) for name in names}
+    # Names that need no change come first, so that they keep their folder.
+    for name in sorted(safe, key=lambda one: safe[one] != one):
+        folder, number = safe[name], 1
+        while unicodedata.normalize("NFC", folder).casefold() in taken:
+            number += 1
+            folder = f"{safe[name]}_{number}"
+        taken.add(unicodedata.normalize("NFC", folder).casefold())
+        folder_of[name] = folder
+    return [folder_of[name] for name in names]
+
+
+def _safe_name(name: str) -> str:
+    kept = "".join("_" if one in _NOT_IN_NAMES or unicodedata.category(one)[0] == "C" else one for one in name).strip()
+    kept = kept.encode("utf-8")[:_MAX_NAME_BYTES].decode("utf-8", "ignore").rstrip(". ")
+    is_reserved = kept.partition(".")[0].rstrip().upper() in _RESERVED
+    return f"_{kept}" if is_reserved or not kept or kept.startswith(".") else kept
+
+
+def _cut(pixels: np.ndarray, box_xywh: Sequence[float], margin: float) -> np.ndarray:
     x, y, width, height = box_xywh
     left, right = np.clip([x - margin * width, x + (1 + margin) * width], 0, pixels.shape[1]).round().astype(int)
     top, bottom = np.clip([y - margin * height, y + (1 + margin) * height], 0, pixels.shape[0]).round().astype(int)

@@ -17,10 +17,8 @@ from paddle import nn
 from tqdm import tqdm
 
 from ppdet_res2net.config import Config
-from ppdet_res2net.data.annotations import read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
-from ppdet_res2net.data.problems import list_first
-from ppdet_res2net.data.structure import is_box
+from ppdet_res2net.data.ground_truth import ScoredObjects, select_scored_objects
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.detection.model import (
     Classes,
@@ -73,11 +71,11 @@ class GroundTruth(NamedTuple):
 
     Attributes:
         dataset: Every image of the annotation file, also those without objects.
-        annotations: The content of the annotation file for these images.
+        objects: The objects of these images.
     """
 
     dataset: COCODataSet
-    annotations: dict
+    objects: ScoredObjects
 
 
 def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir: str | None = None) -> EvalResult:
@@ -174,7 +172,7 @@ def _evaluate_predictor(
 ) -> EvalResult:
     iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
-    dataset, annotations = ground_truth or read_ground_truth(config, classes, iou_types)
+    dataset, objects = ground_truth or read_ground_truth(config, classes, iou_types)
     if output_dir:  # now, rather than after hours of evaluation
         make_output_folder(output_dir, option="--output_eval", error_class=ConfigError)
     started = time.perf_counter()
@@ -186,7 +184,7 @@ def _evaluate_predictor(
             with ResultFiles(Path(output_dir), has_masks="segm" in iou_types) as files:
                 files.add(detections)
             logger.info("detections are in %s", output_dir)
-        figures, report = score_detections(annotations, detections, iou_types, classwise)
+        figures, report = score_detections(objects, detections, iou_types, classwise)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
     return processes.gather(result)[0]
 
@@ -209,25 +207,28 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
             f"-o metric=COCO."
         )
     dataset = _every_image(config)
-    content = dataset.read_content()
+    file = dataset.read_file()
     if tuple(dataset.category_ids) != classes.category_ids:
         raise ConfigError(
             f"EvalDataset: '{dataset.annotation_path}' has the categories {_pairs(dataset.class_names, dataset.category_ids)}"
             f", but the detector was trained on {_pairs(classes.names, classes.category_ids)}. Evaluate on annotations with "
             f"the same categories in the same order, or train again."
         )
-    annotations = _only_images(content, [int(r["im_id"][0]) for r in dataset.roidbs])
-    _check_ground_truth(annotations, iou_types, dataset.annotation_path)
-    return GroundTruth(dataset, annotations)
+    image_ids = [int(record["im_id"][0]) for record in dataset.roidbs]
+    try:
+        objects = select_scored_objects(file, "segm" in iou_types, dataset.annotation_path, image_ids)
+    except DatasetError as error:
+        raise DatasetError(f"EvalDataset: {error}") from error
+    return GroundTruth(dataset, objects)
 
 
 def score_detections(
-    ground_truth: dict, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
+    objects: ScoredObjects, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
 ) -> tuple[dict, str]:
     """Return COCO's figures and tables for detections. An empty list scores 0.
 
     Args:
-        ground_truth: The content of a COCO annotation file.
+        objects: What the detections are compared with.
         detections: Detections in COCO's result format: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in
             pixels), ``score`` and, for masks, ``segmentation``.
         iou_types: What is scored: ``bbox``, ``segm``.
@@ -237,12 +238,12 @@ def score_detections(
     for iou_type in iou_types:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            scored = _run_coco_eval(ground_truth, detections, iou_type)
+            scored = _run_coco_eval(objects.to_coco(iou_type), detections, iou_type)
         table = [line for line in printed.getvalue().splitlines() if line.startswith(" Average")]
         figures[iou_type] = {name: round(float(value), 6) for name, value in zip(STAT_NAMES, scored.stats)}
         report += [f"{'Boxes' if iou_type == 'bbox' else 'Masks'} ({iou_type}):", *table]
         if classwise:
-            report += _class_table(ground_truth, scored)
+            report += _class_table(objects, scored)
     return figures, "\n".join(report)
 
 
@@ -268,9 +269,9 @@ def _run_coco_eval(ground_truth: dict, detections: Sequence[dict], iou_type: str
     return scored
 
 
-def _class_table(ground_truth: dict, scored) -> list[str]:
+def _class_table(objects: ScoredObjects, scored) -> list[str]:
     precision = scored.eval["precision"]  # (IoU thresholds, recalls, classes, areas, detections per image)
-    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    names = {category.id: category.name for category in objects.categories}
     width = max(len(name) for name in names.values())
     lines = [f" {'class':{width}s}   AP      AP50"]
     for k, category in enumerate(scored.params.catIds):
@@ -322,45 +323,6 @@ def _decode_as_annotated(record: dict) -> np.ndarray:
         return Decode()(dict(record))["image"]
     except DatasetError as error:
         raise DatasetError(f"'{record['im_file']}' (image id {int(record['im_id'][0])}): {error}") from error
-
-
-def _check_ground_truth(ground_truth: dict, iou_types: Sequence[str], path: str) -> None:
-    """Refuse annotations on which pycocotools would fail, before the time for detection is spent."""
-    annotations = ground_truth["annotations"]
-    if not annotations:
-        raise DatasetError(
-            f"EvalDataset: '{path}' has no annotations of these images, so there is nothing to score. Annotate them, or "
-            f"pass another file with -o EvalDataset.anno_path=FILE."
-        )
-    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in ground_truth["images"]}
-    usable = {
-        "box": lambda a: is_box(a.get("bbox")),
-        "mask": lambda a: _has_mask(a.get("segmentation"), *sizes[a["image_id"]]),
-    }
-    for what in ["box"] + (["mask"] if "segm" in iou_types else []):
-        wrong = [annotation["id"] for annotation in annotations if not usable[what](annotation)]
-        if wrong:
-            raise DatasetError(
-                f"EvalDataset: {len(wrong)} of {len(annotations)} annotations of '{path}' have no valid {what}: annotation "
-                f"id {list_first(wrong)}. Correct or remove them"
-                + (", or evaluate a Faster R-CNN, which needs no masks." if what == "mask" else ".")
-            )
-
-
-def _has_mask(segmentation: object, height: int, width: int) -> bool:
-    if isinstance(segmentation, dict):
-        return read_rle(segmentation, height, width) is not None
-    return bool(read_polygons(segmentation))
-
-
-def _only_images(ground_truth: dict, image_ids: Sequence[int]) -> dict:
-    """Return the annotations of the images that are evaluated; ``sample_num`` may leave images out."""
-    wanted = set(image_ids)
-    return {
-        **ground_truth,
-        "images": [image for image in ground_truth["images"] if image["id"] in wanted],
-        "annotations": [a for a in ground_truth.get("annotations", []) if a["image_id"] in wanted],
-    }
 
 
 def _pairs(names: Sequence[str], ids: Sequence[int]) -> str:

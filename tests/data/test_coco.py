@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.annotations import read_annotations, read_categories, read_polygons, read_rle
+from ppdet_res2net.data.annotations import read_annotations, read_categories
 from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.masks import read_mask
 from ppdet_res2net.errors import ConfigError, DatasetError
 from tests.helpers.datasets import shared_data
 
@@ -133,22 +134,22 @@ def test_a_dropped_annotation_takes_its_box_class_and_mask_along(write, caplog):
     np.testing.assert_array_equal(record["gt_class"], [[0], [1], [0]])
     np.testing.assert_array_equal(record["gt_bbox"], [[0, 0, 5, 6], [1, 1, 7, 7], [2, 2, 9, 8]])
     assert len(record["gt_poly"]) == len(record["is_crowd"]) == 3
-    assert "1 annotations without a usable mask are not used where masks are trained: annotation id 20" in caplog.text
-    assert "1 annotations with a box of zero or negative size are not used: annotation id 21" in caplog.text
-    assert "1 annotations with a box outside its image are not used: annotation id 22" in caplog.text
+    assert "1 annotation without a usable mask is not used where masks are trained: annotation id 20" in caplog.text
+    assert "1 annotation with a box of zero or negative size is not used: annotation id 21" in caplog.text
+    assert "1 annotation with a box outside its image is not used: annotation id 22" in caplog.text
 
 
 @pytest.mark.parametrize("box", [[1, 2, float("nan"), 4], [1, 2, 3], None, ["a", 1, 2, 3], [0, 0, float("inf"), 1]])
 def test_boxes_that_are_no_numbers_are_dropped(write, caplog, box):
     dataset = load(write([annotation(5, bbox=box), annotation(6)]))
     assert len(dataset.roidbs[0]["gt_bbox"]) == 1
-    assert "1 annotations without a box of four finite numbers are not used: annotation id 5" in caplog.text
+    assert "1 annotation without a box of four finite numbers is not used: annotation id 5" in caplog.text
 
 
 def test_boxes_are_cut_at_the_border(write, caplog):
     dataset = load(write([annotation(8, bbox=[-5, 30, 20, 20]), annotation(9, bbox=[0, 0, 60.5, 40])]))
     np.testing.assert_array_equal(dataset.roidbs[0]["gt_bbox"], [[0, 30, 15, 40], [0, 0, 60, 40]])
-    assert "1 boxes that reach beyond their image are clipped to it: annotation id 8" in caplog.text
+    assert "1 box that reaches beyond its image is clipped to it: annotation id 8" in caplog.text
 
 
 def test_only_the_first_ids_are_named(write, caplog):
@@ -169,23 +170,26 @@ def test_run_length_instances_keep_their_mask(write):
 
 
 @pytest.mark.parametrize(
-    "counts", [[5, 5], [HEIGHT * WIDTH + 1], [-1, HEIGHT * WIDTH + 1], ["x"], "garbage", "", None, [2400.0]]
+    "counts", [[5, 5], [HEIGHT * WIDTH + 1], [-1, HEIGHT * WIDTH + 1], ["x"], "garbage", "", None, [2400.5]]
 )
 def test_run_lengths_that_do_not_fill_the_image_are_no_mask(counts):
-    assert read_rle({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH) is None
+    assert read_mask({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH).mask is None
 
 
 def test_run_lengths_of_another_size_are_no_mask():
     rle = run_lengths(np.ones((WIDTH, HEIGHT), np.uint8))
-    assert read_rle(rle, HEIGHT, WIDTH) is None
-    assert read_rle(rle, WIDTH, HEIGHT) is not None
+    reading = read_mask(rle, HEIGHT, WIDTH)
+    assert reading.mask is None and "size [60, 40], which is [width, height], in an image of" in reading.complaint
+    assert read_mask(rle, WIDTH, HEIGHT).mask is not None
 
 
 def test_parts_that_are_no_polygons_are_left_out():
     good = [0, 0, 4, 0, 4, 4]
-    parts = read_polygons([[1, 2, 3, 4], good, [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, float("nan")], "no", [[1, 2]]])
-    np.testing.assert_array_equal(parts, [good])
-    assert read_polygons(None) == [] and read_polygons("x") == []
+    parts = [[1, 2, 3, 4], good, [0, 0, 1, 1, 2, 2, 3], [0, 0, 1, 1, 2, float("nan")], "no", [[1, 2]]]
+    reading = read_mask(parts, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(reading.mask, [good])
+    assert reading.lost.startswith("5 of its 6 parts (four numbers")
+    assert read_mask(None, HEIGHT, WIDTH).mask is None and read_mask("x", HEIGHT, WIDTH).mask is None
 
 
 def test_crowds_are_loaded_only_on_demand(write):
@@ -212,12 +216,12 @@ def test_missing_area_and_iscrowd_are_filled_in_and_said_once(write, caplog):
     bare = {key: value for key, value in annotation(1).items() if key not in ("area", "iscrowd")}
     box_only = {**bare, "id": 2, "segmentation": [], "bbox": [1, 1, 4, 5]}
     arguments = write([bare, box_only, annotation(3)])
-    content = read_annotations(Path(arguments["dataset_dir"], "all.json"))
-    assert [one["area"] for one in content["annotations"]] == [100.0, 20.0, 100]
-    assert [one["iscrowd"] for one in content["annotations"]] == [0, 0, 0]
+    annotations = read_annotations(Path(arguments["dataset_dir"], "all.json")).annotations
+    assert [one.area for one in annotations] == [100.0, 20.0, 100]
+    assert [one.is_crowd for one in annotations] == [False, False, False]
     taken = "2 annotations without iscrowd are treated as single objects (iscrowd 0): annotation id 1, 2"
     assert caplog.text.count(taken) == 1
-    assert caplog.text.count("2 annotations without area get the area of their mask, or else of their box") == 1
+    assert caplog.text.count("2 annotations without area get the area of their masks, or else of their boxes") == 1
 
 
 def test_images_without_objects(write, caplog):
@@ -249,52 +253,54 @@ def test_a_file_without_annotations_is_for_prediction(write, caplog):
 
 def test_annotations_of_unlisted_images_are_named(write, caplog):
     load(write([annotation(1), annotation(2, image_id=99)]))
-    assert "1 annotations of images that the file does not list are not used: annotation id 2" in caplog.text
+    assert "1 annotation of images that the file does not list is not used: annotation id 2" in caplog.text
 
 
 def test_unknown_category(write):
     message = error_of(write([annotation(1), annotation(77, category_id=8)]))
-    assert "1 annotations of a category that the file does not define are refused: annotation id 77 (the " in message
+    assert "1 annotation of a category that the file does not define is refused: annotation id 77 (the " in message
     assert "first: its category id is 8; the file defines 3, 7). Add the category, or remove these" in message
     assert "check-dataset --annotations" in message and "--fix FILE writes a corrected copy" in message
 
 
-def test_repeated_ids(write):
-    assert "1 annotations that repeat the id of an earlier one are refused: annotation id 5" in error_of(
-        write([annotation(5), annotation(5, 2)])
-    )
+def test_repeated_ids(write, caplog):
+    assert len(load(write([annotation(5), annotation(5, 2)])).roidbs) == 2
+    assert "1 annotation that repeats the id of an earlier one gets a number of its own: annotation id 5" in caplog.text
     image = {"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}
-    assert "1 images that repeat the id of an earlier one are refused: image id 1" in error_of(
+    assert "1 image that repeats the id of an earlier one is refused: image id 1" in error_of(
         write(images=[image, image])
     )
     category = {"id": 3, "name": "apple"}
-    assert "1 categories that repeat the id of an earlier one are refused: category id 3" in error_of(
+    assert "1 category that repeats the id of an earlier one is refused: category id 3" in error_of(
         write(categories=[category, category])
     )
-    assert "1 annotations whose id is not a whole number are refused (the first: entry 0" in error_of(
+    assert "1 annotation whose id is not a whole number of at most 64 bits is refused (the first: entry 0" in error_of(
         write([annotation("x")])
     )
 
 
 def test_a_shared_category_name_is_said(write, caplog):
     load(write(categories=[{"id": 3, "name": "apple"}, {"id": 4, "name": "apple"}]))
-    assert "1 categories with the same name as an earlier one (ignoring case and spaces) are treated as" in caplog.text
+    assert (
+        "1 category with the same name as an earlier one (ignoring case and spaces) is a class of its own"
+        in caplog.text
+    )
 
 
 def test_incomplete_entries(write):
     assert "lists no images" in error_of(write(images=[]))
     assert "lists no categories" in error_of(write(categories=[]))
-    assert "1 categories without a name are refused: category id 3" in error_of(write(categories=[{"id": 3}]))
-    assert "1 images without file_name are refused: image id 1" in error_of(
+    assert "1 category without a name is refused: category id 3" in error_of(write(categories=[{"id": 3}]))
+    assert "1 image without file_name is refused: image id 1" in error_of(
         write(images=[{"id": 1, "height": HEIGHT, "width": WIDTH}])
     )
     message = error_of(write(images=[{"id": 1, "file_name": "a.png", "height": 0}]))
-    assert "1 images without a valid width and height are refused: image id 1" in message
+    assert "1 image without a valid width and height is refused: image id 1" in message
     assert "(the first: 'a.png' has width None and height 0). Write the size of the image file there" in message
 
 
 def test_broken_files(write):
-    assert "is empty; perhaps a copy was interrupted. Nothing is downloaded" in error_of(write(text=" \n"))
+    assert "is empty; perhaps a copy was interrupted. Copy or write it again." in error_of(write(text=" \n"))
     message = error_of(write(text='{"images": [1,\n 2'))
     assert re.search(r"all.json' is not valid JSON: .* at line 2, column 3 \(character 17 of 17\)", message)
     assert "not in COCO's format: expected an object with images" in error_of(write(text="[1, 2]"))
@@ -381,7 +387,7 @@ def test_real_crowds_keep_their_masks():
         },
         load_crowd=True,
     )
-    annotations = read_annotations(dataset.annotation_path)["annotations"]
+    annotations = json.loads(Path(dataset.annotation_path).read_text())["annotations"]
     written = [sum(one["segmentation"]["counts"][1::2]) for one in annotations if one["iscrowd"]]
     found = [
         int(mask_utils.area(segmentation))

@@ -13,7 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ppdet_res2net.data import annotations
-from ppdet_res2net.data.annotations import read_annotations
+from ppdet_res2net.data.coco_file import parse_coco
+from ppdet_res2net.data.ground_truth import ScoredObjects, select_scored_objects
 from ppdet_res2net.detection.evaluate import (
     STAT_NAMES,
     evaluate,
@@ -36,7 +37,11 @@ from tests.helpers.training_runs import (
 
 @pytest.fixture
 def ground_truth(demo_data) -> dict:
-    return read_annotations(annotation_file(demo_data, "val"))
+    return json.loads(annotation_file(demo_data, "val").read_text())
+
+
+def _objects(ground_truth: dict, with_masks: bool = True) -> ScoredObjects:
+    return select_scored_objects(parse_coco(ground_truth), with_masks, "truth.json")
 
 
 def _perfect(ground_truth: dict) -> list[dict]:
@@ -82,7 +87,7 @@ def _by_pycocotools_alone(ground_truth: dict, detections: list[dict], iou_type: 
 
 
 def test_perfect_detections_score_one(ground_truth):
-    figures, report = score_detections(ground_truth, _perfect(ground_truth), ["bbox", "segm"])
+    figures, report = score_detections(_objects(ground_truth), _perfect(ground_truth), ["bbox", "segm"])
     for iou_type in ("bbox", "segm"):
         assert figures[iou_type]["AP"] == figures[iou_type]["AP50"] == figures[iou_type]["AR100"] == 1.0
         assert tuple(figures[iou_type]) == STAT_NAMES
@@ -94,7 +99,7 @@ def test_perfect_detections_score_one(ground_truth):
 def test_the_figures_are_those_of_pycocotools(ground_truth, tmp_path, iou_type):
     detections = _imperfect(ground_truth)
     expected = _by_pycocotools_alone(ground_truth, detections, iou_type, tmp_path)
-    figures, _ = score_detections(ground_truth, detections, ["bbox", "segm"])
+    figures, _ = score_detections(_objects(ground_truth), detections, ["bbox", "segm"])
     assert figures[iou_type] == pytest.approx(expected, abs=1e-6)
     assert figures[iou_type]["AP"] < 1.0
 
@@ -119,13 +124,13 @@ def test_areas_of_mask_detections_are_those_of_the_masks():
     }  # fmt: skip
     hit = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "score": 0.5, "segmentation": truth_rle}
     miss = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 200, 200], "score": 0.9, "segmentation": rle}
-    figures, _ = score_detections(truth, [miss, hit], ["bbox", "segm"])
+    figures, _ = score_detections(_objects(truth), [miss, hit], ["bbox", "segm"])
     assert figures["bbox"]["APs"] == 1.0  # the miss is large by its box, and not counted among the small
     assert figures["segm"]["APs"] == pytest.approx(0.5)  # its mask of 200 pixels is small, and counts
 
 
 def test_no_detections_score_zero(ground_truth):
-    figures, report = score_detections(ground_truth, [], ["bbox", "segm"], classwise=True)
+    figures, report = score_detections(_objects(ground_truth), [], ["bbox", "segm"], classwise=True)
     assert figures["bbox"]["AP"] == figures["segm"]["AP"] == figures["bbox"]["AR100"] == 0.0
     assert "0.000   0.000" in report
 
@@ -134,7 +139,7 @@ def test_the_table_of_classes(ground_truth):
     missing = ground_truth["categories"][0]
     rest = {**ground_truth}
     rest["annotations"] = [a for a in ground_truth["annotations"] if a["category_id"] != missing["id"]]
-    _, report = score_detections(rest, _perfect(rest), ["bbox"], classwise=True)
+    _, report = score_detections(_objects(rest), _perfect(rest), ["bbox"], classwise=True)
     rows = {line.split()[0]: line.split()[1:] for line in report.splitlines() if line and line.startswith(" ")}
     for category in ground_truth["categories"]:
         expected = ["-", "-"] if category is missing else ["1.000", "1.000"]
@@ -233,23 +238,76 @@ def _set_exif_orientation(path, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("segmentation", [None, [], [[1, 2, 3]], {"size": [9, 9], "counts": [1]}])
-def test_annotations_without_masks_cannot_score_masks(detecting, demo_data, tmp_path, segmentation):
+def test_annotations_without_masks_cannot_score_masks(detecting, demo_data, tmp_path, segmentation, caplog):
+    """They count for boxes. For masks, detections on them are neither right nor wrong. Without any mask, nothing is scored."""
     data = copy_data(demo_data, tmp_path)
     edit_annotations(data, lambda content: content["annotations"][0].update(segmentation=segmentation), "val")
+    config = make_config(data, tmp_path, f"weights={detecting}")
+    whole = evaluate_from_config(make_config(demo_data, tmp_path, f"weights={detecting}"))
+    assert evaluate_from_config(config).summary["bbox"] == whole.summary["bbox"]
+    assert "1 annotation without a usable mask counts for boxes; for masks, its box is a region in which" in caplog.text
+
+    def spoil_all(content):
+        for annotation in content["annotations"]:
+            annotation["segmentation"] = segmentation
+
+    edit_annotations(data, spoil_all, "val")
     with pytest.raises(
-        DatasetError, match=r"1 of \d+ annotations of .* no valid mask: annotation id 1\. .*Faster R-CNN"
+        DatasetError,
+        match=r"none of the \d+ annotations has a .*segmentation.*, but masks are to be scored.*Faster R-CNN",
     ):
-        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+        evaluate_from_config(config)
 
 
-def test_annotations_without_boxes_or_none_at_all_are_refused(detecting, demo_data, tmp_path):
+def test_objects_without_a_mask_are_neutral_for_masks(ground_truth):
+    detections = _perfect(ground_truth)
+    ground_truth["annotations"][0]["segmentation"] = []
+    figures, _ = score_detections(_objects(ground_truth), detections, ["bbox", "segm"])
+    assert figures["bbox"]["AP"] == figures["segm"]["AP"] == 1.0
+    figures, _ = score_detections(_objects(ground_truth), detections[1:], ["bbox", "segm"])
+    assert figures["bbox"]["AP"] < 1.0 and figures["segm"]["AP"] == 1.0
+
+
+def test_ignored_objects_are_neither_found_nor_missed(ground_truth, caplog):
+    detections = _perfect(ground_truth)
+    ground_truth["annotations"][0]["ignore"] = 1
+    for found in (detections, detections[1:], [detections[0], *detections]):
+        figures, _ = score_detections(_objects(ground_truth), found, ["bbox", "segm"])
+        assert figures["bbox"]["AP"] == figures["segm"]["AP"] == 1.0
+    assert (
+        "1 annotation with ignore: 1 is neither found nor missed, and detections on it are not counted" in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    "ids", [range(100), [5] * 100, [None] * 100, map(str, range(100)), range(-9, 91), [2**70] * 100]
+)
+def test_ids_of_annotations_do_not_change_the_score(ground_truth, ids):
+    detections = _imperfect(ground_truth)
+    expected, _ = score_detections(_objects(ground_truth), detections, ["bbox", "segm"])
+    for annotation, number in zip(ground_truth["annotations"], ids):
+        annotation["id"] = number
+    assert score_detections(_objects(ground_truth), detections, ["bbox", "segm"])[0] == expected
+
+
+def test_annotations_without_boxes_or_none_at_all_are_refused(detecting, demo_data, tmp_path, caplog):
+    """One without a box is left out, as in training. Without any, there is nothing to score."""
     data = copy_data(demo_data, tmp_path)
+    config = make_config(data, tmp_path, f"weights={detecting}")
     edit_annotations(data, lambda content: content["annotations"][1].pop("bbox"), "val")
-    with pytest.raises(DatasetError, match="no valid box: annotation id 2. Correct or remove them.$"):
+    evaluate_from_config(config)
+    assert "1 annotation without a box of four finite numbers is not used: annotation id 2" in caplog.text
+
+    def ignore_all(content):
+        for annotation in content["annotations"]:
+            annotation["ignore"] = True
+
+    edit_annotations(data, ignore_all, "val")
+    with pytest.raises(DatasetError, match="can be scored: they are crowd regions, ignored, or have no usable box"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
     edit_annotations(data, lambda content: content.pop("annotations"), "val")
     with pytest.raises(DatasetError, match="has no annotations of these images, so there is nothing to score"):
-        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+        evaluate_from_config(config)
 
 
 def test_the_annotations_are_read_once_however_often_a_run_evaluates(demo_data, tmp_path, monkeypatch):
@@ -276,8 +334,8 @@ def test_a_ground_truth_that_was_used_scores_the_same_again(detecting, demo_data
     results = [evaluate(detector, config, classes, ground_truth=truth) for truth in (None, once, once)]
     assert results[0].report == results[1].report == results[2].report
     detections = _imperfect(ground_truth)
-    fresh, _ = score_detections(ground_truth, detections, ["bbox", "segm"])
-    used, _ = score_detections(once.annotations, detections, ["bbox", "segm"])
+    fresh, _ = score_detections(_objects(ground_truth), detections, ["bbox", "segm"])
+    used, _ = score_detections(once.objects, detections, ["bbox", "segm"])
     assert used == fresh
     assert 0 < fresh["bbox"]["AP"] < 1 and 0 < fresh["segm"]["AP"] < 1
 

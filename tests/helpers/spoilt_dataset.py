@@ -81,7 +81,8 @@ CASES = {
     "box reaching out": (
         spoil_box(bbox=[50, 30, 30, 5], segmentation=[[50, 30, 60, 30, 60, 35]]), "box-cut", 15, "60x40",
     ),
-    "two points": (spoil_box(segmentation=[[1, 2, 3, 4]]), "no-mask", 15, "fewer than three points"),
+    "two corners": (spoil_box(segmentation=[[1, 2, 3, 4]]), "no-mask", 15, "four numbers"),
+    "one point": (spoil_box(segmentation=[[1, 2]]), "no-mask", 15, "fewer than three points"),
     "no mask": (spoil_box(segmentation=[]), "no-mask", 15, "no segmentation"),
     "a part of two points": (spoil_box(segmentation=[*SQUARE, [1, 2, 3, 4]]), "unusable-polygon", 15, "1 of its 2"),
     "run lengths of another size": (spoil_box(segmentation=rle(100, size=(10, 10))), "no-mask", 15, "[10, 10]"),
@@ -104,8 +105,8 @@ CASES = {
         lambda data: data.content["images"].append(dict(data.content["images"][0])), "repeated-image-id", 1, "entry 4",
     ),
     "listed twice": (
-        lambda data: data.content["images"].append({**data.content["images"][0], "id": 7}), "image-listed-twice", 7,
-        "'1.png', also image id 1",
+        lambda data: (data.content["images"].append({**data.content["images"][0], "id": 7}), data.annotate(7)),
+        "image-listed-twice", 7, "'1.png', also image id 1",
     ),
     "no size": (lambda data: data.content["images"][1].pop("width"), "image-without-size", 2, "width None"),
     "no file name": (lambda data: data.content["images"][1].pop("file_name"), "image-without-file-name", 2, "None"),

@@ -9,10 +9,10 @@ from html import escape
 
 import numpy as np
 
+from ppdet_res2net.data.coco_file import CocoAnnotation
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
 from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.problems import Finding, Problem
-from ppdet_res2net.data.structure import get_size, is_box
 from ppdet_res2net.datasets.check.run import DatasetReport
 from ppdet_res2net.datasets.check.text import locate
 from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, save_page, tiles
@@ -56,7 +56,10 @@ class _Section:
         self.label_of = {category_id: label for label, category_id in enumerate(report.categories)}
         self.members: dict[int, list[int]] = defaultdict(list)
         for index, annotation in enumerate(report.instances.annotations):
-            self.members[annotation["image_id"]].append(index)
+            self.members[annotation.image.id].append(index)
+        self.unknown: dict[int, list[CocoAnnotation]] = defaultdict(list)
+        for annotation in report.file.unknown:
+            self.unknown[annotation.image.id].append(annotation)
 
     def render(self) -> Iterator[str]:
         """Yield the section."""
@@ -107,9 +110,10 @@ class _Section:
         yield "</div>"
 
     def _problem(self, problem: Problem, findings: list[Finding]) -> Iterator[str]:
-        yield f'<div class="card problem {problem.severity}"><h3><b>{len(findings)}</b> '
-        yield f'{escape(problem.title.rstrip(","))} <span class="chip {problem.severity}">{problem.severity}</span></h3>'
-        yield f"<p>In training they {escape(problem.training)}. {escape(problem.remedy)}</p>"
+        count = len(findings)
+        yield f'<div class="card problem {problem.severity}"><h3><b>{count}</b> '
+        yield f'{escape(problem.say_title(count))} <span class="chip {problem.severity}">{problem.severity}</span></h3>'
+        yield f"<p>{escape(problem.say_treatment(count))} {escape(problem.remedy)}</p>"
         pictured = [finding for finding in findings if finding.image_id in self.report.images][:SHOWN_PICTURES]
         if pictured:
             pictures = "".join(self._picture(one.image_id, locate(one), one.subject_id, problem) for one in pictured)
@@ -128,46 +132,46 @@ class _Section:
         usable = [picture.image_id for picture in self.report.pictures if picture.size] or list(self.report.images)
         chosen = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, SAMPLES).astype(int))] if usable else []
         yield "<h2>A look at the data</h2>"
-        pictures = "".join(self._picture(i, f"{self.report.images[i]['file_name']} (image id {i})") for i in chosen)
+        pictures = "".join(self._picture(i, f"{self.report.images[i].file_name} (image id {i})") for i in chosen)
         yield f'<div class="gallery" style="--cell:270px">{pictures}</div>'
 
     def _picture(self, image_id: int, caption: str, subject_id: object = None, problem: Problem | None = None) -> str:
-        entry = self.report.images[image_id]
+        image = self.report.images[image_id]
         is_about_one = problem is not None and problem.subject == "annotation"
         shapes = []
-        for index in self.members[image_id]:
-            annotation = self.report.instances.annotations[index]
-            name = self.report.categories[annotation["category_id"]]
-            is_marked = is_about_one and annotation["id"] == subject_id
+        masks = self.report.instances.segmentations
+        rows = [(self.report.instances.annotations[i], masks[i]) for i in self.members[image_id]]
+        for annotation, mask in [*rows, *((one, None) for one in self.unknown[image_id])]:
+            name = self.report.categories.get(annotation.category_id, "unknown category")
+            is_marked = is_about_one and annotation.id == subject_id
+            flags = ", crowd" * annotation.is_crowd + ", ignored" * annotation.is_ignored
             shapes.append(
                 Shape(
-                    label=self.label_of[annotation["category_id"]],
+                    label=self.label_of.get(annotation.category_id, len(self.label_of)),
                     name=name if is_marked or not is_about_one else "",
-                    box_xyxy=_raw_box(annotation),
-                    segmentation=self.report.instances.segmentations[index] if is_marked or not is_about_one else None,
+                    box_xyxy=_written_corners(annotation),
+                    segmentation=mask if is_marked or not is_about_one else None,
                     is_marked=is_marked,
                     is_faint=is_about_one and not is_marked,
-                    hint=f"{name}{', crowd' if annotation['iscrowd'] else ''}, annotation id {annotation['id']}",
+                    hint=f"{name}{flags}, annotation id {annotation.id}",
                 )
             )
-        size = get_size(entry)
-        assert size is not None  # the report leaves out images of unknown size
-        return draw_picture(self._read(image_id), size, shapes, caption)
+        return draw_picture(self._read(image_id), image.size, shapes, caption)
 
     def _read(self, image_id: int) -> np.ndarray | None:
         """Return the pixels, even if their size is not the annotated one, or None if they cannot be read."""
-        entry = self.report.images[image_id]
+        image = self.report.images[image_id]
         try:
-            data = read_image_file(resolve_image_path(self.report.source.image_dir, entry["file_name"]))
+            data = read_image_file(resolve_image_path(self.report.source.image_dir, image.file_name))
             try:
-                return decode_as_annotated(data, get_size(entry))[0]
+                return decode_as_annotated(data, image.size)[0]
             except DatasetError:
                 return decode_as_annotated(data, None)[0]
         except Res2NetError:
             return None
 
 
-def _raw_box(annotation: dict) -> list[float] | None:
+def _written_corners(annotation: CocoAnnotation) -> list[float] | None:
     """Return the box as it is in the file, so that a box outside its image is shown there."""
-    box = annotation.get("bbox")
-    return [box[0], box[1], box[0] + box[2], box[1] + box[3]] if is_box(box) else None
+    box = annotation.box_xywh
+    return None if box is None else [box[0], box[1], box[0] + box[2], box[1] + box[3]]

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.image_files import (
     MISSING_FILE,
     SHOWN_TURNED,
@@ -23,7 +24,6 @@ from ppdet_res2net.data.image_files import (
 )
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
-from ppdet_res2net.data.structure import get_size
 from ppdet_res2net.errors import DatasetError, Res2NetError
 from res2net_runtime.texts import printable
 
@@ -32,24 +32,24 @@ __all__ = ["Picture", "examine_pictures", "find_copies", "find_file_problems"]
 SAME_FILE = Problem(
     "same-picture",
     WARNING,
-    "images whose file has the same content as an earlier one",
-    "are used as they are",
+    "[image/images] whose file has the same content as an earlier one",
+    "[is used as it is/are used as they are]",
     "Keep one of them, with all annotations.",
     "image",
 )
 IN_BOTH_SPLITS = Problem(
     "in-both-splits",
     WARNING,
-    "images that are also in another split, or look like one there",
-    "are used as they are",
+    "[image that is also in another split, or looks/images that are also in another split, or look] like one there",
+    "[is used as it is/are used as they are]",
     "Remove them from one of the two splits: the score on images that were also trained on is too high.",
     "image",
 )
 ALMOST_SAME = Problem(
     "almost-same-picture",
     NOTE,
-    "images that look like another one",
-    "are used as they are",
+    "[image that looks/images that look] like another one",
+    "[is used as it is/are used as they are]",
     "Frames of a video, and copies in a different quality, add little to training. Keep them within one split.",
     "image",
 )
@@ -82,11 +82,11 @@ class Picture:
     findings: list[Finding] = field(default_factory=list)
 
 
-def examine_pictures(images: dict[int, dict], image_dir: str | os.PathLike) -> Iterator[Picture]:
+def examine_pictures(images: dict[int, CocoImage], image_dir: str | os.PathLike) -> Iterator[Picture]:
     """Read all images on all cores, and yield a :class:`Picture` of each, in order.
 
     Args:
-        images: Image id -> entry of the annotation file, with ``file_name``.
+        images: Image id -> image.
         image_dir: Folder of the images.
     """
     folder = ImageFolder(image_dir)
@@ -130,11 +130,11 @@ def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
     return found
 
 
-def _examine(image: dict, folder: ImageFolder) -> Picture:
-    path = folder.find(image["file_name"])
-    picture = Picture(image["id"], Path(path or folder.join(image["file_name"])))
+def _examine(image: CocoImage, folder: ImageFolder) -> Picture:
+    path = folder.find(image.file_name)
+    picture = Picture(image.id, Path(path or folder.join(image.file_name)))
     if path is None:
-        detail = folder.explain(image["file_name"])
+        detail = folder.explain(image.file_name)
         picture.findings.append(Finding(MISSING_FILE, picture.image_id, picture.image_id, detail))
         return picture
     try:
@@ -146,18 +146,18 @@ def _examine(image: dict, folder: ImageFolder) -> Picture:
             cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIGNATURE_SIDE,) * 2, interpolation=cv2.INTER_AREA
         )
         picture.signature = small.astype(np.float32).ravel()
-        if get_size(image) in (None, picture.size) and is_shown_turned(data, pixels):
-            detail = f"'{printable(image['file_name'])}'"
+        if image.size == picture.size and is_shown_turned(data, pixels):
+            detail = f"'{printable(image.file_name)}'"
             picture.findings.append(Finding(SHOWN_TURNED, picture.image_id, picture.image_id, detail))
-        if get_size(image) not in (None, picture.size):
-            _, remark = decode_as_annotated(data, get_size(image))
+        if image.size != picture.size:
+            _, remark = decode_as_annotated(data, image.size)
             if remark is not None:
-                detail = f"'{printable(image['file_name'])}' is annotated as {image['width']}x{image['height']}"
+                detail = f"'{printable(image.file_name)}' is annotated as {image.width}x{image.height}"
                 picture.findings.append(Finding(remark, picture.image_id, picture.image_id, detail))
     except Res2NetError as error:
         problem = SIZE_DIFFERS if isinstance(error, DatasetError) else UNREADABLE
         what = str(error).replace(f" '<{len(data)} bytes>'", "") if picture.digest else str(error)
-        detail = f"'{printable(image['file_name'])}': {what.partition('. ')[0].rstrip('.')}"
+        detail = f"'{printable(image.file_name)}': {what.partition('. ')[0].rstrip('.')}"
         picture.findings.append(Finding(problem, picture.image_id, picture.image_id, detail))
     return picture
 

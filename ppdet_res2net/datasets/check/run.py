@@ -11,10 +11,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ppdet_res2net.data.annotations import check_dataset_path, fill_in, read_json
-from ppdet_res2net.data.instances import NO_MASKS, InstanceSelection, examine_instances, has_no_masks
+from ppdet_res2net.data.annotations import check_dataset_path, read_json
+from ppdet_res2net.data.coco_file import CocoFile, CocoImage, parse_coco
+from ppdet_res2net.data.instances import (
+    DROPPED,
+    DROPPED_BOX,
+    NO_MASKS,
+    InstanceSelection,
+    examine_instances,
+    find_no_masks,
+)
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, group_by_problem
-from ppdet_res2net.data.structure import find_structure_problems, get_size, keep_first, refers_to
 from ppdet_res2net.datasets.check.content import find_content_problems
 from ppdet_res2net.datasets.check.pictures import Picture, examine_pictures, find_copies, find_file_problems
 
@@ -23,10 +30,18 @@ __all__ = ["DatasetReport", "DatasetSource", "check_content", "check_datasets"]
 CATEGORIES_DIFFER = Problem(
     "categories-differ",
     ERROR,
-    "annotation files whose categories differ from those of the first one",
-    "lead to an evaluation with wrong classes",
+    "annotation [file whose categories differ/files whose categories differ] from those of the first one",
+    "[leads/lead] to an evaluation with wrong classes",
     "Give all splits the same list of categories, with the same ids in the same order: labels are positions in it.",
     "category",
+)
+NO_OBJECTS = Problem(
+    "no-objects",
+    ERROR,
+    "annotation [file/files] without an object that can be used",
+    "[is/are] refused unless allow_empty: true is set",
+    "Annotate objects. Crowd regions, ignored objects and those whose box cannot be used do not count.",
+    scoring="[is/are] refused",
 )
 # Limits of COCO's size classes: areas of 32 x 32 and 96 x 96 pixels.
 SIZE_CLASSES = {"small": 32**2, "medium": 96**2, "large": np.inf}
@@ -41,12 +56,14 @@ class DatasetSource:
         image_dir: The folder.
         name: Its name in the report, for instance ``TrainDataset``.
         with_masks: Whether masks are needed; None: they are if any annotation has one.
+        allow_empty: Whether images without objects may be used, so that there need not be any object.
     """
 
     annotation_path: Path
     image_dir: Path
     name: str = "dataset"
     with_masks: bool | None = None
+    allow_empty: bool = False
 
 
 @dataclass
@@ -55,8 +72,9 @@ class DatasetReport:
 
     Attributes:
         source: What was checked.
-        content: The annotation file as it was read.
-        images: Image id -> entry; valid entries only.
+        content: The annotation file as it is written.
+        file: What it holds.
+        images: Image id -> image; valid entries only.
         categories: Category id -> name; valid entries only.
         instances: The annotations of these images and categories, examined.
         pictures: What was found out about the image files; empty if they were not read.
@@ -65,7 +83,8 @@ class DatasetReport:
 
     source: DatasetSource
     content: dict
-    images: dict[int, dict]
+    file: CocoFile
+    images: dict[int, CocoImage]
     categories: dict[int, str]
     instances: InstanceSelection
     pictures: list[Picture] = field(default_factory=list)
@@ -84,17 +103,17 @@ class DatasetReport:
     def statistics(self) -> dict:
         """Counts by plain names; ``classes`` has one entry per category, most frequent first."""
         annotations = self.instances.annotations
-        objects = Counter(one["category_id"] for one in annotations)
-        with_class = Counter(category for category, _ in {(one["category_id"], one["image_id"]) for one in annotations})
+        objects = Counter(one.category_id for one in annotations)
+        with_class = Counter(category for category, _ in {(one.category_id, one.image.id) for one in annotations})
         boxes = self.instances.boxes_xyxy
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        sides = np.array([get_size(image) for image in self.images.values()]).reshape(-1, 2)
+        sides = np.array([image.size for image in self.images.values()]).reshape(-1, 2)
         limits = [0.0, *SIZE_CLASSES.values()]
         return {
             "images": len(self.images),
-            "images_without_objects": len(self.images) - len({one["image_id"] for one in annotations}),
+            "images_without_objects": len(self.images) - len({one.image.id for one in annotations}),
             "annotations": len(annotations),
-            "crowds": sum(bool(one["iscrowd"]) for one in annotations),
+            "crowds": sum(one.is_crowd for one in annotations),
             "masks": sum(segmentation is not None for segmentation in self.instances.segmentations),
             "run_length_masks": sum(isinstance(one, dict) for one in self.instances.segmentations),
             "image_width_px": _spread(sides[:, 1]),
@@ -161,32 +180,28 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
         source: Where it comes from, and whether masks are needed.
         content: In COCO's format, as :func:`~ppdet_res2net.data.annotations.read_json` returns it.
     """
-    findings = list(find_structure_problems(content))
-    categories = {
-        one["id"]: one["name"] for one in keep_first(content["categories"]) if isinstance(one.get("name"), str)
-    }
-    images = {
-        one["id"]: one
-        for one in keep_first(content["images"])
-        if isinstance(one.get("file_name"), str) and get_size(one) is not None
-    }
-    annotations = [
-        dict(one)
-        for one in keep_first(content.get("annotations", []))
-        if refers_to(one.get("image_id"), images) and refers_to(one.get("category_id"), categories)
-    ]
-    fill_in({"images": list(images.values()), "annotations": annotations})
+    file = parse_coco(content)
+    findings = list(file.findings)
+    categories = {category.id: category.name for category in file.categories}
+    images = {image.id: image for image in file.images}
     with_masks = source.with_masks
     if with_masks is None:
-        with_masks = not has_no_masks(annotations)
-    elif with_masks and has_no_masks(annotations):
-        findings.append(Finding(NO_MASKS, detail=f"none of {len(annotations)} annotations has a segmentation"))
+        with_masks = any(annotation.has_segmentation for annotation in file.annotations)
+    elif with_masks and (complaint := find_no_masks(file.annotations)):
+        findings.append(Finding(NO_MASKS, detail=complaint))
         with_masks = False
-    sizes = {image_id: size for image_id, image in images.items() if (size := get_size(image)) is not None}
-    instances = examine_instances(annotations, sizes, with_masks)
+    instances = examine_instances(file.annotations, with_masks)
     findings += instances.findings
+    if file.has_annotations and not source.allow_empty and not _has_objects(instances, bool(source.with_masks)):
+        detail = f"none of {len(file.annotations)} annotations can be used"
+        findings.append(Finding(NO_OBJECTS, detail=detail))
     findings += find_content_problems(images, categories, instances)
-    return DatasetReport(source, content, images, categories, instances, findings=findings)
+    return DatasetReport(source, content, file, images, categories, instances, findings=findings)
+
+
+def _has_objects(instances: InstanceSelection, with_masks: bool) -> bool:
+    used = instances.without(*(DROPPED if with_masks else DROPPED_BOX)).annotations
+    return any(not one.is_crowd and not one.is_ignored for one in used)
 
 
 def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Finding]:

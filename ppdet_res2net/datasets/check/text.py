@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from ppdet_res2net.data.problems import Finding, Problem
+from ppdet_res2net.data.problems import Finding, Problem, inflect
 from ppdet_res2net.datasets.check.run import DatasetReport
 
 __all__ = ["format_report", "summarize", "to_json"]
@@ -60,8 +60,9 @@ def to_json(reports: list[DatasetReport]) -> dict:
 
 
 def _format_group(problem: Problem, findings: list[Finding]) -> list[str]:
-    head = f"{problem.severity + ':':8} {len(findings)} {problem.title.rstrip(',')} [{problem.code}]"
-    about = f"In training they {problem.training}. {problem.remedy}"
+    count = len(findings)
+    head = f"{problem.severity + ':':8} {count} {problem.say_title(count)} [{problem.code}]"
+    about = f"{problem.say_treatment(count)} {problem.remedy}"
     lines = [head, *_wrap(about, " " * 9)]
     lines += [f"           {locate(finding)}" for finding in findings[:SHOWN_FINDINGS]]
     if len(findings) > SHOWN_FINDINGS:
@@ -85,8 +86,9 @@ def _to_json(problem: Problem, findings: list[Finding]) -> dict:
     return {
         "code": problem.code,
         "severity": problem.severity,
-        "title": problem.title.rstrip(","),
-        "training": problem.training,
+        "title": problem.say_title(len(findings)),
+        "training": inflect(problem.training, len(findings)),
+        "scoring": inflect(problem.scoring or problem.training, len(findings)),
         "remedy": problem.remedy,
         "count": len(findings),
         "findings": [

@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from ppdet_res2net.data.annotations import compute_area, outline_box, write_annotations
+from ppdet_res2net.data.annotations import write_annotations
+from ppdet_res2net.data.masks import mask_area, outline_box, read_mask
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
@@ -76,19 +77,22 @@ class DatasetBuilder:
                 f"{source}: the class '{name}' is not among the {len(self._names)} names given."
                 f"{did_you_mean(name, self._names)} Add it to the names, or leave --names out to take all that occur."
             )
+        if box_xyxy is None and segmentation is None:
+            raise ValueError("add_object needs a box or a segmentation.")
+        mask = read_mask(_plain(segmentation), image["height"], image["width"]).mask
         if box_xyxy is None:
-            if segmentation is None:
-                raise ValueError("add_object needs a box or a segmentation.")
-            box_xyxy = outline_box(segmentation).tolist()
+            box_xyxy = outline_box(mask or segmentation or []).tolist()
         x0, y0, x1, y1 = (round(float(value), 3) for value in box_xyxy)
         annotation = {
             "id": len(self._objects) + 1,
             "image_id": image["id"],
             "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
             "iscrowd": int(is_crowd),
-            "segmentation": _plain(segmentation),
+            "segmentation": _plain(mask),
         }
-        annotation["area"] = compute_area(annotation, (image["height"], image["width"]))
+        annotation["area"] = (
+            max(x1 - x0, 0.0) * max(y1 - y0, 0.0) if mask is None else mask_area(mask, image["height"], image["width"])
+        )
         self._objects.append((name, annotation))
 
     @property

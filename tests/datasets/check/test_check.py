@@ -118,8 +118,8 @@ def test_the_command(data, capsys, tmp_path):
     page, fixed = tmp_path / "page.html", tmp_path / "fixed.json"
     assert main(data.arguments("--html", str(page), "--fix", str(fixed))) == 1
     out = capsys.readouterr().out
-    assert "error:   1 annotations of a category that the file does not define [unknown-category]" in out
-    assert "removed annotations that are unusable or repeat another one: id 15 (1 in all)" in out
+    assert "error:   1 annotation of a category that the file does not define [unknown-category]" in out
+    assert "removed annotations of unknown images or categories: id 15 (1 in all)" in out
     assert "left to correct by hand: fixed: 1 note" in out
     html = page.read_text()
     assert "annotation id 15" in html and html.count("data:image/jpeg;base64,") >= 4 and "<script" not in html
@@ -198,4 +198,7 @@ def test_pages_escape_names(data, tmp_path):
 def test_findings_without_ids_are_described():
     from ppdet_res2net.data.structure import NO_ID
 
-    assert describe(NO_ID["image"], [Finding(NO_ID["image"])]) == "1 images whose id is not a whole number are refused"
+    assert (
+        describe(NO_ID["image"], [Finding(NO_ID["image"])])
+        == "1 image whose id is not a whole number of at most 64 bits is refused"
+    )

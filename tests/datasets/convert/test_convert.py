@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.data.annotations import read_annotations, read_polygons, read_rle
 from ppdet_res2net.data.coco import COCODataSet
+from ppdet_res2net.data.masks import rasterize, read_mask
 from ppdet_res2net.datasets.check import DatasetSource, check_datasets
 from ppdet_res2net.datasets.convert import convert_labelme, convert_voc, convert_yolo
 from ppdet_res2net.datasets.demo import make_demo_data
@@ -28,7 +28,7 @@ class Source:
 
     def __init__(self, image_dir: Path, annotation_path: Path) -> None:
         self.image_dir = image_dir
-        self.content = read_annotations(annotation_path)
+        self.content = json.loads(annotation_path.read_text())
         self.names = {one["id"]: one["name"] for one in self.content["categories"]}
         self.label_of = {category_id: label for label, category_id in enumerate(self.names)}
         self.members = defaultdict(list)
@@ -53,10 +53,9 @@ def source(request, tmp_path_factory) -> Source:
 
 def bitmap(annotation, image) -> np.ndarray:
     size = image["height"], image["width"]
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, dict):
-        return mask_utils.decode(read_rle(segmentation, *size))
-    return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(read_polygons(segmentation), *size)))
+    mask = read_mask(annotation["segmentation"], *size).mask
+    assert mask is not None
+    return mask_utils.decode(rasterize(mask, *size))
 
 
 def write_voc(source: Source, folder: Path, with_masks: bool) -> None:

@@ -224,7 +224,7 @@ def test_the_command(folder, capsys):
         )
         == 0
     )
-    assert read_annotations(out)["annotations"][0]["bbox"] == [24, 16, 12, 8]
+    assert read_annotations(out).annotations[0].box_xywh == [24, 16, 12, 8]
     printed = capsys.readouterr().out
     assert f"wrote {out}: 1 images (0 without objects), 1 objects (0 with masks), 1 classes" in printed
     assert f"next: ppdet-res2net check-dataset --annotations {out} --images {images}" in printed

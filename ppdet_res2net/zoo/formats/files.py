@@ -281,12 +281,13 @@ def _translated(name: str, read: Callable[[], _Result]) -> _Result:
         ) from error
     except Exception as error:
         raise WeightsError(
-            f"weights: {name} cannot be read ({type(error).__name__}: {printable(str(error))}). Delete it and download it "
+            f"weights: {name} cannot be read ({type(error).__name__}: {printable(error, 300)}). Delete it and download it "
             "again, or convert it with the program that wrote it."
         ) from error
 
 
-def printable(text: object) -> str:
-    """Return text of a file for messages: without control characters, and at most 80 characters of it."""
-    short = text if len(text := str(text)[:300]) <= 80 else f"{text[:77]}..."
+def printable(text: object, at_most: int = 80) -> str:
+    """Return text of a file for messages: without control characters, and not all of it if it is long."""
+    whole = str(text)
+    short = whole if len(whole) <= at_most else f"{whole[: at_most - 3]}..."
     return "".join(c if c.isprintable() else "?" for c in short)

@@ -110,10 +110,6 @@ def _items(kind: Callable[[Any], object]) -> Callable[..., object]:
     return make
 
 
-def _number(*_: object) -> Opaque:
-    return Opaque("a number")
-
-
 def _dictionary(*arguments: object) -> dict[Any, Any]:
     """A dictionary's arguments are its entries, if any, and what a missing one is made of."""
     made: dict[Any, Any] = {}
@@ -133,6 +129,28 @@ def _reconstruct(kind: object, _base: object = None, state: object = None, *_: o
     if not isinstance(kind, Known) or kind.make is None:
         raise pickle.UnpicklingError("an object has no class")
     return kind.make(state) if state is not None else kind.make()
+
+
+def _part_of_a_class(function: str) -> Callable[..., object]:
+    """mmengine names methods by ``getattr`` and omegaconf types by ``getitem``. With anything else, both are attacks."""
+
+    def make(whole: object = None, part: object = None, *more: object) -> Opaque:
+        is_class = isinstance(whole, Known) and isinstance(whole.make, _Dropped) and not more
+        if not is_class or not isinstance(part, (str, tuple, Known, Opaque)):
+            raise RefusedName(function)
+        return Opaque(function)
+
+    return make
+
+
+class _Dropped:
+    """Makes objects of a harmless class."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *_: object) -> Opaque:
+        return Opaque(self._name)
 
 
 _FUNCTIONS: dict[str, Callable[..., object]] = {
@@ -164,9 +182,9 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "builtins.set": _items(lambda items: Opaque("builtins.set")),
     "builtins.list": _items(list),
     "builtins.tuple": _items(tuple),
-    "builtins.complex": _number,
-    "builtins.float": _number,
-    "builtins.int": _number,
+    **{f"builtins.{name}": _Dropped(f"builtins.{name}") for name in ("complex", "float", "int", "range", "slice")},
+    "builtins.getattr": _part_of_a_class("builtins.getattr"),
+    "operator.getitem": _part_of_a_class("operator.getitem"),
 }
 # Classes that are named as types and never called.
 _TYPES = frozenset(
@@ -199,7 +217,11 @@ def _find(module: str, name: str) -> Known:
     Raises:
         RefusedName: Nothing.
     """
-    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)  # Python 2's names
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(
+        module, module
+    )  # Python 2's names, in protocols up to 2
+    if module == "builtins":
+        name = {"long": "int", "unicode": "str", "xrange": "range"}.get(name, name)
     full = f"{module}.{name}"
     if full in _FUNCTIONS:
         return Known(full, _FUNCTIONS[full])
@@ -213,7 +235,7 @@ def _find(module: str, name: str) -> Known:
     if dtype:
         return TorchType(full, dtype[1])
     if is_harmless(module, name):
-        return Known(full, lambda *_: Opaque(full))
+        return Known(full, _Dropped(full))
     raise RefusedName(full)
 
 

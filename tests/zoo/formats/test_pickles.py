@@ -298,7 +298,6 @@ OBJECTS = {
         state={"_content": {"a": Fake("omegaconf.nodes.AnyNode", state={"_val": 1})}, "_parent": None},
     ),
     "types": Fake("typing._SpecialForm", "Any"),
-    and Fake("typing._SpecialForm", "Any"),
     "history buffer": Fake("mmengine.logging.history_buffer.HistoryBuffer", state={"_log_history": np.zeros(3)}),
     "mmengine's dictionary": Fake("mmengine.config.config.ConfigDict", entries={"classes": ("a",)}),
     "mmcv's dictionary": Fake("mmcv.utils.config.ConfigDict", entries={"a": 1}, state={"frozen": False}),

@@ -133,7 +133,7 @@ FILE_MISTAKES = {
     "x: !PiecewiseDeca {}": "the tag !PiecewiseDeca does not name a class that ppdet declares serializable. Did "
     "you mean 'PiecewiseDecay'? Only such classes are accepted, because any other tag could run code.",
     "x: !PiecewiseDecay [0.1]": "!PiecewiseDecay takes its arguments by name, for example '!PiecewiseDecay {",
-    "x: \0": "line 1, column 4 has a NUL character, so this is not text",
+    "epoch: 1\nx: \0": "line 2, column 4 has a NUL character, so this is not text",
     "x: \7": "this is not valid YAML: unacceptable character",
     "x: " + "[" * 9999: "this is not valid YAML: maximum recursion depth exceeded",
     "x: !!unknown 3": "this is not valid YAML: could not determine a constructor for the tag",

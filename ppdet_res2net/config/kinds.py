@@ -132,19 +132,15 @@ class Number(Kind):
 
     @property
     def expected(self) -> str:
-        return self._what + self._range(" of ", " ")
-
-    def _range(self, before_number: str, before_word: str) -> str:
-        """Describe the range as an English phrase: ``1 or more``, ``from 0 to 1``."""
-        low, high = (None if limit is None else f"{limit:g}" for limit in (self.low, self.high))
+        low, high = (None if limit is None else f"{limit:.12g}" for limit in (self.low, self.high))
         if low is None:
-            return "" if high is None else f"{before_word}{'below' if self.below else 'up to'} {high}"
+            return self._what if high is None else f"{self._what} {'below' if self.below else 'up to'} {high}"
         if high is None:
-            return f"{before_word}above {low}" if self.above else f"{before_number}{low} or more"
+            return f"{self._what} above {low}" if self.above else f"{self._what} of {low} or more"
         if not self.above and not self.below:
-            return f"{before_word}from {low} to {high}"
+            return f"{self._what} from {low} to {high}"
         first = f"above {low}" if self.above else f"of {low} or more"
-        return f"{before_word}{first} and {'below' if self.below else 'at most'} {high}"
+        return f"{self._what} {first} and {'below' if self.below else 'at most'} {high}"
 
     def suits(self, value: object) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -152,20 +148,22 @@ class Number(Kind):
     def read(self, value: Any, place: Place, report: Report) -> Any:
         if not self.suits(value) or not math.isfinite(value) and isinstance(value, float):
             return self._refuse(value, place, report)
-        if self._is_outside(value):
+        limit = self._broken_limit(value)
+        if limit:
             about = f" ({self.meaning})" if self.meaning else ""
-            if abs(value) > self._largest:
-                limits = f"between {-self._largest:g} and {self._largest:g}"
-            else:
-                limits = self._range("", "").removeprefix("of ")
-            report.add(place, f"'{dotted(place)}' is {show(value)}; it must be {limits}{about}.")
+            report.add(place, f"'{dotted(place)}' is {show(value)}; it must be {limit}{about}.")
             return value
         return float(value) if self.as_float else value
 
-    def _is_outside(self, value: float) -> bool:
+    def _broken_limit(self, value: float) -> str:
+        """Return what a number must be that is outside of the limits; "" for one inside."""
         low = -self._largest if self.low is None else self.low
         high = self._largest if self.high is None else self.high
-        return value < low or value > high or self.above and value == low or self.below and value == high
+        if value < low or self.above and value == low:
+            return f"above {low:.12g}" if self.above else f"{low:.12g} or more"
+        if value > high or self.below and value == high:
+            return f"below {high:.12g}" if self.below else f"{high:.12g} or less"
+        return ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -320,13 +320,12 @@ def _check_schedulers(arguments: Mapping) -> tuple[str, str] | None:
 
 def _check_milestones(arguments: Mapping) -> tuple[str, str] | None:
     milestones = arguments.get("milestones", [8, 11])
+    if "gamma" not in arguments and "values" not in arguments and len(milestones) > 2:
+        return "milestones", f"milestones has {len(milestones)} entries, so gamma is needed: one number, or as many."
     for name, expected in (("gamma", len(milestones)), ("values", len(milestones) + 1)):
-        given = arguments.get(name, [0.1, 0.01] if name == "gamma" else None)
+        given = arguments.get(name)
         if isinstance(given, list) and len(given) != expected:
-            return (
-                name,
-                f"{name} has {len(given)} entries; expected {expected}, because milestones has {len(milestones)}.",
-            )
+            return name, f"{name} has {len(given)} entries; expected {expected}, because milestones has {len(milestones)}."
     return None
 
 

@@ -325,7 +325,10 @@ def _check_milestones(arguments: Mapping) -> tuple[str, str] | None:
     for name, expected in (("gamma", len(milestones)), ("values", len(milestones) + 1)):
         given = arguments.get(name)
         if isinstance(given, list) and len(given) != expected:
-            return name, f"{name} has {len(given)} entries; expected {expected}, because milestones has {len(milestones)}."
+            return (
+                name,
+                f"{name} has {len(given)} entries; expected {expected}, because milestones has {len(milestones)}.",
+            )
     return None
 
 

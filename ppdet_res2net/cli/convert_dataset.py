@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import CommandParser, command_line
+from ppdet_res2net.cli._common import CommandParser, check_writable, command_line
+
+if TYPE_CHECKING:
+    from ppdet_res2net.datasets.convert import DatasetBuilder
+
+_EXIT_CODES = (
+    "The exit code is 0 if the file holds every object, and 1 if anything was left out (the file is written, and a line for "
+    "each kind says what and where) or if the file could not be written."
+)
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "convert-dataset",
-        "Write annotations of another format as one file in COCO's format. Images stay where they are.",
+        f"Write annotations of another format as one file in COCO's format. Images stay where they are. {_EXIT_CODES}",
         examples=(
             "voc --annotations VOC/Annotations --images VOC/JPEGImages --list VOC/ImageSets/Main/train.txt --out train.json",
             "labelme --annotations labelme --out train.json",
@@ -26,16 +36,23 @@ def _parser() -> CommandParser:
     voc.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the XML files")
     voc.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     voc.add_argument(
-        "--list", type=Path, metavar="FILE", help="names of the images to take, e.g. ImageSets/Main/train.txt"
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="the images to take: ImageSets/Main/train.txt, or PaddleDetection's list with an image and an XML file per line",
     )
     voc.add_argument("--masks", type=Path, metavar="DIR", help="folder of the masks, SegmentationObject")
     voc.add_argument(
-        "--ignore_difficult", action="store_true", help="neither train on difficult objects nor count them"
+        "--first_pixel",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="the number of the first pixel: 1 as in Pascal VOC (default), or 0 as some tools write",
     )
-    labelme = formats.add_parser("labelme", help="labelme: JSON files", allow_abbrev=False)
+    labelme = formats.add_parser("labelme", help="labelme and its relatives: JSON files", allow_abbrev=False)
     labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
     labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if they are elsewhere")
-    yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or segments", allow_abbrev=False)
+    yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or outlines", allow_abbrev=False)
     yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     yolo.add_argument(
         "--labels",
@@ -43,6 +60,15 @@ def _parser() -> CommandParser:
         metavar="DIR",
         help="folder of the text files (default: the images' folder, with 'labels' instead of 'images')",
     )
+    for one in (voc, labelme):
+        one.add_argument(
+            "--ignore_difficult", action="store_true", help="neither train on difficult objects nor count them"
+        )
+        one.add_argument(
+            "--measure_images",
+            action="store_true",
+            help="take the sizes of the images, whatever the annotation files say",
+        )
     for name, one in formats.choices.items():
         needed = name == "yolo"
         what = "data.yaml, or a file with one class name per line" + (
@@ -50,25 +76,47 @@ def _parser() -> CommandParser:
         )
         one.add_argument("--names", required=needed, metavar="FILE", help=what)
         one.add_argument("--out", required=True, type=Path, metavar="FILE", help="annotation file to write")
+        one.add_argument(
+            "--skip_unsupported",
+            action="store_true",
+            help="exit with 0 although objects were left out that a COCO file cannot hold",
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0."""
+    """Run the command; returns the exit code: 1 if something was left out without ``--skip_unsupported``, else 0."""
     args = _parser().parse_args(argv)
+    check_writable(args.out)
+    result = _convert(args)
+    print(f"wrote {args.out}: {result.write(args.out)}")
+    for line in result.skipped.lines():
+        print(f"left out: {line}", file=sys.stderr)
+    for line in result.notes.lines():
+        print(f"note: {line}", file=sys.stderr)
+    images = args.images or args.annotations
+    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", images))
+    if not result.skipped.total or args.skip_unsupported:
+        return 0
+    print("Not everything was converted; with --skip_unsupported, the exit code is 0 nevertheless.", file=sys.stderr)
+    return 1
+
+
+def _convert(args: argparse.Namespace) -> DatasetBuilder:
     from ppdet_res2net.datasets import convert
 
-    names = convert.read_names(args.names) if args.names else None
     image_dir = args.images or args.annotations
-    if args.format == "voc":
-        result = convert.convert_voc(args.annotations, image_dir, names, args.list, args.masks, args.ignore_difficult)
-    elif args.format == "labelme":
-        result = convert.convert_labelme(args.annotations, image_dir, names)
-    else:
-        result = convert.convert_yolo(image_dir, args.labels or _labels_beside(image_dir), names or [])
-    print(f"wrote {args.out}: {result.write(args.out)}")
-    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
-    return 0
+    if args.format == "yolo":
+        return convert.convert_yolo(
+            image_dir, args.labels or _labels_beside(image_dir), convert.read_class_table(args.names)
+        )
+    names = convert.read_names(args.names) if args.names else None
+    shared = {"ignore_difficult": args.ignore_difficult, "measure_images": args.measure_images}
+    if args.format == "labelme":
+        return convert.convert_labelme(args.annotations, image_dir, names, **shared)
+    return convert.convert_voc(
+        args.annotations, image_dir, names, args.list, args.masks, first_pixel=args.first_pixel, **shared
+    )
 
 
 def _labels_beside(image_dir: Path) -> Path:

@@ -217,6 +217,7 @@ def decode_text(
             f"{source}: {_position(text[: text.index(chr(0))])} has a NUL character, so this is not text, or it was damaged "
             "by a full disk or a crash. Copy or export it again."
         )
+    text = text.lstrip("\ufeff")  # joined files have a second mark
     return _LINE_END.sub("\n", text) if "\r" in text else text
 
 

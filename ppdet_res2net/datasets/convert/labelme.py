@@ -1,132 +1,182 @@
-"""labelme: one JSON file per image, with shapes."""
+"""labelme and its relatives (AnyLabeling, X-AnyLabeling): one JSON file per image, with shapes."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.datasets.convert.builder import DatasetBuilder, find_image, measure_image, rectangle
+from ppdet_res2net.data.foreign_formats import recognise
+from ppdet_res2net.data.masks import rasterize, read_mask
+from ppdet_res2net.data.text_files import read_json_file
+from ppdet_res2net.data.values import show, to_flag, to_whole_number
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder
+from ppdet_res2net.datasets.convert.files import SIZE_DIFFERS, ImageIndex, find_files, take_size
+from ppdet_res2net.datasets.convert.labelme_shapes import read_shape
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_labelme"]
 
-CIRCLE_POINTS = 48
+_FLAGS = "files with flags for the whole image, which COCO's format has no place for"
+_ATTRIBUTES = "shapes with flags or attributes, which COCO's format has no place for"
+_COCO = "JSON files that are COCO's and not labelme's"
 
 
-def convert_labelme(annotation_dir: Path, image_dir: Path, names: Sequence[str] | None = None) -> DatasetBuilder:
+def convert_labelme(
+    annotation_dir: Path,
+    image_dir: Path,
+    names: Sequence[str] | None = None,
+    ignore_difficult: bool = False,
+    measure_images: bool = False,
+) -> DatasetBuilder:
     """Read the JSON files of labelme.
 
-    Polygons, rectangles, circles and masks become masks; shapes of one label and ``group_id`` are parts of one object.
-    Points and lines, which have no area, are left out and counted.
+    Polygons, rectangles (two or four corners), rotated rectangles, quadrilaterals, circles and masks become masks; shapes of
+    one label and ``group_id`` are parts of one object. Other shapes are left out and counted: points and lines have no area, a
+    cuboid is not in the plane.
 
     Args:
         annotation_dir: Folder of the JSON files.
         image_dir: Folder of the images; file names in the result are relative to it.
         names: Class names in the order of their ids; None: those that occur, sorted.
+        ignore_difficult: Make objects that X-AnyLabeling marks as difficult crowd regions.
+        measure_images: Take the sizes of the images, whatever the files say.
 
     Raises:
         DatasetError: A file is missing or wrong; it is named.
     """
-    files = sorted(annotation_dir.rglob("*.json"))
+    files = find_files(annotation_dir, ".json")
     if not files:
         raise DatasetError(f"there are no JSON files in '{annotation_dir}'. Pass the folder that labelme saves to.")
     builder = DatasetBuilder(names)
+    images = ImageIndex(image_dir)
     for path in files:
-        content = _parse(path)
-        image_path = _find_image(path, content, image_dir)
-        height, width = content.get("imageHeight"), content.get("imageWidth")
-        if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
-            height, width = measure_image(image_path)
-        image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
-        for name, shapes in _group(content["shapes"], path).items():
-            _add_object(builder, image, name[0], shapes, path)
+        content = read_json_file(path)
+        if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+            builder.notes.add(_COCO, f"'{path}'")
+            continue
+        file = _LabelFile(path, content)
+        image_path = file.find_image(images, path.relative_to(annotation_dir), builder)
+        size = take_size(image_path, file.size if file.shapes else None, measure_images)
+        if size is None:
+            for position, _ in enumerate(file.shapes, 1):
+                builder.skipped.add(SIZE_DIFFERS, file.where(position))
+            continue
+        image = builder.add_image(images.relative_name(image_path), *size, f"'{path}'")
+        if image is not None:
+            for name, shapes in file.objects():
+                _add_object(builder, image, name, shapes, file, ignore_difficult)
+            file.note_what_is_lost(builder)
     return builder
 
 
-def _parse(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"'{path}' is not a readable JSON file: {error}. Save it again.") from error
-    shapes = content.get("shapes") if isinstance(content, dict) else None
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DatasetError(f"'{path}' has no list of shapes. Pass a folder that holds labelme's JSON files only.")
-    return content
+class _LabelFile:
+    """One JSON file of labelme, as it is.
+
+    Raises:
+        DatasetError: It is not labelme's.
+    """
+
+    def __init__(self, path: Path, content: object) -> None:
+        if not isinstance(content, dict) or not _is_list_of_objects(content.get("shapes")):
+            known = None if isinstance(content, dict) and "shapes" in content else recognise(path, content)
+            remedy = known or "Pass a folder that holds labelme's JSON files only."
+            raise DatasetError(f"'{path}' has no list of shapes. {remedy}")
+        self.path = path
+        self.content: dict = content
+        self.shapes: list[dict] = content["shapes"]
+
+    def where(self, position: int) -> str:
+        """Return what to call a shape in messages; the first has the position 1."""
+        return f"'{self.path}', shape {position}"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) as annotated; None if they are missing or are no sizes."""
+        height, width = (to_whole_number(self.content.get(key)) for key in ("imageHeight", "imageWidth"))
+        return (height, width) if height and width and min(height, width) > 0 else None
+
+    def find_image(self, images: ImageIndex, relative: Path, builder: DatasetBuilder) -> Path:
+        """Return the image of this file, whose path below the folder of annotations is ``relative``."""
+        named = self.content.get("imagePath")
+        try:
+            wanted = named if isinstance(named, str) and named.strip() else f"{relative.stem}.jpg"
+            return images.find(relative, wanted, f"'{self.path}'", builder.notes)
+        except DatasetError as error:
+            if not self.content.get("imageData"):
+                raise
+            raise DatasetError(
+                f"{error} The file has a copy of the image in it (imageData); labelme's 'labelme_export_json' writes it as a "
+                "file."
+            ) from error
+
+    def objects(self) -> list[tuple[str, list[tuple[int, dict]]]]:
+        """Return name and shapes of each object, with the positions of the shapes.
+
+        A shape without group id is an object of its own.
+
+        Raises:
+            DatasetError: A shape has no label, or a group id that is none.
+        """
+        groups: dict[tuple, list[tuple[int, dict]]] = {}
+        for position, shape in enumerate(self.shapes, 1):
+            label, group = shape.get("label"), shape.get("group_id")
+            if type(label) is int:
+                label = str(label)
+            if not isinstance(label, str) or not label.strip():
+                found = "" if label is None else f", but {show(label)}"
+                raise DatasetError(f"{self.where(position)} has no label{found}. Name it in labelme.")
+            if group is not None and not isinstance(group, (int, str)):
+                raise DatasetError(
+                    f"{self.where(position)} has the group_id {show(group)}; expected a whole number or null."
+                )
+            key = (label.strip(), "alone", position) if group is None else (label.strip(), "group", group)
+            groups.setdefault(key, []).append((position, shape))
+        return [(key[0], shapes) for key, shapes in groups.items()]
+
+    def note_what_is_lost(self, builder: DatasetBuilder) -> None:
+        """Count what people have written into the file that a COCO file does not hold."""
+        flags = self.content.get("flags")
+        if isinstance(flags, dict) and any(flags.values()):
+            builder.notes.add(_FLAGS, f"'{self.path}'")
+        for position, shape in enumerate(self.shapes, 1):
+            flags, attributes = shape.get("flags"), shape.get("attributes")
+            if attributes or (isinstance(flags, dict) and any(flags.values())):
+                builder.notes.add(_ATTRIBUTES, self.where(position))
 
 
-def _find_image(path: Path, content: dict, image_dir: Path) -> Path:
-    named = content.get("imagePath") or f"{path.stem}.jpg"
-    beside = path.parent / named.replace("\\", "/")  # relative to the JSON file, as in labelme
-    if beside.is_file() and image_dir.resolve() in beside.resolve().parents:
-        return image_dir / beside.resolve().relative_to(image_dir.resolve())
-    return find_image(image_dir, named, f"'{path}'")
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
-def _group(shapes: list[dict], path: Path) -> dict[tuple, list[tuple[int, dict]]]:
-    """Return the shapes of each object, with their positions. A shape without group id is an object of its own."""
-    groups: dict[tuple, list[tuple[int, dict]]] = {}
-    for position, shape in enumerate(shapes, 1):
-        label = shape.get("label")
-        if not isinstance(label, str) or not label:
-            raise DatasetError(f"'{path}', shape {position} has no label. Name it in labelme.")
-        group = shape.get("group_id")
-        key = (label, "alone", position) if group is None else (label, "group", group)
-        groups.setdefault(key, []).append((position, shape))
-    return groups
-
-
-def _add_object(builder: DatasetBuilder, image: dict, name: str, shapes: list, path: Path) -> None:
+def _add_object(
+    builder: DatasetBuilder,
+    image: dict,
+    name: str,
+    shapes: list[tuple[int, dict]],
+    file: _LabelFile,
+    ignore_difficult: bool,
+) -> None:
+    size = image["height"], image["width"]
     polygons: list[list[float]] = []
     bitmaps: list[dict] = []
+    used: list[int] = []
     for position, shape in shapes:
-        kind = shape.get("shape_type") or "polygon"
-        points = _points(shape, f"'{path}', shape {position}")
-        if kind == "polygon" and len(points) >= 3:
-            polygons.append(points.ravel().tolist())
-        elif kind == "rectangle" and len(points) == 2:
-            polygons.append(rectangle(*points.min(axis=0), *points.max(axis=0)))
-        elif kind == "circle" and len(points) == 2:
-            angles = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
-            radius = np.linalg.norm(points[1] - points[0])
-            polygons.append((points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).ravel().tolist())
-        elif kind == "mask":
-            bitmaps.append(_read_mask(shape, points, image, f"'{path}', shape {position}"))
+        part = read_shape(shape, *size, file.where(position))
+        if isinstance(part, str):
+            builder.skipped.add(part, file.where(position))
+            continue
+        used.append(position)
+        if isinstance(part, dict):
+            bitmaps.append(part)
         else:
-            builder.skipped[f"shapes of type {kind} (no area)"] += 1
+            polygons.append(part)
+    if not used:
+        return
+    is_crowd = ignore_difficult and any(to_flag(shape.get("difficult")) for _, shape in shapes)
+    segmentation: list[list[float]] | dict = polygons
     if bitmaps:
-        size = image["height"], image["width"]
-        parts = [*bitmaps, *(mask_utils.frPyObjects(polygons, *size) if polygons else [])]
-        builder.add_object(image, name, f"'{path}'", segmentation=mask_utils.merge(parts))
-    elif polygons:
-        builder.add_object(image, name, f"'{path}'", segmentation=polygons)
-
-
-def _points(shape: dict, where: str) -> np.ndarray:
-    try:
-        points = np.asarray(shape.get("points"), np.float64).reshape(-1, 2)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{where} has points that are not pairs of numbers: {shape.get('points')!r}.") from error
-    if not np.isfinite(points).all():
-        raise DatasetError(f"{where} has points that are not finite. Draw it again.")
-    return points
-
-
-def _read_mask(shape: dict, points: np.ndarray, image: dict, where: str) -> dict:
-    """Return the RLE of a mask shape: a picture whose corner lies at the first point."""
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
-            part = np.array(picture) > 0
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise DatasetError(f"{where} is a mask without a readable picture: {error}. Draw it again.") from error
-    x, y = (int(round(value)) for value in points.min(axis=0))
-    whole = np.zeros((image["height"], image["width"]), np.uint8, order="F")
-    inside = whole[max(y, 0) : y + part.shape[0], max(x, 0) : x + part.shape[1]]
-    inside[:] = part[max(-y, 0) :, max(-x, 0) :][: inside.shape[0], : inside.shape[1]]
-    return mask_utils.encode(whole)
+        drawn = read_mask(polygons, *size).mask
+        segmentation = mask_utils.merge([*bitmaps, *([] if drawn is None else [rasterize(drawn, *size)])])
+    builder.add_object(image, name, file.where(used[0]), segmentation=segmentation, is_crowd=is_crowd)

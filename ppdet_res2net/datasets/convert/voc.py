@@ -11,12 +11,22 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.datasets.convert.builder import DatasetBuilder, find_image, measure_image
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder
+from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS, SIZE_DIFFERS, ImageIndex, take_size
+from ppdet_res2net.datasets.convert.voc_lists import list_items
+from ppdet_res2net.datasets.convert.voc_xml import read_flag, read_number, read_numbers, read_text_of, read_xml
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_voc"]
 
 BORDER = 255  # pixels of SegmentationObject whose object is uncertain
+
+_FROM_ZERO = "boxes that begin at pixel 0, though VOC counts from 1 (--first_pixel 0 is for tools that count from 0)"
+_PARTS = "parts of objects, which COCO's format has no place for; their objects were taken"
+_NO_BOX = "objects without a box or an outline"
+_DELETED = "objects that are marked as deleted"
+# What an <object> of one of these tools may have in the place of a box: roLabelImg, LabelMe and Roboflow
+_ROTATED, _OUTLINE, _BOX = "robndbox", "polygon", "bndbox"
 
 
 def convert_voc(
@@ -26,111 +36,139 @@ def convert_voc(
     list_file: Path | None = None,
     mask_dir: Path | None = None,
     ignore_difficult: bool = False,
+    first_pixel: int = 1,
+    measure_images: bool = False,
 ) -> DatasetBuilder:
     """Read annotations in the format of Pascal VOC.
 
     VOC counts pixels from 1 and names the first and the last one inside a box, so a box of ``xmin 1, xmax 10`` covers
-    the ten pixels from 0.0 to 10.0.
+    the ten pixels from 0.0 to 10.0. The image of a file is the one with the file's own name, if there is one: tools do not
+    change ``filename`` when files are renamed.
 
     Args:
-        annotation_dir: Folder of the XML files (``Annotations``).
-        image_dir: Folder of the images (``JPEGImages``).
+        annotation_dir: Folder of the XML files (``Annotations``), searched with its subfolders.
+        image_dir: Folder of the images (``JPEGImages``), searched with its subfolders.
         names: Class names in the order of their ids; None: those that occur, sorted.
-        list_file: Names of the images to take, one per line (``ImageSets/Main/train.txt``); None: all.
+        list_file: The images to take, see :func:`~ppdet_res2net.datasets.convert.voc_lists.list_items`; None: all.
         mask_dir: Folder of ``SegmentationObject``: in the picture of the same name, pixels of value k are the k-th
             object of the XML file.
         ignore_difficult: Make objects marked as difficult crowd regions, which are not trained on and neither
             rewarded nor punished in evaluation, as in VOC's.
+        first_pixel: The number of the first pixel: 1 as in VOC, or 0 for tools that write the edges of a box as they are.
+        measure_images: Take the sizes of the images, whatever the files say.
 
     Raises:
         DatasetError: A file is missing or wrong; it is named.
     """
     builder = DatasetBuilder(names)
-    for path in _list_files(annotation_dir, list_file):
-        root = _parse(path)
-        image_path = find_image(image_dir, _text(root, "filename", path, path.stem + ".jpg"), str(path))
-        sides = [_number(root, f"size/{side}", path, 0.0) for side in ("height", "width")]
-        is_known = all(math.isfinite(side) and side >= 1 for side in sides)
-        height, width = (int(sides[0]), int(sides[1])) if is_known else measure_image(image_path)
-        image = builder.add_image(image_path.relative_to(image_dir).as_posix(), height, width)
-        instances = _read_instances(mask_dir, path, image) if mask_dir else None
-        for position, entry in enumerate(root.iter("object"), 1):
-            where = f"'{path}', object {position}"
-            x0, y0, x1, y1 = (_number(entry, f"bndbox/{key}", path) for key in ("xmin", "ymin", "xmax", "ymax"))
-            if x1 < x0 or y1 < y0:
-                raise DatasetError(f"{where}: the box ends before it begins: {[x0, y0, x1, y1]}. Correct the file.")
+    items = list_items(annotation_dir, list_file)
+    images = ImageIndex(image_dir)
+    for item in items:
+        root = read_xml(item.path)
+        where = f"'{item.path}'"
+        if item.image is None:
+            wanted = read_text_of(root, "filename", item.path, f"{item.path.stem}.jpg")
+            image_path = images.find(item.relative, wanted, where, builder.notes)
+        else:
+            image_path = images.find_named(item.image, where)
+        entries = list(root.iter("object"))
+        annotated = _read_size(root, item.path)
+        size = take_size(image_path, annotated if entries else None, measure_images)
+        if size is None:
+            for position, _ in enumerate(entries, 1):
+                builder.skipped.add(SIZE_DIFFERS, f"{where}, object {position}")
+            continue
+        image = builder.add_image(images.relative_name(image_path), *size, where)
+        if image is None:
+            continue
+        instances = _read_instances(mask_dir, item.path, image) if mask_dir else None
+        for position, entry in enumerate(entries, 1):
             bitmap = None if instances is None else instances == position
-            if bitmap is not None and not bitmap.any():
-                builder.skipped["objects without pixels in SegmentationObject"] += 1
-                continue
-            builder.add_object(
-                image,
-                _text(entry, "name", path),
-                where,
-                (x0 - 1, y0 - 1, x1, y1),
-                None if bitmap is None else mask_utils.encode(np.asfortranarray(bitmap, dtype=np.uint8)),
-                ignore_difficult and _text(entry, "difficult", path, "0").strip() == "1",
-            )
+            _add_object(builder, image, entry, (item.path, position), bitmap, first_pixel, ignore_difficult)
     return builder
 
 
-def _list_files(folder: Path, list_file: Path | None) -> list[Path]:
-    if list_file is None:
-        files = sorted(folder.glob("*.xml"))
-        if not files:
-            raise DatasetError(f"there are no XML files in '{folder}'. Pass the folder 'Annotations' of the dataset.")
-        return files
-    try:
-        lines = [line.split() for line in list_file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise DatasetError(f"cannot read the list '{list_file}': {error}.") from error
-    # Lists per class have 1 or -1 behind each name.
-    files = [folder / f"{Path(line[0]).name}.xml" for line in lines if line and line[1:] != ["-1"]]
-    missing = [path.name for path in files if not path.is_file()]
-    if missing:
-        raise DatasetError(
-            f"'{list_file}' names {len(missing)} files that are not in '{folder}', first '{missing[0]}'."
-        )
-    return files
+def _read_size(root: ElementTree.Element, path: Path) -> tuple[int, int] | None:
+    """Return (height, width), or None if the file does not say: some tools write 0."""
+    height, width = (read_number(root, f"size/{side}", path, 0.0) for side in ("height", "width"))
+    return (int(height), int(width)) if height >= 1 and width >= 1 else None
 
 
-def _parse(path: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise DatasetError(f"'{path}' is not a readable XML file: {error}. Export it again.") from error
+def _add_object(
+    builder: DatasetBuilder,
+    image: dict,
+    entry: ElementTree.Element,
+    place: tuple[Path, int],
+    bitmap: np.ndarray | None,
+    first_pixel: int,
+    ignore_difficult: bool,
+) -> None:
+    path, position = place
+    where = f"'{path}', object {position}"
+    if read_flag(entry, "deleted", path):
+        builder.skipped.add(_DELETED, where)
+        return
+    if bitmap is not None and not bitmap.any():
+        builder.skipped.add("objects without pixels in SegmentationObject", where)
+        return
+    name = read_text_of(entry, "name", path)
+    for _ in entry.findall("part"):
+        builder.notes.add(_PARTS, where)
+    segmentation = None if bitmap is None else mask_utils.encode(np.asfortranarray(bitmap, dtype=np.uint8))
+    box = None
+    if entry.find(_BOX) is not None:
+        box = _read_box(entry, path, where, first_pixel)
+        if min(box[:2]) < 0 and first_pixel == 1:
+            builder.notes.add(_FROM_ZERO, where)
+    if segmentation is None:
+        outline = _read_outline(entry, path)
+        segmentation = None if outline is None else [outline]
+    if box is None and segmentation is None:
+        builder.skipped.add(_NO_BOX, where)
+        return
+    is_crowd = ignore_difficult and read_flag(entry, "difficult", path)
+    builder.add_object(image, name, where, box, segmentation, is_crowd)
 
 
-def _text(element: ElementTree.Element, key: str, path: Path, default: str | None = None) -> str:
-    found = element.findtext(key)
-    if found is None or not found.strip():
-        if default is None:
-            raise DatasetError(
-                f"'{path}': <{element.tag}> has no <{key}>. Check that the file is in Pascal VOC's format."
-            )
-        return default
-    return found.strip()
+def _read_box(entry: ElementTree.Element, path: Path, where: str, first_pixel: int) -> list[float]:
+    x0, y0, x1, y1 = read_numbers(entry, _BOX, ("xmin", "ymin", "xmax", "ymax"), path)
+    if x1 < x0 or y1 < y0:
+        raise DatasetError(f"{where}: the box ends before it begins: {[x0, y0, x1, y1]}. Correct the file.")
+    return [x0 - first_pixel, y0 - first_pixel, x1, y1]
 
 
-def _number(element: ElementTree.Element, key: str, path: Path, default: float | None = None) -> float:
-    text = _text(element, key, path, None if default is None else str(default))
-    try:
-        return float(text)
-    except ValueError as error:
-        raise DatasetError(f"'{path}': <{key}> is '{text}', expected a number. Correct the file.") from error
+def _read_outline(entry: ElementTree.Element, path: Path) -> list[float] | None:
+    """Return the outline of an object as x, y, x, y, ..., or None if it has none."""
+    if entry.find(_ROTATED) is not None:
+        x, y, width, height, angle = read_numbers(entry, _ROTATED, ("cx", "cy", "w", "h", "angle"), path)
+        # roLabelImg's angle is in radians and turns clockwise, as y points downwards.
+        cosine, sine = math.cos(angle), math.sin(angle)
+        corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
+        points = [(x + (cosine * u - sine * v) / 2, y + (sine * u + cosine * v) / 2) for u, v in corners]
+        return [number for point in points for number in point]
+    outline = entry.find(_OUTLINE)
+    if outline is None or not len(outline):
+        return None
+    if outline.find("pt") is not None:  # LabelMe: <pt><x>..</x><y>..</y></pt>
+        return [read_number(point, axis, path) for point in outline.findall("pt") for axis in ("x", "y")]
+    # Roboflow: <x1>..</x1><y1>..</y1><x2>..</x2>...
+    count = sum(child.tag.startswith("x") for child in outline)
+    return [read_number(outline, f"{axis}{number}", path) for number in range(1, count + 1) for axis in ("x", "y")]
 
 
 def _read_instances(mask_dir: Path, path: Path, image: dict) -> np.ndarray:
     mask_path = mask_dir / f"{path.stem}.png"
+    expected = (image["height"], image["width"])
     try:
         with Image.open(mask_path) as picture:
-            instances = np.array(picture)
-    except OSError as error:
+            bands = len(picture.getbands())
+            found = (picture.height, picture.width, bands)[: 2 + (bands > 1)]
+            instances = np.array(picture) if found == expected else None
+    except PILLOW_ERRORS as error:
         raise DatasetError(f"cannot read the instances '{mask_path}' of '{path}': {error}.") from error
-    expected = (image["height"], image["width"])
-    if instances.shape != expected:
+    if instances is None:
         raise DatasetError(
-            f"'{mask_path}' has the shape {instances.shape}, expected {expected} with one number per pixel: a PNG with "
-            "a palette, as in VOC's SegmentationObject."
+            f"'{mask_path}' has the shape {found}, expected {expected} with one number per pixel: a PNG with a palette, as in "
+            "VOC's SegmentationObject."
         )
     return np.where(instances == BORDER, 0, instances)

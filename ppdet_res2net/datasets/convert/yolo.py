@@ -2,77 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ppdet_res2net.datasets.convert.builder import DatasetBuilder, list_images, measure_image
+from ppdet_res2net.data.text_files import read_lines
+from ppdet_res2net.datasets.convert.builder import DatasetBuilder
+from ppdet_res2net.datasets.convert.files import find_files, list_images, measure_image
+from ppdet_res2net.datasets.convert.names import ClassTable
+from ppdet_res2net.datasets.convert.yolo_rows import RowReader
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["convert_yolo"]
 
-BOX_NUMBERS = 5
-MIN_SEGMENT_NUMBERS = 7  # a class and three points
+# Text files that tools put among the labels: lists of classes and of images, and what exporters say about themselves
+_NO_LABELS = ("classes", "obj", "train", "val", "valid", "test", "readme", "license", "requirements")
+_WITHOUT_IMAGE = "label files without an image of their name"
 
 
-def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str]) -> DatasetBuilder:
-    """Read YOLO's label files: boxes and segments.
+def convert_yolo(image_dir: Path, label_dir: Path, names: Sequence[str] | Mapping[int, str]) -> DatasetBuilder:
+    """Read YOLO's label files: boxes, outlines, and boxes with key points.
 
     A line is ``class x_centre y_centre width height``, or ``class x y x y x y ...`` with at least three points of an
-    outline. Coordinates are fractions of the image's width and height. An image without a label file has no objects.
+    outline; a rotated box is an outline of four points. Coordinates are fractions of the image's width and height. If
+    ``names`` has a ``keypoint_shape``, lines with as many key points behind the box are read as the box, and the key points are
+    left out and counted. An image without a label file has no objects.
 
     Args:
         image_dir: Folder of the images, searched with its subfolders.
         label_dir: Folder of the label files, with the same subfolders.
-        names: Class names in the order of their numbers.
+        names: Class names in the order of their numbers, or by number.
 
     Raises:
         DatasetError: A file is missing or wrong; it is named, with the line.
     """
     if not label_dir.is_dir():
         raise DatasetError(f"there is no label folder '{label_dir}'. Pass it with --labels.")
-    builder = DatasetBuilder(names)
-    read = 0
-    for path in list_images(image_dir):
+    table = (
+        names
+        if isinstance(names, ClassTable)
+        else ClassTable(names if isinstance(names, Mapping) else enumerate(names))
+    )
+    builder = DatasetBuilder(list(table.values()))
+    labels = {path.relative_to(label_dir).with_suffix(""): path for path in find_files(label_dir, ".txt")}
+    images = list_images(image_dir)
+    owners: dict[Path, Path] = {}
+    rows = RowReader(builder, table)
+    for path in images:
         relative = path.relative_to(image_dir)
-        image = builder.add_image(relative.as_posix(), *measure_image(path))
-        label_path = label_dir / relative.with_suffix(".txt")
-        if not label_path.is_file():
+        key = relative.with_suffix("")
+        label_path = labels.get(key)
+        if label_path is not None and key in owners:
+            raise DatasetError(
+                f"the images '{owners[key]}' and '{path}' share the label file '{label_path}'. Remove or rename one of them."
+            )
+        owners[key] = path
+        image = builder.add_image(relative.as_posix(), *measure_image(path), f"'{label_path or path}'")
+        if label_path is None or image is None:
             continue
-        read += 1
-        for number, line in enumerate(label_path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_lines(label_path, "label file", may_be_empty=True), 1):
             if line.strip():
-                _add_object(builder, image, line, names, f"'{label_path}', line {number}")
-    if not read:
+                rows.add(image, line, f"'{label_path}', line {number}")
+    if not labels.keys() & owners.keys():
         raise DatasetError(
-            f"none of the {len(builder.images)} images in '{image_dir}' has a label file in '{label_dir}'. Pass the "
+            f"none of the {len(images)} images in '{image_dir}' has a label file in '{label_dir}'. Pass the "
             "folder whose files have the names of the images with --labels."
         )
+    for key in sorted(labels.keys() - owners.keys()):
+        if key.name.lower().partition(".")[0] not in _NO_LABELS:
+            builder.skipped.add(_WITHOUT_IMAGE, f"'{labels[key]}'")
     return builder
-
-
-def _add_object(builder: DatasetBuilder, image: dict, line: str, names: Sequence[str], where: str) -> None:
-    try:
-        numbers = [float(part) for part in line.split()]
-    except ValueError as error:
-        raise DatasetError(f"{where}: '{line.strip()}' is not a list of numbers. Correct the line.") from error
-    is_box = len(numbers) == BOX_NUMBERS
-    if not is_box and (len(numbers) < MIN_SEGMENT_NUMBERS or len(numbers) % 2 == 0):
-        raise DatasetError(
-            f"{where} has {len(numbers)} numbers; expected 5 (class, centre, width, height), or a class and at least "
-            "three points."
-        )
-    if not np.isfinite(numbers).all():
-        raise DatasetError(f"{where} has numbers that are not finite. Correct the line.")
-    label = numbers[0]
-    if label != int(label) or not 0 <= label < len(names):
-        raise DatasetError(f"{where}: class {label:g} does not exist; there are {len(names)} names, counted from 0.")
-    scale = np.array([image["width"], image["height"]])
-    pairs = np.array(numbers[1:]).reshape(-1, 2) * scale
-    name = names[int(label)]
-    if is_box:
-        centre, size = pairs
-        builder.add_object(image, name, where, [*(centre - size / 2), *(centre + size / 2)])
-    else:
-        builder.add_object(image, name, where, segmentation=[pairs.ravel().tolist()])

@@ -16,14 +16,6 @@ from ppdet_res2net.datasets.convert import convert_labelme, convert_voc, convert
 from ppdet_res2net.errors import DatasetError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
-    return tmp_path
-
-
 def labelme(folder, *shapes, **changes):
     content = {
         "imagePath": "..\\images\\a.png",
@@ -82,11 +74,6 @@ def test_a_mask_that_reaches_out_is_cut(folder):
         ([shape("polygon", (1, "x"))], {}, "shape 1 has points that are not pairs of numbers"),
         ([shape("mask", (1, 1), mask="?")], {}, "shape 1 is a mask without a readable picture"),
         ([], {"shapes": 3}, "has no list of shapes. Pass a folder that holds labelme's JSON files only"),
-        (
-            [],
-            {"imagePath": "b.png"},
-            "its image 'b.png' is not in .* Pass the image folder with --images",
-        ),
     ],
 )
 def test_wrong_files_of_labelme_are_named(folder, shapes, changes, message):
@@ -96,7 +83,7 @@ def test_wrong_files_of_labelme_are_named(folder, shapes, changes, message):
 
 def test_broken_json_is_named(folder):
     (folder / "labels" / "a.json").write_text("{")
-    with pytest.raises(DatasetError, match="a.json' is not a readable JSON file"):
+    with pytest.raises(DatasetError, match="a.json' is not valid JSON: .* at line 1, column 2"):
         convert_labelme(folder / "labels", folder / "images")
     with pytest.raises(DatasetError, match="there are no JSON files in"):
         convert_labelme(folder / "images", folder / "images")
@@ -201,7 +188,7 @@ def test_names(folder):
         (folder / file).write_text(text)
         with pytest.raises(DatasetError, match="holds no class names"):
             read_names(folder / file)
-    with pytest.raises(DatasetError, match="cannot read class names"):
+    with pytest.raises(DatasetError, match="class names not found: '.*nowhere.txt'"):
         read_names(folder / "nowhere.txt")
 
 

@@ -58,7 +58,8 @@ class EvalResult:
 
     Attributes:
         summary: ``{"bbox": {"AP": ...}, "segm": {...}, "images": n, "seconds": s}``. A figure is -1 if the data has no
-            object that counts for it.
+            object that counts for it. With AP per class, each part also has ``classes``: a list of ``{"class": name,
+            "category_id": id, "AP": ..., "AP50": ...}``.
         report: COCO's tables as text, with AP per class if requested.
     """
 
@@ -232,7 +233,7 @@ def score_detections(
         detections: Detections in COCO's result format: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in
             pixels), ``score`` and, for masks, ``segmentation``.
         iou_types: What is scored: ``bbox``, ``segm``.
-        classwise: Append AP per class to the tables.
+        classwise: Add AP per class to the figures and the tables.
     """
     figures, report = {}, []
     for iou_type in iou_types:
@@ -243,7 +244,9 @@ def score_detections(
         figures[iou_type] = {name: round(float(value), 6) for name, value in zip(STAT_NAMES, scored.stats)}
         report += [f"{'Boxes' if iou_type == 'bbox' else 'Masks'} ({iou_type}):", *table]
         if classwise:
-            report += _class_table(objects, scored)
+            classes = _class_figures(objects, scored)
+            figures[iou_type]["classes"] = classes
+            report += _class_table(classes)
     return figures, "\n".join(report)
 
 
@@ -269,17 +272,25 @@ def _run_coco_eval(ground_truth: dict, detections: Sequence[dict], iou_type: str
     return scored
 
 
-def _class_table(objects: ScoredObjects, scored) -> list[str]:
+def _class_figures(objects: ScoredObjects, scored) -> list[dict]:
     precision = scored.eval["precision"]  # (IoU thresholds, recalls, classes, areas, detections per image)
     names = {category.id: category.name for category in objects.categories}
-    width = max(len(name) for name in names.values())
-    lines = [f" {'class':{width}s}   AP      AP50"]
+    figures = []
     for k, category in enumerate(scored.params.catIds):
-        cells = []
-        for values in (precision[:, :, k, 0, -1], precision[:1, :, k, 0, -1]):
+        of_class: dict = {"class": names[category], "category_id": int(category)}
+        for name, values in (("AP", precision[:, :, k, 0, -1]), ("AP50", precision[:1, :, k, 0, -1])):
             valid = values[values > -1]
-            cells.append(f"{valid.mean():.3f}" if valid.size else "  -  ")
-        lines.append(f" {names[category]:{width}s}   {cells[0]}   {cells[1]}")
+            of_class[name] = round(float(valid.mean()), 6) if valid.size else -1.0
+        figures.append(of_class)
+    return figures
+
+
+def _class_table(classes: Sequence[dict]) -> list[str]:
+    width = max(len(one["class"]) for one in classes)
+    lines = [f" {'class':{width}s}   AP      AP50"]
+    for one in classes:
+        cells = [f"{one[name]:.3f}" if one[name] >= 0 else "  -  " for name in ("AP", "AP50")]
+        lines.append(f" {one['class']:{width}s}   {cells[0]}   {cells[1]}")
     return lines
 
 

@@ -94,9 +94,14 @@ class DetectionTask(Task):
         self._ground_truth = read_ground_truth(self._config, self.classes, iou_types)
 
     def evaluate(self) -> Evaluation:
-        """Compute box and mask AP on ``EvalDataset``."""
+        """Compute box and mask AP on ``EvalDataset``, with ``classwise: true`` also per class."""
         result = evaluate_detector(
-            self.model, self._config, self.classes, processes=self._processes, ground_truth=self._ground_truth
+            self.model,
+            self._config,
+            self.classes,
+            classwise=self._config.get("classwise", False),
+            processes=self._processes,
+            ground_truth=self._ground_truth,
         )
         return Evaluation(result.summary, result.report, result.summary["bbox"]["AP"])
 

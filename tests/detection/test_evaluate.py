@@ -139,11 +139,15 @@ def test_the_table_of_classes(ground_truth):
     missing = ground_truth["categories"][0]
     rest = {**ground_truth}
     rest["annotations"] = [a for a in ground_truth["annotations"] if a["category_id"] != missing["id"]]
-    _, report = score_detections(_objects(rest), _perfect(rest), ["bbox"], classwise=True)
+    figures, report = score_detections(_objects(rest), _perfect(rest), ["bbox"], classwise=True)
     rows = {line.split()[0]: line.split()[1:] for line in report.splitlines() if line and line.startswith(" ")}
     for category in ground_truth["categories"]:
         expected = ["-", "-"] if category is missing else ["1.000", "1.000"]
         assert rows[category["name"]] == expected
+        value = -1.0 if category is missing else 1.0
+        of_class = {"class": category["name"], "category_id": category["id"], "AP": value, "AP50": value}
+        assert of_class in figures["bbox"]["classes"]
+    assert "classes" not in score_detections(_objects(rest), _perfect(rest), ["bbox"])[0]["bbox"]
 
 
 def test_evaluation_writes_detections_that_give_its_own_figures(detecting, demo_data, tmp_path, ground_truth):
@@ -157,7 +161,12 @@ def test_evaluation_writes_detections_that_give_its_own_figures(detecting, demo_
     assert {entry["image_id"] for entry in boxes} <= {image["id"] for image in ground_truth["images"]}
     for iou_type, entries in (("bbox", boxes), ("segm", masks)):
         expected = _by_pycocotools_alone(ground_truth, entries, iou_type, tmp_path)
-        assert result.summary[iou_type] == pytest.approx(expected, abs=1e-6)
+        figures = dict(result.summary[iou_type])
+        classes = figures.pop("classes")
+        assert figures == pytest.approx(expected, abs=1e-6)
+        assert [one["category_id"] for one in classes] == [one["id"] for one in ground_truth["categories"]]
+        counted = [one["AP"] for one in classes if one["AP"] >= 0]  # AP is the mean over the classes
+        assert sum(counted) / len(counted) == pytest.approx(figures["AP"], abs=1e-5)
     assert json.loads(json.dumps(result.summary)) == result.summary
     assert "class" in result.report
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ppdet_res2net.config import load_config
+from ppdet_res2net.datasets.demo_scenes import CATEGORIES
 from ppdet_res2net.detection.task import train
 from ppdet_res2net.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from tests.helpers.training_runs import (
@@ -91,12 +92,17 @@ def test_resuming_at_an_epoch_and_in_the_middle_of_one_is_exact(trained, demo_da
 
 
 def test_an_evaluating_run_keeps_the_best_model(demo_data, tmp_path):
-    config = make_config(demo_data, tmp_path, "TrainDataset.sample_num=4", "EvalDataset.sample_num=2")
+    config = make_config(demo_data, tmp_path, "TrainDataset.sample_num=4", "EvalDataset.sample_num=2", "classwise=true")
     result = train(config, evaluate=True)
     assert _checkpoint_files("best_model") < {file.name for file in result.run_dir.iterdir()}
     (record,) = read_metrics(result.run_dir, "eval")
     assert record["step"] == 2 and record["images"] == 2
     assert record["bbox"] == result.metrics["bbox"]
+    for kind in ("bbox", "segm"):
+        assert [one["class"] for one in record[kind]["classes"]] == list(CATEGORIES.values())
+        assert all({"AP", "AP50"} < one.keys() for one in record[kind]["classes"])
+    log = (result.run_dir / "train.log").read_text()
+    assert log.count(" class ") == 2 and all(name in log for name in CATEGORIES.values())
     assert json.loads((result.run_dir / "best_model.json").read_text())["metrics"]["bbox"] == record["bbox"]
 
 

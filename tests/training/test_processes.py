@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.training.checkpoint import load_training_state
 from ppdet_res2net.training.processes import Processes
 from tests.helpers.toy_task import IMAGES, ToyModel, train_toy
 from tests.helpers.training_runs import losses_by_step, make_config, read_metrics, read_tensors
@@ -23,13 +24,18 @@ TIME_LIMIT_S = 120
 
 def launch(what: str, folder: Path, *arguments) -> tuple[int, str]:
     """Run the script in two processes; return exit code and everything printed. It fails after ``TIME_LIMIT_S``."""
+    return launch_command(folder, folder, TESTS / "helpers" / "distributed_script.py", what, folder, *arguments)
+
+
+def launch_command(folder: Path, cwd: Path, *command) -> tuple[int, str]:
+    """Give a command to the launcher; the rest is as for :func:`launch`."""
     folder.mkdir(exist_ok=True)
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
-    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
-    command += ["--log_dir", folder / "log", TESTS / "helpers" / "distributed_script.py", what, folder, *arguments]
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+    command = [*launcher, "--log_dir", folder / "log", *command]
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=folder
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=cwd
     )
     logs = "".join(file.read_text(errors="replace") for file in sorted((folder / "log").glob("workerlog.*")))
     return done.returncode, done.stdout + done.stderr + logs
@@ -121,6 +127,29 @@ def test_a_loss_that_is_not_finite_is_named_whichever_process_has_it(tmp_path):
     code, output = launch("nan", tmp_path)
     assert code != 0
     assert "loss nan (image ids" in output.partition("TrainingError")[2]
+
+
+@pytest.mark.parametrize("script", [("-m", "ppdet_res2net"), (TESTS.parent / "ppdet_res2net" / "__main__.py",)])
+def test_the_package_is_launched_as_a_module_and_by_its_path(demo_data, tmp_path, script):
+    """The launcher hands a module's name on as a path, so -m works in a checkout only."""
+    overrides = [f"TrainDataset.dataset_dir={demo_data}", f"save_dir={tmp_path}", "use_gpu=false", "worker_num=0"]
+    overrides += ["TrainDataset.sample_num=4", "TrainReader.batch_size=1"]
+    arguments = ["train", "-c", "demo_mask_rcnn", "--max_steps", "1", "-o", *overrides]
+    code, output = launch_command(tmp_path / "launched", TESTS.parent, *script, *arguments)
+    assert code == 0, output
+    assert "2 steps of 2 images" in output
+    assert load_training_state(tmp_path / "demo_mask_rcnn" / "model_final").values["world_size"] == 2
+
+
+def test_run_by_its_path_the_package_hides_no_other_module(tmp_path):
+    (tmp_path / "datasets.py").write_text("print('the other one')")
+    (tmp_path / "sitecustomize.py").write_text("import atexit; atexit.register(lambda: __import__('datasets'))")
+    path = os.pathsep.join([str(tmp_path), str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
+    main = TESTS.parent / "ppdet_res2net" / "__main__.py"
+    done = subprocess.run(
+        [sys.executable, main, "--version"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert "ppdet-res2net " in done.stdout and "the other one" in done.stdout, done.stderr
 
 
 def test_statistics_that_cannot_be_synchronized_are_refused():

@@ -191,7 +191,7 @@ def test_a_signal_during_the_last_step_does_not_spoil_the_run(demo_data, tmp_pat
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_path):
     config = make_config(
-        demo_data, tmp_path, "LearningRate.base_lr=1.0e+9", "OptimizerBuilder.clip_grad_by_norm=null",
+        demo_data, tmp_path, "LearningRate.base_lr=1000", "OptimizerBuilder.clip_grad_by_norm=null",
         "LearningRate.schedulers.1.start_factor=1.0", "epoch=2",
     )  # fmt: skip
     with pytest.raises(TrainingError) as error:
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(demo_data, tmp_p
     assert re.search(
         r"The loss or a gradient is not finite at step \d+ \(epoch \d of \d+\): loss_.*loss_bbox_cls .*loss .*"
         r"\(image ids 1000\d\d, 1000\d\d\); "
-        r"gradient norm \S+; learning rate 1e\+09\. The checkpoints in .* Usual causes: the learning rate",
+        r"gradient norm \S+; learning rate 1000\. The checkpoints in .* Usual causes: the learning rate",
         str(error.value),
     )
 

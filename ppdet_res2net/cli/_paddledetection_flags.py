@@ -32,6 +32,10 @@ _COMMON: dict[str, Answer] = {
 FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
     "train": {
         **_COMMON,
+        "--gpus": Refused(
+            "It comes before the script: 'python -m paddle.distributed.launch --gpus 0,1 tools/train.py -c CFG'. For one GPU, "
+            "set CUDA_VISIBLE_DEVICES=0."
+        ),
         "--fp16=true": Means(("--amp",)),
         "--fp16=false": Means(),
         "--enable_ce=false": Means(),

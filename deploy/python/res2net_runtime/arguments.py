@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from res2net_runtime.errors import did_you_mean
 
@@ -139,6 +139,7 @@ class FlagParser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=_wrap(description), epilog=shown, allow_abbrev=False, **settings)
         self.foreign = dict(foreign or {})
         self._explain = explain
+        self._program = program
 
     # The type of the result is that of ``namespace``.
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
@@ -149,6 +150,10 @@ class FlagParser(argparse.ArgumentParser):
             hints = dict.fromkeys(filter(None, map(self._hint, _join_values(unknown))))
             self.error(". ".join([f"unrecognized arguments: {' '.join(unknown)}", *hints]))
         return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Print a message and exit with code 2. The usage, which is long here, is left to ``--help``."""
+        self.exit(2, f"{self.prog}: error: {message}\n'{self._program} --help' describes the options.\n")
 
     def _translate(self, words: list[str]) -> list[str]:
         """Replace values of switches and flags of other tools by what the parser knows."""
@@ -188,7 +193,7 @@ class FlagParser(argparse.ArgumentParser):
     def _apply(self, answer: Answer, flag: str, value: str, given: Mapping[str, str | None]) -> list[str]:
         shown = f"{flag}={value}" if value else flag
         if isinstance(answer, Refused):
-            self.error(f"{shown} is PaddleDetection's. {answer.sentence}")
+            self.error(f"{shown} is not available here. {answer.sentence}")
         if isinstance(answer, Noted):
             print(f"Note: {shown} changes nothing here. {answer.sentence}", file=sys.stderr)
             return []

@@ -69,6 +69,11 @@ def python_command() -> str:
 
 
 def is_found(name: str, program: str | os.PathLike[str]) -> bool:
-    """Tell whether a shell that looks for a name finds this very program. A link to it is another program."""
+    """Tell whether a shell that looks for a name finds this program, or another name of it in the same folder.
+
+    All environments link to one interpreter, but each has other packages: a link in another folder is another program.
+    """
     found = shutil.which(name)
-    return found is not None and os.path.abspath(found) == os.path.abspath(program)
+    if found is None or os.path.dirname(os.path.abspath(found)) != os.path.dirname(os.path.abspath(program)):
+        return False
+    return os.path.realpath(found) == os.path.realpath(program)

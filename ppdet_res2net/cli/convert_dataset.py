@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import CommandParser, check_writable, command_line
+from ppdet_res2net.cli._common import CommandParser, FlagParser, check_writable, command_line, program
 
 if TYPE_CHECKING:
     from ppdet_res2net.datasets.convert import DatasetBuilder
@@ -18,21 +18,37 @@ _EXIT_CODES = (
     "each kind says what and where) or if the file could not be written."
 )
 
+# Format -> what it is, and an example.
+_FORMATS = {
+    "voc": (
+        "XML files of Pascal VOC",
+        "--annotations VOC/Annotations --images VOC/JPEGImages --list VOC/ImageSets/Main/train.txt --out train.json",
+    ),
+    "labelme": ("JSON files of labelme and its relatives", "--annotations labelme --out train.json"),
+    "yolo": (
+        "text files of YOLO, with boxes or outlines",
+        "--images yolo/images/train --names yolo/data.yaml --out train.json",
+    ),
+}
+
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "convert-dataset",
         f"Write annotations of another format as one file in COCO's format. Images stay where they are. {_EXIT_CODES}",
-        examples=(
-            "voc --annotations VOC/Annotations --images VOC/JPEGImages --list VOC/ImageSets/Main/train.txt --out train.json",
-            "labelme --annotations labelme --out train.json",
-            "yolo --images yolo/images/train --names yolo/data.yaml --out train.json",
-        ),
+        examples=[f"{name} {example}" for name, (_, example) in _FORMATS.items()],
     )
-    formats = parser.add_subparsers(
-        dest="format", required=True, metavar="FORMAT", parser_class=argparse.ArgumentParser
+    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT", parser_class=FlagParser)
+    voc, labelme, yolo = (
+        formats.add_parser(
+            name,
+            help=source,
+            description=f"Write {source} as one file in COCO's format. {_EXIT_CODES}",
+            program=f"{program('convert-dataset')} {name}",
+            examples=[example],
+        )
+        for name, (source, example) in _FORMATS.items()
     )
-    voc = formats.add_parser("voc", help="Pascal VOC: XML files", allow_abbrev=False)
     voc.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the XML files")
     voc.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     voc.add_argument(
@@ -49,10 +65,8 @@ def _parser() -> CommandParser:
         default=1,
         help="the number of the first pixel: 1 as in Pascal VOC (default), or 0 as some tools write",
     )
-    labelme = formats.add_parser("labelme", help="labelme and its relatives: JSON files", allow_abbrev=False)
     labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
     labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if they are elsewhere")
-    yolo = formats.add_parser("yolo", help="YOLO: text files with boxes or outlines", allow_abbrev=False)
     yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
     yolo.add_argument(
         "--labels",

@@ -15,6 +15,10 @@ MAINS = {
     **{name: lambda argv, name=name: cli.main([name, *argv]) for name in cli.COMMANDS},
     "runtime": runtime.main,
     "quantize": quantize.main,
+    **{
+        f"convert-dataset {name}": lambda argv, name=name: cli.main(["convert-dataset", name, *argv])
+        for name in ("voc", "labelme", "yolo")
+    },
 }
 
 
@@ -45,7 +49,7 @@ def test_examples_are_valid(command, help_of, monkeypatch):
     monkeypatch.setattr(FlagParser, "parse_args", parse_and_stop)
     for example in examples:
         words = shlex.split(example)
-        start = {"runtime": "res2net_runtime", "quantize": "res2net_runtime.quantize"}.get(command, command)
+        start = {"runtime": "res2net_runtime", "quantize": "res2net_runtime.quantize"}.get(command, command.split()[-1])
         with pytest.raises(Parsed):
             MAINS[command](words[words.index(start) + 1 :])
 

@@ -162,6 +162,7 @@ def test_what_flags_mean(command, words, expected, parse):
         ),
         ("eval", "--classwize", "Did you mean '--classwise'?"),
         ("deploy", "--image-dir x", "Did you mean '--image_dir'?"),
+        ("convert-dataset", "voc --annotations a --images b --out c --maks d", "Did you mean '--masks'?"),
         ("train", "--epoch 3", "The recipe has this setting: -o epoch=3"),
         ("train", "--lr=0.01", "The recipe has this setting: -o LearningRate.base_lr=0.01"),
         ("train", "--TrainReader.batch_size 2", "The recipe has this setting: -o TrainReader.batch_size=2"),
@@ -171,7 +172,7 @@ def test_what_flags_mean(command, words, expected, parse):
 )
 def test_answers(command, words, message, parse, capsys):
     with pytest.raises(SystemExit) as stopped:
-        parse(command, *COMMANDS[command], *words.split())
+        parse(command, *COMMANDS.get(command, []), *words.split())
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 

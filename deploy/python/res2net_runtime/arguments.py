@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -144,12 +144,15 @@ class FlagParser(argparse.ArgumentParser):
     # The type of the result is that of ``namespace``.
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse a command line. An unknown option ends the program with exit code 2, as all wrong usage does."""
-        words = self._translate(sys.argv[1:] if args is None else list(args))
-        parsed, unknown = self.parse_known_args(words, namespace)
+        parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             hints = dict.fromkeys(filter(None, map(self._hint, _join_values(unknown))))
             self.error(". ".join([f"unrecognized arguments: {' '.join(unknown)}", *hints]))
         return parsed
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse a command line after flags of other tools are translated; returns the arguments and the unknown words."""
+        return super().parse_known_args(self._translate(sys.argv[1:] if args is None else list(args)), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print a message and exit with code 2. The usage, which is long here, is left to ``--help``."""
@@ -210,11 +213,18 @@ class FlagParser(argparse.ArgumentParser):
             self.error(f"argument {flag}: got '{value}', expected true or false, or no value, which means true")
         return is_on
 
+    def _all_options(self) -> Iterator[str]:
+        """Yield the options of the parser, and of the parsers of its sub-commands."""
+        yield from self._option_string_actions
+        for action in self._actions:
+            for parser in action.choices.values() if isinstance(action.choices, Mapping) else ():
+                yield from parser._option_string_actions if isinstance(parser, argparse.ArgumentParser) else ()
+
     def _hint(self, word: str) -> str:
         if not word.startswith("-") or _is_value(word):
             return self._explain(word)
         flag = word.partition("=")[0]
-        known = [*self._option_string_actions, *(name.partition("=")[0] for name in self.foreign)]
+        known = [*self._all_options(), *(name.partition("=")[0] for name in self.foreign)]
         spelled = "--" + flag.lstrip("-").replace("-", "_")
         if spelled != flag and "-" in flag.lstrip("-"):
             suggestion = f". Did you mean '{spelled}'?" if spelled in known else did_you_mean(spelled, known)

@@ -89,10 +89,9 @@ def export_classifier(
     folder, network = Path(folder), classifier.network
     size = classifier.preprocessor.size_px
     image = InputSpec([None, 3, size, size], "float32", "image")
-    write_folder(
-        folder,
-        formats,
-        NetworkWriter(lambda: save_paddle_graph(network, folder, [image]), lambda: _make_onnx(network, size)),
+    writer = NetworkWriter(
+        lambda directory: save_paddle_graph(network, directory, [image]),
+        lambda: _make_onnx(network, size),
         {
             "task": TASK,
             "arch": CLASSIFIER,
@@ -102,8 +101,11 @@ def export_classifier(
             "source_weights": Path(classifier.weights).name,
         },
     )
-    if verify:
-        verify_classifier(folder, classifier, verify_precisions, cpu_threads)
+
+    def compare(directory: Path) -> None:
+        verify_classifier(directory, classifier, verify_precisions, cpu_threads)
+
+    write_folder(folder, formats, writer, compare if verify else None)
     return folder
 
 
@@ -144,7 +146,7 @@ def verify_classifier(
         return compare_logits(expected, actual, TOLERANCES[precision]), description
 
     formats = classification.load_classifier_folder(folder).formats
-    return verify_engines(folder, formats, precisions, compare)
+    return verify_engines(formats, precisions, compare)
 
 
 def compare_logits(expected: np.ndarray, actual: np.ndarray, tolerance: float) -> LogitAgreement:

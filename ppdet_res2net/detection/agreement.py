@@ -132,7 +132,7 @@ def verify_export(
     expected = [eager(image) for image in images]
     if not any(len(detections) for detections in expected):
         raise ExportError(
-            f"The exported model in '{folder}' could not be verified: no detections in {len(images)} images. Pass "
+            f"The exported model could not be verified: no detections in {len(images)} images. Pass "
             f"--verify_images with images that show the objects."
         )
 
@@ -141,7 +141,7 @@ def verify_export(
             actual, description = [exported(image) for image in images], exported.description
         return compare_detections(expected, actual, TOLERANCES[precision]), description
 
-    return verify_engines(folder, load_model_folder(folder).formats, precisions, compare)
+    return verify_engines(load_model_folder(folder).formats, precisions, compare)
 
 
 def compare_detections(

@@ -64,10 +64,9 @@ def export_model(
     network.eval()
     folder = Path(output_dir) / config.name
     info = make_model_info(config, classes, network.output_names)
-    write_folder(
-        folder,
-        formats,
-        NetworkWriter(lambda: save_detector_graph(network, folder), lambda: _make_onnx(network)),
+    writer = NetworkWriter(
+        lambda directory: save_detector_graph(network, directory),
+        lambda: _make_onnx(network),
         {
             "task": "detection",
             "arch": info.arch,
@@ -80,9 +79,12 @@ def export_model(
             "source_weights": os.path.basename(str(config["weights"])),
         },
     )
-    if verify:
+
+    def compare(directory: Path) -> None:
         eager = Predictor.over(info, EagerBackend(detector))
-        verify_export(folder, eager, _images(verify_images), verify_precisions, choose_threads(config))
+        verify_export(directory, eager, _images(verify_images), verify_precisions, choose_threads(config))
+
+    write_folder(folder, formats, writer, compare if verify else None)
     return folder
 
 

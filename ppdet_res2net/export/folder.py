@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import logging
+import os
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -30,18 +33,30 @@ class NetworkWriter:
     """Writes one network in the form that an export format is made from.
 
     Args:
-        save_paddle: Writes Paddle's graph and weights into the folder, and returns the graph's path.
+        save_paddle: Writes Paddle's graph and weights into a folder, and returns the graph's path.
         make_onnx: Makes the ONNX model; called once at most.
+        description: What ``infer_cfg.yml`` says beside schema, formats and versions. The ONNX model carries it too.
     """
 
-    def __init__(self, save_paddle: Callable[[], Path], make_onnx: Callable[[], onnx.ModelProto]) -> None:
+    def __init__(
+        self,
+        save_paddle: Callable[[Path], Path],
+        make_onnx: Callable[[], onnx.ModelProto],
+        description: Mapping[str, Any],
+    ) -> None:
         self.save_paddle = save_paddle
+        self.description = {"schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION}, **description}
         self._make_onnx = make_onnx
 
     @functools.cached_property
     def onnx_bytes(self) -> bytes:
-        """The ONNX model, serialised."""
-        serialised: bytes = self._make_onnx().SerializeToString()
+        """The ONNX model, serialised. Its metadata are the entries of the description and ``color_order``, each in JSON."""
+        from onnx import helper
+
+        model = self._make_onnx()
+        entries = {**self.description, "color_order": "RGB"}
+        helper.set_model_props(model, {name: json.dumps(value, ensure_ascii=False) for name, value in entries.items()})
+        serialised: bytes = model.SerializeToString()
         return serialised
 
 
@@ -60,34 +75,71 @@ def write_folder(
     folder: Path,
     formats: Sequence[str],
     network: NetworkWriter,
-    description: Mapping[str, Any],
+    verify: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write a network in some formats, and ``infer_cfg.yml``; what an earlier export has left is removed.
+    """Write a network in some formats, and ``infer_cfg.yml``. They replace an earlier export when all of them are complete.
+
+    Files of formats that are not written again are removed, because their weights may be others.
 
     Args:
         folder: The folder.
         formats: Some of :data:`~res2net_runtime.engines.EXPORTED_FORMATS`.
         network: The network.
-        description: What ``infer_cfg.yml`` says beside schema, formats and versions.
+        verify: Raises an error if the folder that it is called with is not as it should be.
 
     Raises:
-        ExportError: The folder cannot be written.
+        ExportError: The folder cannot be written, or ``verify`` has raised it. The folder is as it was before.
     """
+    existed = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A graph in a different format, or of a different Paddle, must not stay beside the new one.
-        for name in (CONFIG_NAME, *(name for one in FORMATS.values() for name in one.files)):
-            (folder / name).unlink(missing_ok=True)
-        settings = {
-            "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-            **description,
-            "formats": {name: _writer(name).write(folder, network) for name in EXPORTED_FORMATS if name in formats},
-            "versions": _versions(formats),
-        }
-        (folder / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        try:
+            # Within the folder, so that it is on the same disk even if the folder is a link or a mounted volume.
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as directory:
+                unfinished = Path(directory)
+                settings = {
+                    **network.description,
+                    "formats": {
+                        name: _writer(name).write(unfinished, network) for name in EXPORTED_FORMATS if name in formats
+                    },
+                    "versions": _versions(formats),
+                }
+                (unfinished / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+                if verify is not None:
+                    verify(unfinished)
+                _replace_export(folder, unfinished)
+        except BaseException:
+            if not existed:
+                folder.rmdir()
+            raise
     except OSError as error:
         raise ExportError(f"The folder '{folder}' cannot be written: {error}. Pass another --output_dir.") from error
+    except ExportError as error:
+        state = "is as it was before" if existed else "was not written"
+        raise ExportError(f"{error} '{folder}' {state}.") from error
     logger.info("exported to %s", folder)
+
+
+def _replace_export(folder: Path, complete: Path) -> None:
+    """Move the files of a complete export to their places, and remove those of an earlier one.
+
+    The description goes first and comes last: if this is interrupted, the folder has none, and every reader refuses it.
+    """
+    (folder / CONFIG_NAME).unlink(missing_ok=True)
+    new = {file.name for file in complete.iterdir()}
+    for one in FORMATS.values():
+        stale = [name for name in one.files if name not in new and (folder / name).exists()]
+        for name in stale:
+            (folder / name).unlink()
+        if stale and not new.intersection(one.files):
+            logger.warning(
+                "removed %s of an earlier export from '%s'; its weights may be others. To have it again: %s",
+                " and ".join(stale),
+                folder,
+                one.made_by,
+            )
+    for name in sorted(new, key=lambda name: name == CONFIG_NAME):
+        os.replace(complete / name, folder / name)
 
 
 def check_names(what: str, names: Sequence[str], known: Collection[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ppdet_res2net.errors import BackendError, ExportError
@@ -27,18 +26,16 @@ A = TypeVar("A", bound=Agreement)
 
 
 def verify_engines(
-    folder: Path,
     formats: Collection[str],
     precisions: Sequence[str],
     compare: Callable[[str, str], tuple[A, str]],
 ) -> dict[tuple[str, str], A]:
-    """Compare an exported folder with the eager model, in every format, engine and precision.
+    """Compare an export with the eager model, in every format, engine and precision.
 
     Args:
-        folder: The folder.
-        formats: The formats that it holds.
+        formats: The formats of the export.
         precisions: The precisions to compare; those that an engine does not offer are left out.
-        compare: Runs the folder with an engine in a precision; returns the agreement and the engine's description.
+        compare: Runs the export with an engine in a precision; returns the agreement and the engine's description.
 
     Returns:
         The agreement of each engine and precision.
@@ -51,7 +48,7 @@ def verify_engines(
         try:
             agreement, description = compare(engine, precision)
         except BackendError as error:
-            raise ExportError(f"The exported model in '{folder}' cannot be run: {error}") from error
+            raise ExportError(f"The exported model cannot be run: {error}") from error
         if not agreement.within_tolerance:
             advice = (
                 "Do not use it; report your Paddle version and configuration."
@@ -59,11 +56,11 @@ def verify_engines(
                 else "Rounding changes too much of this model: run it in fp32."
             )
             raise ExportError(
-                f"The exported model in '{folder}' does not give the eager model's results with {engine} in {precision}: "
+                f"The exported model does not give the eager model's results with {engine} in {precision}: "
                 f"{agreement}. {advice}"
             )
         logger.info("verified with %s: %s", description, agreement)
         agreements[engine, precision] = agreement
     if not agreements:
-        raise ExportError(f"No engine runs the formats of '{folder}' in {', '.join(precisions)}. Add fp32.")
+        raise ExportError(f"No engine runs the formats of the export in {', '.join(precisions)}. Add fp32.")
     return agreements

@@ -158,8 +158,11 @@ def test_an_image_without_detections_gives_empty_arrays(trained, demo_data, tmp_
     save_weights_file(tmp_path / "blind.pdparams", tensors, file.metadata)
     shutil.copy(trained / "model_final.json", tmp_path / "blind.json")
     config = make_config(demo_data, tmp_path, f"weights={tmp_path}/blind")
-    with pytest.raises(ExportError, match="could not be verified: no detections in 4 images.*--verify_images"):
+    with pytest.raises(
+        ExportError, match="could not be verified: no detections in 4 images.*images that show.*not written"
+    ):
         export_model(config, str(tmp_path / "out"), verify=True)
+    export_model(config, str(tmp_path / "out"))
     with Predictor(tmp_path / "out" / "demo_mask_rcnn", batch_size=2) as predictor:
         for found in predictor([np.zeros((60, 90, 3), np.uint8), np.full((60, 90, 3), 255, np.uint8)]):
             assert found.boxes_xyxy.shape == (0, 4)
@@ -191,7 +194,7 @@ def test_exporting_again_replaces_the_folder_and_other_weights_are_found_out(
     assert set(agreements) == {("paddle", "fp32"), ("onednn", "fp32")}
     assert all(agreement.detections > 10 for agreement in agreements.values())
     (folder / "model.pdiparams").write_bytes((exported / "model.pdiparams").read_bytes()[:1000])
-    with pytest.raises(ExportError, match="The exported model in '.*' cannot be run: "):
+    with pytest.raises(ExportError, match="The exported model cannot be run: "):
         verify_export(folder, eager, images)
 
 

@@ -15,4 +15,4 @@ PACKAGES = ()
 
 def write(folder: Path, network: NetworkWriter) -> dict[str, str]:
     """Write the graph and the weights; returns their names."""
-    return {"model_file": network.save_paddle().name, "params_file": "model.pdiparams"}
+    return {"model_file": network.save_paddle(folder).name, "params_file": "model.pdiparams"}

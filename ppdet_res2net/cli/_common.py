@@ -115,6 +115,12 @@ class CommandParser(FlagParser):
             metavar="KEY=VALUE",
             help="overrides of the recipe, e.g. TrainReader.batch_size=1 weights=model.pdparams",
         )
+        self.add_argument(
+            "--trust_recipe",
+            action="store_true",
+            help="allow every module that is registered with ppdet, also those that run code from the recipe; only for recipes "
+            "that you trust as you trust a program",
+        )
 
     def _explain_word(self, word: str) -> str:
         flag, _, value = word.partition("=")

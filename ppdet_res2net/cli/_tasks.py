@@ -97,7 +97,7 @@ class TaskParser(CommandParser):
             self._refuse(self.detectors, args, "which need a recipe: add -c CFG")
             self.classifiers.fill_defaults(args)
             return args, None
-        config = load_config(args.config, args.opt)
+        config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
         if args.model is not None:
             self.error("-c and --model both say which model it is; leave one of them out")
         if args.weights is not None:

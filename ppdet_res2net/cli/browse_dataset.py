@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.datasets.browse import write_browse_page
     from ppdet_res2net.detection.model import read_coco_dataset
 
-    config = load_config(args.config, args.opt)
+    config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
     dataset = read_coco_dataset(config, "TrainDataset")
     reader = config["TrainReader"]
     seed, num_classes = int(config.get("seed", 0)), len(dataset.class_names)

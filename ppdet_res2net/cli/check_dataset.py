@@ -96,7 +96,7 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
     from ppdet_res2net.datasets.check import DatasetSource
     from ppdet_res2net.ppdet_modules.registry import create_dataset
 
-    config = load_config(args.config, args.opt)
+    config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
     sources = []
     for split, key in SPLITS.items():
         if args.only not in (None, split):

@@ -21,5 +21,5 @@ def _parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    print(dump_config(load_config(args.config, args.opt)), end="")
+    print(dump_config(load_config(args.config, args.opt, trust_recipe=args.trust_recipe)), end="")
     return 0

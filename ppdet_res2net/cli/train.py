@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
-    config = load_config(args.config, args.opt)
+    config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
     if args.vdl_log_dir is not None:
         config["vdl_log_dir"] = args.vdl_log_dir
     task: type[Task]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ppdet_res2net.config.keys import CLASSIFIER, PLAIN_KEYS, PlainKey, is_classifier
-from ppdet_res2net.config.load import Config, load_config, resolve_config_path
+from ppdet_res2net.config.keys import CLASSIFIER, PLAIN_KEYS, is_classifier
+from ppdet_res2net.config.load import Config, load_config
+from ppdet_res2net.config.recipe_files import resolve_config_path
 from ppdet_res2net.config.yaml_io import dump_config, save_config
 
 __all__ = [
     "CLASSIFIER",
     "Config",
     "PLAIN_KEYS",
-    "PlainKey",
     "dump_config",
     "is_classifier",
     "load_config",

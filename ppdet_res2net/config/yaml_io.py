@@ -1,43 +1,51 @@
 """Reads and writes YAML without running code.
 
-``yaml.SafeLoader`` with two additions: ``!Name`` becomes a :class:`Tagged` if ppdet declares that class serializable, and
-``1e-3`` is a number, as in YAML 1.2 (for PyYAML it is a string; it expects ``1.0e-3``).
+``yaml.SafeLoader`` with two additions: ``!Name`` becomes a :class:`Tagged` if a recipe may name that class, and ``1e-3`` is a
+number, as in YAML 1.2 (for PyYAML it is a string; it expects ``1.0e-3``). The size of what is read is limited: a few lines of
+YAML whose aliases refer to each other stand for more values than any memory holds.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from pathlib import Path
 
 import yaml
 
-from ppdet_res2net.errors import ConfigError, did_you_mean
+from ppdet_res2net.config.mistakes import clip, hint
+from ppdet_res2net.config.trust import is_allowed_class, refuse_class
+from ppdet_res2net.data.text_files import read_text
+from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import replacing
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
-__all__ = ["dump_config", "parse_yaml", "read_yaml", "save_config"]
+__all__ = ["MAX_DEPTH", "dump_config", "parse_yaml", "read_yaml", "save_config"]
 
 _EXPONENT_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 _FLOAT_TAG = "tag:yaml.org,2002:float"
 _LINE_WIDTH = 110
+MAX_CHARACTERS = 500_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 40
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the tags of ppdet's serializable classes. Repeated keys and circular aliases are errors."""
+    """SafeLoader with the tags that a recipe may have. Repeated keys, circular aliases and excessive sizes are errors."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, trust_recipe: bool) -> None:
         super().__init__(text)
         self.name = source
+        self.trust_recipe = trust_recipe
         # PyYAML notices an alias inside its own anchor only if it constructs depth first.
         self.deep_construct = True
 
-    @functools.cached_property
-    def classes(self) -> dict[str, type]:
-        """Classes that a tag may name."""
-        return serializable_classes()
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _check_size(node, self.name)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -45,9 +53,34 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                 continue
             if key.value in seen:
-                raise ConfigError(f"{_where(key)}: the key '{key.value}' is given twice. Keep one of the two.")
+                raise ConfigError(f"{_where(key)}: the key '{clip(key.value)}' is given twice. Keep one of the two.")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
+
+
+def _check_size(root: yaml.Node, source: str) -> None:
+    """Refuse a document that is nested too deeply or has too many values, counting each alias as what it stands for."""
+    sizes: dict[int, int] = {}
+
+    def measure(node: yaml.Node, depth: int, parents: frozenset[int]) -> int:
+        if id(node) in parents:
+            raise ConfigError(f"{source}: this is not valid YAML: found unconstructable recursive node.")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{_where(node)}: the values are nested more than {MAX_DEPTH} deep. Simplify the file.")
+        if id(node) not in sizes:
+            inside = parents | {id(node)}
+            parts = node.value if isinstance(node, yaml.SequenceNode) else ()
+            if isinstance(node, yaml.MappingNode):
+                parts = [part for pair in node.value for part in pair]
+            sizes[id(node)] = 1 + sum(measure(part, depth + 1, inside) for part in parts)
+        if sizes[id(node)] > MAX_VALUES:
+            raise ConfigError(
+                f"{_where(node)}: there are more than {MAX_VALUES} values, if each alias counts as what it stands for. "
+                "Simplify the file."
+            )
+        return sizes[id(node)]
+
+    measure(root, 0, frozenset())
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,12 +109,15 @@ def _construct_tagged(loader: _Loader, name: str, node: yaml.Node) -> Tagged:
             f"{_where(node)}: the tag !Callable is refused, because it lets a configuration call any Python "
             "function. Name a class that ppdet declares serializable instead, or do it in Python."
         )
-    if name not in loader.classes:
-        hint = did_you_mean(name, loader.classes)
+    classes = serializable_classes()
+    allowed = [known for known in classes if loader.trust_recipe or is_allowed_class(known)]
+    if name not in classes:
         raise ConfigError(
-            f"{_where(node)}: the tag !{name} does not name a class that ppdet declares serializable.{hint} "
-            "Only such classes are accepted, because any other tag could run code."
+            f"{_where(node)}: the tag !{clip(name)} does not name a class that ppdet declares serializable."
+            f"{hint(name, allowed)} Only such classes are accepted, because any other tag could run code."
         )
+    if name not in allowed:
+        raise ConfigError(f"{_where(node)}: {refuse_class(f'the tag is !{name}', allowed)}")
     if isinstance(node, yaml.MappingNode):
         return Tagged(name, loader.construct_mapping(node, deep=True))
     if isinstance(node, yaml.ScalarNode) and not node.value:
@@ -93,7 +129,7 @@ def _construct_tagged(loader: _Loader, name: str, node: yaml.Node) -> Tagged:
 
 def _refuse_python_tag(loader: _Loader, suffix: str, node: yaml.Node) -> None:
     raise ConfigError(
-        f"{_where(node)}: the tag !!python/{suffix} is refused, because it lets a configuration run Python "
+        f"{_where(node)}: the tag !!python/{clip(suffix)} is refused, because it lets a configuration run Python "
         "code. Write plain YAML (mappings, lists, numbers, text)."
     )
 
@@ -109,41 +145,48 @@ def _represent_tagged(dumper: _Dumper, tagged: Tagged) -> yaml.Node:
 _Dumper.add_representer(Tagged, _represent_tagged)
 
 
-def parse_yaml(text: str, source: str) -> object:
+def parse_yaml(text: str, source: str, trust_recipe: bool = False) -> object:
     """Parse one YAML document into dicts, lists, scalars and :class:`Tagged`.
 
     Args:
         text: The document.
         source: Name of the document in messages: a file, or an override.
+        trust_recipe: Whether tags may name any class that ppdet declares serializable.
 
     Raises:
-        ConfigError: The text is not YAML, or has a tag that is not allowed. The message names ``source`` and the line.
+        ConfigError: The text is not YAML, is too large, or has a tag that is not allowed. The message names ``source`` and
+            the line.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"{source} has {len(text)} characters; a recipe may have {MAX_CHARACTERS}. Check that it is the right file."
+        )
     try:
-        return _Loader(text, source).get_single_data()
+        return _Loader(text, source, trust_recipe).get_single_data()
     except ConfigError:
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: this is not valid YAML: {error.problem or error.context}.") from error
+        problem = clip(error.problem or error.context, 200)
+        raise ConfigError(f"{source}{line}: this is not valid YAML: {problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: this is not valid YAML: {error}") from error
+        raise ConfigError(f"{source}: this is not valid YAML: {clip(error, 200)}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML's constructors of explicit tags, such as '!!timestamp abc', trust that the text matches the tag.
+        raise ConfigError(
+            f"{source}: this is not valid YAML: a value does not match its tag ({clip(error, 200)})."
+        ) from error
 
 
-def read_yaml(path: Path) -> dict:
-    """Read a YAML file whose top level is a mapping.
+def read_yaml(path: Path, trust_recipe: bool = False) -> dict:
+    """Read a YAML file whose top level is a mapping, in UTF-8, UTF-16 or UTF-32.
 
     Raises:
         ConfigError: The file cannot be read, or its top level is not a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file in UTF-8 (byte {error.start}); expected YAML.") from error
-    data = parse_yaml(text, str(path))
+    text = read_text(path, "configuration", ConfigError, may_be_empty=True)
+    data = parse_yaml(text, str(path), trust_recipe)
     if not isinstance(data, dict):
         found = "nothing" if data is None else f"a {type(data).__name__}"
         raise ConfigError(f"{path} holds {found}; expected a mapping of keys such as 'architecture: MaskRCNN'.")

@@ -6,14 +6,22 @@ import contextlib
 import copy
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ppdet_res2net.compat import prepare_ppdet
 from ppdet_res2net.errors import ConfigError, Res2NetError, did_you_mean
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
-__all__ = ["create_dataset", "create_from_config", "instantiate", "register_modules", "serializable_classes"]
+__all__ = [
+    "create_dataset",
+    "create_from_config",
+    "instantiate",
+    "register_modules",
+    "registered_classes",
+    "serializable_classes",
+    "shared_settings",
+]
 
 
 @functools.cache
@@ -40,7 +48,8 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     """Create the registered module ``name`` as ``config`` describes it.
 
     ppdet keeps one global configuration, and every load adds to it. This function empties it first, so that nothing of an
-    earlier configuration remains. Datasets are left out: :func:`create_dataset` makes those.
+    earlier configuration remains. Only the sections of modules that ``name`` leads to are used, so that a tag below any other
+    section is never built. Datasets are left out: :func:`create_dataset` makes those.
 
     Raises:
         ConfigError: ``name`` is not registered, or a module refuses its arguments.
@@ -54,7 +63,8 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
         raise ConfigError(
             f"'{name}' is not a module that ppdet or this package registers.{did_you_mean(name, modules)}"
         )
-    settings = {key: value for key, value in config.items() if not key.endswith("Dataset")}
+    needed = _modules_of(name, config, modules)
+    settings = {key: value for key, value in config.items() if key in needed or _is_plain(value)}
     for module in modules.values():
         module.clear()  # the defaults of the class remain
     global_config.clear()
@@ -65,6 +75,36 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
             return create(name, **kwargs)
     finally:
         global_config.update(modules)  # an object (``!Name``) may have replaced the settings of its module
+
+
+def _modules_of(name: str, config: Mapping, modules: Mapping) -> set[str]:
+    """Return ``name`` and all modules whose names are in its section, in its defaults, and in those of the modules found."""
+    found, waiting = set(), [name]
+    while waiting:
+        current = waiting.pop()
+        if current in found:
+            continue
+        found.add(current)
+        defaults = [field.default for field in modules[current].schema.values() if field.has_default()]
+        waiting += [text for text in _texts([config.get(current), defaults]) if text in modules]
+    return found
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Tagged):
+        yield from _texts([value.name, value.kwargs])
+    elif isinstance(value, Mapping):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts(part)
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a setting of the whole configuration, which modules share, and no section."""
+    return not isinstance(value, (Mapping, Tagged, list))
 
 
 def create_dataset(config: Mapping, key: str) -> Any:
@@ -110,6 +150,33 @@ def instantiate(value: object) -> Any:
     return value
 
 
+def registered_classes() -> dict[str, type]:
+    """Return the modules that are registered with ppdet, by name."""
+    register_modules()
+    from ppdet.core.workspace import get_registered_modules
+
+    return {
+        **_first_seen(),
+        **{name: getattr(schema.pymodule, name) for name, schema in get_registered_modules().items()},
+    }
+
+
+@functools.cache
+def _first_seen() -> dict[str, type]:
+    """Building a model replaces some schemas in ppdet's registry by objects, so those that were seen first are kept."""
+    from ppdet.core.workspace import get_registered_modules
+
+    return {name: getattr(schema.pymodule, name) for name, schema in get_registered_modules().items()}
+
+
+def shared_settings(names: Iterable[str] | None = None) -> set[str]:
+    """Return the keys at the top of a configuration that these modules, or all modules, share."""
+    classes = registered_classes()
+    return {
+        key for name in (classes if names is None else names) for key in getattr(classes.get(name), "__shared__", ())
+    }
+
+
 def serializable_classes() -> dict[str, type]:
     """Return the classes that YAML may name: those that ppdet and this package registered with ``@serializable``.
 
@@ -122,11 +189,17 @@ def serializable_classes() -> dict[str, type]:
     for tag, constructor in yaml.Loader.yaml_constructors.items():
         if tag is None or not tag.startswith("!") or tag == "!Callable":
             continue
-        # ppdet keeps the class only in the closure of the constructor that it hands to PyYAML.
-        found = inspect.getclosurevars(constructor).nonlocals.get("cls")
-        if inspect.isclass(found):
+        found = _class_behind(constructor)
+        if found is not None:
             classes[tag[1:]] = found
     return classes
+
+
+@functools.cache
+def _class_behind(constructor: Callable) -> type | None:
+    """Return the class that a constructor of YAML makes. ppdet keeps it only in the closure that it hands to PyYAML."""
+    found = inspect.getclosurevars(constructor).nonlocals.get("cls")
+    return found if inspect.isclass(found) else None
 
 
 @contextlib.contextmanager

@@ -139,12 +139,12 @@ def test_the_number_of_classes_comes_from_the_data(data, tmp_path, caplog):
 @pytest.mark.parametrize(
     "overrides, error, message",
     [
-        (["label_smoothing=1.0"], ConfigError, "label_smoothing is 1; it must be below 1"),
+        (["label_smoothing=1.0"], ConfigError, "'label_smoothing' is 1.0; it must be below 1"),
         (["EvalReader.sample_transforms=[{Decode: {}}]"], ConfigError, "expected one entry, for instance"),
         (
             ["EvalReader.sample_transforms=[{ClassifierInput: {size_px: 0}}]"],
             ConfigError,
-            "EvalReader.sample_transforms.0.ClassifierInput: size_px is 0",
+            "'EvalReader.sample_transforms.0.ClassifierInput.size_px' is 0; it must be 1 or more",
         ),
         (["Res2Net.return_idx=[2]"], ConfigError, "a classifier needs the last. Set Res2Net.num_stages: 4 and"),
         (["TrainDataset.image_dir=test"], DatasetError, "There is no image folder"),

@@ -181,8 +181,8 @@ def engine(monkeypatch):
 
     calls["recipe"] = Config({"architecture": "MaskRCNN"}, Path("x.yml"))
 
-    def load_config(path, overrides):
-        calls["load_config"] = (path, overrides)
+    def load_config(path, overrides, *, trust_recipe):
+        calls["load_config"] = (path, overrides, trust_recipe)
         return calls["recipe"]
 
     def run_training(*args):
@@ -205,7 +205,7 @@ def test_train_passes_its_flags_on(engine):
     flags = ["-o", "epoch=1", "-r", "ckpt", "--eval", "--amp", "--use_vdl", "--max_steps", "5"]
     assert cli.main(["train", "-c", "x", *flags]) == 0
     expected = TrainOptions(resume="ckpt", evaluate=True, amp=True, use_vdl=True, max_steps=5)
-    assert engine["load_config"] == ("x", ["epoch=1"])
+    assert engine["load_config"] == ("x", ["epoch=1"], False)
     assert engine["run_training"] == (engine["recipe"], DetectionTask, expected)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import itertools
 
 import pytest
 from PIL import Image
 
 from ppdet_res2net.config import Config, load_config
-from ppdet_res2net.config.keys import EXPORT_KEYS, PLAIN_KEYS, READER_KEYS, PlainKey
+from ppdet_res2net.config.class_settings import TransformList
+from ppdet_res2net.config.keys import EXPORT_KEYS, PLAIN_KEYS, READER_KEYS
+from ppdet_res2net.config.kinds import Kind
 from ppdet_res2net.config.unsupported import HARMLESS_READER_KEYS, find_unsupported
 from ppdet_res2net.config.yaml_io import _Dumper
 from ppdet_res2net.detection.model import Classes
@@ -131,10 +132,10 @@ def recorders_are_saved(monkeypatch):
     monkeypatch.setattr(_Dumper, "yaml_representers", representers)
 
 
-def _is_refused(architecture: str, dotted: str, key: PlainKey) -> bool:
-    """Return whether at least one value of the key's types is refused because it requests something unsupported."""
-    values = {bool: [True, False], int: [3], float: [0.5], str: ["x"], list: [[{"X": {}}]], dict: [{"x": 1}]}
-    for value in itertools.chain.from_iterable(values.get(kind, ()) for kind in key.types):
+def _is_refused(architecture: str, dotted: str, kind: Kind) -> bool:
+    """Return whether at least one value of the key's kind is refused because it requests something unsupported."""
+    values = (True, False, 3, 0.5, "x", [{"X": {}}], {"x": 1})
+    for value in filter(kind.suits, values):
         nested = value
         for part in reversed(dotted.split(".")):
             nested = {part: nested}
@@ -151,7 +152,8 @@ def _assert_none_is_ignored(architecture: str, seen: dict[str, set[str]], reader
         for name, key in PLAIN_KEYS.items()
     }
     for reader in readers:
-        for name, key in READER_KEYS.items():
+        lists = {name: TransformList() for name in ("sample_transforms", "batch_transforms")}
+        for name, key in {**READER_KEYS, **lists}.items():
             is_refused = _is_refused(architecture, f"{reader}.{name}", key)
             how[f"{reader}.{name}"] = [name in seen[reader], name in HARMLESS_READER_KEYS, is_refused]
     for name, key in EXPORT_KEYS.items():

@@ -374,6 +374,8 @@ def test_unreadable_file_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "a.yml").write_text("epoch: 1")
-    monkeypatch.setattr(Path, "read_text", deny)
-    with pytest.raises(ConfigError, match=r"Cannot read the configuration .*a\.yml: Permission denied\."):
+    monkeypatch.setattr(Path, "read_bytes", deny)
+    with pytest.raises(
+        ConfigError, match=r"configuration '.*a\.yml' cannot be read: Permission denied\. Check its path"
+    ):
         load_config(tmp_path / "a.yml")

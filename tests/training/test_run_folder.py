@@ -265,7 +265,7 @@ def test_signals_have_exit_codes_of_their_own(tmp_path, number, code, monkeypatc
     from ppdet_res2net.cli import train as command
     from ppdet_res2net.training.trainer import TrainResult
 
-    monkeypatch.setattr("ppdet_res2net.cli.train.load_config", lambda *args: {})
+    monkeypatch.setattr("ppdet_res2net.cli.train.load_config", lambda *args, **options: {})
     result = TrainResult(tmp_path, number, 1, None)
     monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", lambda *args: result)
     assert command.main(["-c", "x"]) == code

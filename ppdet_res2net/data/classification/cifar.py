@@ -15,7 +15,9 @@ import numpy as np
 
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.errors import ConfigError, DatasetError
-from ppdet_res2net.zoo.formats.pickles import RefusedName, as_array, load_pickle
+from ppdet_res2net.zoo.formats.limits import Limits
+from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
+from ppdet_res2net.zoo.formats.stand_ins import as_array, is_tensor
 
 __all__ = ["CIFARDataSet", "is_cifar"]
 
@@ -63,9 +65,9 @@ class CIFARDataSet(LabelledImages):
         parts = []
         for file in files[self.split]:
             where, batch = self._name(folder, file), read(file)
-            rows = as_array(batch.get("data")) if isinstance(batch, dict) else None
+            rows = batch.get("data") if isinstance(batch, dict) else None
             part = _get(batch, label_key, list, where)
-            if rows is None or rows.dtype != np.uint8 or rows.shape != (len(part), 3 * _SIDE_PX**2):
+            if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape != (len(part), 3 * _SIDE_PX**2):
                 raise DatasetError(
                     f"'{where}' holds no images in CIFAR's format. Download the python version of the archive again."
                 )
@@ -124,8 +126,12 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _unpickle(data: bytes, where: str) -> object:
+    limits = Limits(len(data))
     try:
-        return load_pickle(io.BytesIO(data))
+        batch = load_pickle(io.BytesIO(data), limits)
+        if not isinstance(batch, dict):
+            return batch
+        return {key: as_array(value, limits) if is_tensor(value) else value for key, value in batch.items()}
     except RefusedName as error:
         raise DatasetError(
             f"'{where}' refers to {error.name}, which CIFAR's files do not need and which could run code. Nothing was run. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["array_from_bytes"]
+__all__ = ["array_from_bytes", "item_bytes"]
 
 _DTYPES = {
     name: np.dtype(name).newbyteorder("<")
@@ -12,6 +12,8 @@ _DTYPES = {
         "float64",
         "float32",
         "float16",
+        "complex128",
+        "complex64",
         "int64",
         "int32",
         "int16",
@@ -25,6 +27,19 @@ _DTYPES = {
 }
 
 
+def item_bytes(dtype: str) -> int:
+    """Return the number of bytes of one element in a file.
+
+    Raises:
+        ValueError: The type is unknown.
+    """
+    if dtype == "bfloat16":
+        return 2
+    if dtype not in _DTYPES:
+        raise ValueError(f"tensors of type {dtype!r} are not supported; convert them to float32")
+    return _DTYPES[dtype].itemsize
+
+
 def array_from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a C-contiguous array of ``shape``; bfloat16, which NumPy lacks, becomes float32.
 
@@ -34,6 +49,5 @@ def array_from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...
     if dtype == "bfloat16":
         halves = np.frombuffer(data, "<u2").reshape(shape)
         return (halves.astype(np.uint32) << 16).view(np.float32)
-    if dtype not in _DTYPES:
-        raise ValueError(f"tensors of type {dtype!r} are not supported; convert them to float32")
+    item_bytes(dtype)  # refuses an unknown type
     return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import pickle
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +18,16 @@ import safetensors.numpy
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import WeightsError, did_you_mean
 from ppdet_res2net.files import replacing, sync_to_disk
+from ppdet_res2net.zoo.formats.contents import find_weights
 from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
+from ppdet_res2net.zoo.formats.limits import Limits
 from ppdet_res2net.zoo.formats.mindspore_file import read_mindspore
+from ppdet_res2net.zoo.formats.numpy_file import is_npz, read_npz
 from ppdet_res2net.zoo.formats.paddle_file import METADATA_KEY, merge_split_parameters, write_paddle
-from ppdet_res2net.zoo.formats.pickles import RefusedName, as_array, load_pickle
+from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
+from ppdet_res2net.zoo.formats.stand_ins import as_array
 from ppdet_res2net.zoo.formats.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
+from ppdet_res2net.zoo.formats.unpickler import Opaque
 
 __all__ = [
     "WeightsFile",
@@ -33,22 +38,12 @@ __all__ = [
     "save_weights_file",
 ]
 
-_Source = TypeVar("_Source")
 _Result = TypeVar("_Result")
 
-WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt")
+WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".npz")
 
-# Where training scripts put the weights inside their checkpoints. Averaged weights come first: these are the ones that
-# the scripts themselves evaluate (timm, mmengine).
-_WRAPPERS = (
-    "state_dict_ema",
-    "ema_state_dict",
-    "model_ema",
-    "state_dict",
-    "model_state",
-    "model_state_dict",
-    "model",
-)
+# How pickles of protocols 2 and later begin, and the text of older ones
+_PICKLE = re.compile(rb"\x80|\((d|l|i|c)|[\]}]|c[\w.]+\n")
 
 _SAFETENSORS_DTYPES = {
     "F64": "float64",
@@ -70,11 +65,12 @@ class WeightsFile:
 
     Attributes:
         path: The file.
-        format: ``paddle``, ``torch-zip``, ``torch-legacy``, ``safetensors`` or ``mindspore``.
+        format: ``paddle`` (a plain pickle), ``torch-zip``, ``torch-legacy``, ``safetensors``, ``mindspore`` or ``npz``.
         wrapper: The entries that led to the weights, e.g. ``("state_dict",)``; empty for a plain file.
         tensors: Arrays by the names in the file.
         others: Names of the entries that are not tensors, e.g. ``epoch``.
         metadata: What this package wrote beside the tensors: ``dialect``, and ``model``, a zoo name.
+        note: Which copy of the weights was taken if there are several, as the beginning of a sentence; or "".
     """
 
     path: Path
@@ -83,6 +79,7 @@ class WeightsFile:
     tensors: dict[str, np.ndarray]
     others: tuple[str, ...]
     metadata: dict[str, str]
+    note: str = ""
 
 
 def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
@@ -114,12 +111,13 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return read_weights_file(path).tensors
 
 
-def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> WeightsFile:
+def read_weights_file(path: str | os.PathLike[str], name: str | None = None, copy: str | None = None) -> WeightsFile:
     """Read a weight file of any supported format. The format is recognised by the contents, not by the name.
 
     Args:
         path: The file; ``.pdparams`` may be left off.
         name: What messages call the file; its path by default.
+        copy: ``averaged`` or ``plain``: which weights to take if a checkpoint has both; by default the averaged ones.
 
     Raises:
         WeightsError: There is no such file, or it is empty, a web page, cut off, damaged, unsafe, of an unknown format, or
@@ -130,33 +128,16 @@ def read_weights_file(path: str | os.PathLike[str], name: str | None = None) -> 
     damage = describe_damage(path)
     if damage:
         raise WeightsError(f"weights: {name} {damage}")
+    limits = Limits(path.stat().st_size)
     with open(path, "rb") as file:
-        content: object
-        head = file.read(16)
-        file.seek(0)
-        if _is_safetensors(head):  # first: the length that it begins with can look like another format
-            kind, content = "safetensors", _translated(name, _read_safetensors, file)
-        elif head.startswith(b"PK\x03\x04"):
-            kind, content = "torch-zip", _translated(name, read_torch_zip, file)
-        elif head.startswith(b"\x80"):
-            kind, content = _translated(name, _read_pickle, file)
-        elif head.startswith(b"\x0a"):
-            kind, content = "mindspore", _translated(name, lambda f: read_mindspore(f.read()), file)
-        else:
-            raise WeightsError(
-                f"weights: {name} has an unknown format (it begins with {head[:8]!r}). These formats are supported, under any "
-                "file name: Paddle .pdparams, PyTorch .pth/.pt, .safetensors and MindSpore .ckpt."
-            )
-    wrapper, entries = _unwrap(content)
-    tensors = _translated(name, _arrays, entries)
+        kind, content = _translated(name, lambda: _read(file, limits))
+        choice = _translated(name, lambda: find_weights(content, limits, copy))
+        entries = choice.entries
+        tensors = _translated(name, lambda: _arrays(entries, limits))  # tensors are read here, not before
     if not isinstance(entries, Mapping) or not tensors:
-        found = ", ".join(map(str, list(entries)[:5])) if isinstance(entries, Mapping) else type(entries).__name__
-        raise WeightsError(
-            f"weights: {name} holds no tensors (found: {found or 'nothing'}). Save a state_dict, e.g. "
-            "paddle.save(model.state_dict(), path) or torch.save(model.state_dict(), path)."
-        )
+        raise WeightsError(f"weights: {name} holds no tensors ({_describe_without_tensors(entries)}")
     others = tuple(str(key) for key in entries if key not in tensors and not str(key).endswith("@@"))
-    return WeightsFile(path, kind, wrapper, tensors, others, _metadata(entries))
+    return WeightsFile(path, kind, choice.path, tensors, others, _metadata(entries), choice.note)
 
 
 def save_weights_file(
@@ -213,11 +194,32 @@ def describe_damage(path: Path) -> str:
     return ""
 
 
-def _read_pickle(file: BinaryIO) -> tuple[str, object]:
-    content = load_pickle(file)
-    if content == LEGACY_MAGIC:
-        return "torch-legacy", read_torch_legacy(file)
-    return "paddle", content
+def _read(file: BinaryIO, limits: Limits) -> tuple[str, object]:
+    head = file.read(16)
+    file.seek(0)
+    if _is_safetensors(head):  # first: the length that it begins with can look like another format
+        return "safetensors", _read_safetensors(file)
+    if head.startswith(b"PK\x03\x04"):
+        return ("npz", read_npz(file, limits)) if is_npz(file) else ("torch-zip", read_torch_zip(file, limits))
+    if _PICKLE.match(head):
+        content = load_pickle(file, limits)
+        return ("torch-legacy", read_torch_legacy(file, limits)) if content == LEGACY_MAGIC else ("paddle", content)
+    if head.startswith(b"\x0a"):
+        return "mindspore", read_mindspore(file.read(), limits)
+    raise WeightsError(
+        f"has an unknown format (it begins with {head[:8]!r}). These formats are supported, under any "
+        "file name: Paddle .pdparams, PyTorch .pth/.pt, .safetensors, MindSpore .ckpt and NumPy .npz."
+    )
+
+
+def _describe_without_tensors(entries: object) -> str:
+    advice = "Save a state_dict, e.g. paddle.save(model.state_dict(), path) or torch.save(model.state_dict(), path)."
+    if isinstance(entries, Opaque):
+        return f"it is one object, of {entries.name}). {advice}"
+    if not isinstance(entries, Mapping):
+        return f"found: {type(entries).__name__}). {advice}"
+    found = ", ".join(printable(key) for key in list(entries)[:5])
+    return f"found: {found or 'nothing'}). {advice}"
 
 
 def _is_safetensors(head: bytes) -> bool:
@@ -246,22 +248,10 @@ def _write_safetensors(file: BinaryIO, tensors: Mapping[str, np.ndarray], metada
     file.write(safetensors.numpy.save(arrays, dict(metadata) or None))
 
 
-def _unwrap(content: object) -> tuple[tuple[str, ...], object]:
-    """Return the path to the dictionary that holds the weights, and the dictionary."""
-    path: list[str] = []
-    while isinstance(content, Mapping):
-        key = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping) and content[w]), None)
-        if key is None or len(path) == len(_WRAPPERS):
-            break
-        path.append(key)
-        content = content[key]
-    return tuple(path), content
-
-
-def _arrays(entries: object) -> dict[str, np.ndarray]:
+def _arrays(entries: object, limits: Limits) -> dict[str, np.ndarray]:
     if not isinstance(entries, Mapping):
         return {}
-    arrays = {name: as_array(value) for name, value in entries.items() if isinstance(name, str)}
+    arrays = {name: as_array(value, limits) for name, value in entries.items() if isinstance(name, str)}
     return merge_split_parameters(entries, {name: array for name, array in arrays.items() if array is not None})
 
 
@@ -270,27 +260,34 @@ def _metadata(entries: Mapping[str, object]) -> dict[str, str]:
     return {str(key): str(value) for key, value in metadata.items()} if isinstance(metadata, Mapping) else {}
 
 
-def _translated(name: str, read: Callable[[_Source], _Result], source: _Source) -> _Result:
-    """Call ``read(source)``. If that fails, say what is wrong with the file.
+def _translated(name: str, read: Callable[[], _Result]) -> _Result:
+    """Call ``read()``. If that fails, say what is wrong with the file.
 
     Damaged bytes can cause nearly any exception in a parser, so all exceptions are translated.
     """
     try:
-        return read(source)
+        return read()
+    except WeightsError as error:
+        raise WeightsError(f"weights: {name} {error}") from error
     except RefusedName as error:
         raise WeightsError(
-            f"weights: {name} is refused: reading it would call '{error.name}', which weights do not need. "
-            "Nothing was run. If you trust its author, save only the state_dict with the original program, "
-            "preferably as .safetensors."
+            f"weights: {name} is refused: reading it would call '{printable(error.name)}', which weights do not need. "
+            "Nothing was run. If you trust its author, save only the weights with the original program, for instance "
+            'torch.save(torch.load(PATH, weights_only=False)["state_dict"], "weights.pth").'
         ) from error
     except (EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"weights: {name} is cut off or damaged ({error}). Delete it and download it again."
         ) from error
     except Exception as error:
-        is_short = isinstance(error, pickle.UnpicklingError) and "truncated" in str(error)
-        problem = "is cut off" if is_short else "cannot be read"
         raise WeightsError(
-            f"weights: {name} {problem} ({type(error).__name__}: {error}). Delete it and download it again, or "
-            "convert it with the program that wrote it."
+            f"weights: {name} cannot be read ({type(error).__name__}: {printable(error, 300)}). Delete it and download it "
+            "again, or convert it with the program that wrote it."
         ) from error
+
+
+def printable(text: object, at_most: int = 80) -> str:
+    """Return text of a file for messages: without control characters, and not all of it if it is long."""
+    whole = str(text)
+    short = whole if len(whole) <= at_most else f"{whole[: at_most - 3]}..."
+    return "".join(c if c.isprintable() else "?" for c in short)

@@ -16,19 +16,28 @@ from collections.abc import Iterator
 import numpy as np
 
 from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
+from ppdet_res2net.zoo.formats.limits import Limits
 
 __all__ = ["read_mindspore"]
 
 _CRC_MARK, _CRC_BYTES = b"crc_num", 10
+# Ten bytes of a file become several Python objects.
+_OBJECTS_PER_VALUE = 20
+_MOST_DIMENSIONS = 32
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
+def read_mindspore(content: bytes, limits: Limits) -> dict[str, np.ndarray]:
     """Return the tensors of a checkpoint by name.
+
+    Args:
+        content: The whole file.
+        limits: Of the file.
 
     Raises:
         EOFError: The file ends inside a message.
         ValueError: It is not a checkpoint.
+        pickle.UnpicklingError: It has more values than any checkpoint.
     """
     view = memoryview(content)
     if content[-len(_CRC_MARK) - _CRC_BYTES : -_CRC_BYTES] == _CRC_MARK:
@@ -36,9 +45,10 @@ def read_mindspore(content: bytes) -> dict[str, np.ndarray]:
     parts: dict[str, list[memoryview]] = {}
     layout: dict[str, tuple[str, tuple[int, ...]]] = {}
     for number, value in _fields(view):
+        limits.count_object(_OBJECTS_PER_VALUE)
         if number != 1:
             raise ValueError(f"it has a field {number}, which checkpoints do not have")
-        fields = dict(_fields(_as_bytes(value)))
+        fields = {number: inner for number, inner in _fields(_as_bytes(value)) if number in (1, 2)}
         if 1 not in fields or 2 not in fields:
             raise ValueError("a value has no name, or no tensor")
         name = bytes(_as_bytes(fields[1])).decode()
@@ -63,10 +73,12 @@ def _tensor(message: memoryview) -> tuple[tuple[int, ...], str, memoryview]:
     dims: list[int] = []
     dtype, data = "", memoryview(b"")
     for number, value in _fields(message):
+        if len(dims) > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor has more than {_MOST_DIMENSIONS} dimensions")
         if number == 1 and isinstance(value, int):
             dims.append(value)
         elif number == 1:  # packed
-            packed, position = _as_bytes(value), 0
+            packed, position = _as_bytes(value)[: 10 * (_MOST_DIMENSIONS + 1)], 0
             while position < len(packed):
                 dim, position = _varint(packed, position)
                 dims.append(dim)

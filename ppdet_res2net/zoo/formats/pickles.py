@@ -1,24 +1,22 @@
-"""Reads pickles without letting them run anything.
+"""Reads pickles without letting them run anything: what each name in a weight file means.
 
-A pickle is a program: it may name any importable function and call it. The unpickler here resolves each name itself, from
-a short list of names that weight files really use. Arrays and tensors become stand-ins made of plain data, from which the
-arrays are built afterwards. Neither NumPy's own reconstruction functions nor torch are ever reached.
+Nothing that a pickle names is imported or called. Arrays and tensors become stand-ins made of plain data, settings and states
+of training (:mod:`.harmless`) are dropped, and any other name ends the reading.
 """
 
 from __future__ import annotations
 
-import collections
-import functools
 import pickle
 import re
 from collections.abc import Callable
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-import numpy as np
+from ppdet_res2net.zoo.formats.harmless import is_dictionary, is_harmless
+from ppdet_res2net.zoo.formats.limits import Limits
+from ppdet_res2net.zoo.formats.stand_ins import ArrayStandIn, DTypeStandIn, Storage, TensorStandIn
+from ppdet_res2net.zoo.formats.unpickler import Known, Machine, Opaque
 
-from ppdet_res2net.zoo.formats.dtypes import array_from_bytes
-
-__all__ = ["RefusedName", "Storage", "TensorStandIn", "as_array", "load_pickle"]
+__all__ = ["RefusedName", "TorchType", "load_pickle"]
 
 
 class RefusedName(pickle.UnpicklingError):
@@ -29,204 +27,234 @@ class RefusedName(pickle.UnpicklingError):
         self.name = name
 
 
-class Storage:
-    """The flat memory that torch tensors are views of. In legacy files its bytes come after the tensors."""
+class TorchType(Known):
+    """A torch type of storages or elements.
 
-    def __init__(self, dtype: str, count: int, data: bytes | None = None) -> None:
-        self.dtype, self.count, self.data = dtype, count, data
+    Attributes:
+        dtype: Of the elements, such as ``float32``.
+    """
 
+    __slots__ = ("dtype",)
+    dtype: str
 
-class TensorStandIn:
-    """A torch tensor: a storage, and the view of it."""
-
-    def __init__(self, storage: object, offset: object, shape: object, strides: object) -> None:
-        if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
-            raise pickle.UnpicklingError("a tensor has no storage or no shape")
-        if not isinstance(strides, (tuple, list)) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("a tensor does not have one stride per dimension")
-        given = (offset, *shape, *strides)
-        numbers = [n for n in given if isinstance(n, int) and not isinstance(n, bool) and n >= 0]
-        if len(numbers) < len(given):
-            raise pickle.UnpicklingError(f"a tensor has the shape {shape}, strides {strides}, offset {offset}")
-        self.storage, self.offset = storage, numbers[0]
-        self.shape, self.strides = tuple(numbers[1 : 1 + len(shape)]), tuple(numbers[1 + len(shape) :])
-
-    def array(self) -> np.ndarray:
-        """Copy the view out of the storage, after checking that it lies inside."""
-        if self.storage.data is None:
-            raise pickle.UnpicklingError("the storage of a tensor is not in the file")
-        flat = array_from_bytes(self.storage.data, self.storage.dtype, (self.storage.count,))
-        if 0 in self.shape:
-            return np.zeros(self.shape, flat.dtype)
-        last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
-        if last >= flat.size:
-            raise pickle.UnpicklingError(f"a tensor reaches element {last} of a storage of {flat.size}")
-        byte_strides = [stride * flat.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, byte_strides).copy()
+    def __init__(self, name: str, dtype: str) -> None:
+        super().__init__(name)
+        object.__setattr__(self, "dtype", dtype)
 
 
-class _DTypeStandIn:
-    """``numpy.dtype(code, align, copy)``; only plain numbers, never Python objects."""
-
-    def __init__(self, code: object, *_: object) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[biufc][0-9]{1,2}|\?", code):
-            raise pickle.UnpicklingError(f"an array has the type {code!r}; weights are arrays of numbers")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TensorStandIn:
+    return TensorStandIn.checked(storage, offset, shape, strides)
 
 
-class _ArrayStandIn:
-    """``numpy.core.multiarray._reconstruct(...)``. Shape, type and bytes follow as its state."""
-
-    value: np.ndarray | None = None
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, is_fortran, data = state
-        self.value = _array(data, dtype, shape, "F" if is_fortran else "C")
-
-
-def _array(data: object, dtype: object, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> np.ndarray:
-    if isinstance(data, str):  # Python 2 wrote bytes as strings
-        data = data.encode("latin1")
-    if not isinstance(dtype, _DTypeStandIn) or not isinstance(data, (bytes, bytearray)):
-        raise pickle.UnpicklingError("an array has no type or no bytes")
-    array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
-    return np.array(array, dtype.dtype.newbyteorder("="), order="C")
+def _rebuild_tensor_of_type(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    _grad: object,
+    _hooks: object,
+    dtype: object,
+    *_: object,
+) -> TensorStandIn:
+    if not isinstance(dtype, TorchType):
+        raise pickle.UnpicklingError("a tensor has no type")
+    return TensorStandIn.checked(storage, offset, shape, strides, dtype.dtype)
 
 
-def _from_buffer(buffer: object, dtype: object, shape: tuple[int, ...], order: Literal["C", "F"]) -> _ArrayStandIn:
-    stand_in = _ArrayStandIn()
-    stand_in.value = _array(buffer, dtype, shape, order)
-    return stand_in
+def _rebuild_from_array(array: object, *_: object) -> object:
+    return array
 
 
-def _scalar(dtype: object, data: object = b"") -> _ArrayStandIn:
-    return _from_buffer(data, dtype, (), "C")
+def _rebuild_subclass(function: object, _kind: object, arguments: object, *_: object) -> object:
+    if not isinstance(function, Known) or function.make is None or not isinstance(arguments, tuple):
+        raise pickle.UnpicklingError("a tensor has no function that rebuilds it")
+    return function.make(*arguments)
+
+
+def _from_buffer(buffer: object, dtype: object, shape: object, order: object) -> ArrayStandIn:
+    return ArrayStandIn(buffer, dtype, shape, order)
+
+
+def _scalar(dtype: object, data: object = b"", *_: object) -> ArrayStandIn:
+    return ArrayStandIn(data, dtype, (), "C")
+
+
+def _empty_array(*_: object) -> ArrayStandIn:
+    return ArrayStandIn()
 
 
 def _encode(text: object, encoding: object = "latin1", *_: object) -> bytes:
     """``_codecs.encode``: how protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"bytes have the encoding {encoding!r}")
+        raise pickle.UnpicklingError("text is encoded in another way than bytes are")
     return text.encode("latin1")
 
 
-def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TensorStandIn:
-    return TensorStandIn(storage, offset, shape, strides)
+def _bytes(content: object = b"", encoding: object = "latin1") -> bytes:
+    """``bytes`` and ``bytearray``, of what older protocols write; never a number of zeros."""
+    if isinstance(content, str):
+        return _encode(content, encoding)
+    if isinstance(content, (list, tuple)) and all(isinstance(n, int) for n in content):
+        return bytes(content)
+    if not isinstance(content, (bytes, bytearray)):
+        raise pickle.UnpicklingError("bytes are made of something else than text or bytes")
+    return bytes(content)
 
 
-def _rebuild_parameter(tensor: object, *_: object) -> object:
-    return tensor
+def _items(kind: Callable[[Any], object]) -> Callable[..., object]:
+    def make(items: object = ()) -> object:
+        if not isinstance(items, (list, tuple, set, frozenset)):
+            raise pickle.UnpicklingError("a container is made of something that is none")
+        return kind(items)
+
+    return make
 
 
-def _inert_type() -> type:
-    """Return a class whose objects keep the attributes that the pickle gives them, and do nothing."""
-    return type("Inert", (), {"__init__": lambda self, *_: None})
+def _dictionary(*arguments: object) -> dict[Any, Any]:
+    """A dictionary's arguments are its entries, if any, and what a missing one is made of."""
+    made: dict[Any, Any] = {}
+    for argument in arguments:
+        if isinstance(argument, dict):
+            made.update(argument)
+        elif isinstance(argument, list):  # Python 2 wrote ordered dictionaries as lists of pairs
+            for pair in argument:
+                if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
+                    raise pickle.UnpicklingError("a dictionary has an entry that is no pair of a name and a value")
+                made[pair[0]] = pair[1]
+    return made
+
+
+def _reconstruct(kind: object, _base: object = None, state: object = None, *_: object) -> object:
+    """``copyreg._reconstructor``: how protocols 0 and 1 write any object."""
+    if not isinstance(kind, Known) or kind.make is None:
+        raise pickle.UnpicklingError("an object has no class")
+    return kind.make(state) if state is not None else kind.make()
+
+
+def _part_of_a_class(function: str) -> Callable[..., object]:
+    """mmengine names methods by ``getattr`` and omegaconf types by ``getitem``. With anything else, both are attacks."""
+
+    def make(whole: object = None, part: object = None, *more: object) -> Opaque:
+        is_class = isinstance(whole, Known) and isinstance(whole.make, _Dropped) and not more
+        if not is_class or not isinstance(part, (str, tuple, Known, Opaque)):
+            raise RefusedName(function)
+        return Opaque(function)
+
+    return make
+
+
+class _Dropped:
+    """Makes objects of a harmless class."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *_: object) -> Opaque:
+        return Opaque(self._name)
 
 
 _FUNCTIONS: dict[str, Callable[..., object]] = {
     "_codecs.encode": _encode,
-    "numpy.dtype": _DTypeStandIn,
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "copyreg._reconstructor": _reconstruct,
+    "numpy.dtype": DTypeStandIn,
     **{
         f"numpy.{core}.{name}": function
         for core in ("core", "_core")
         for name, function in (
-            ("multiarray._reconstruct", _ArrayStandIn),
+            ("multiarray._reconstruct", _empty_array),
             ("multiarray.scalar", _scalar),
             ("numeric._frombuffer", _from_buffer),
         )
     },
+    "torch._tensor._rebuild_from_type": _rebuild_subclass,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_subclass,
+    "torch._utils._rebuild_device_tensor_from_numpy": _rebuild_from_array,
+    "torch._utils._rebuild_parameter": _rebuild_from_array,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_from_array,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_of_type,
+    "torch._utils._rebuild_xla_tensor": _rebuild_from_array,
+    "torch.Size": _items(tuple),
+    "builtins.bytes": _bytes,
+    "builtins.bytearray": _bytes,
+    "builtins.frozenset": _items(lambda items: Opaque("builtins.frozenset")),
+    "builtins.set": _items(lambda items: Opaque("builtins.set")),
+    "builtins.list": _items(list),
+    "builtins.tuple": _items(tuple),
+    **{f"builtins.{name}": _Dropped(f"builtins.{name}") for name in ("complex", "float", "int", "range", "slice")},
+    "builtins.getattr": _part_of_a_class("builtins.getattr"),
+    "operator.getitem": _part_of_a_class("operator.getitem"),
 }
-# Types implemented in C: a pickle cannot change them, and creating an object has no side effect.
-_TYPES = {
-    "collections.OrderedDict": collections.OrderedDict,
-    "torch.Size": tuple,
-    **{
-        f"builtins.{kind.__name__}": kind
-        for kind in (tuple, list, dict, set, frozenset, bytes, bytearray, complex, int, float, bool)
-    },
-}
-# Settings beside the weights in training checkpoints. This package does not read them.
-_INERT = ("argparse.Namespace", "torch.device")
-_TORCH_DTYPES = {
+# Classes that are named as types and never called.
+_TYPES = frozenset(
+    {"builtins.bool", "builtins.object", "builtins.str", "builtins.type", "numpy.ndarray", "torch.Tensor"}
+    | {"torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.strided"}
+)
+_NUMPY_SCALARS = re.compile(r"numpy\.(u?int\d*|float\d+|bool_?|complex\d+|longlong|str_|bytes_)")
+_STORAGES = {
+    "BFloat16": "bfloat16",
+    "Bool": "bool",
+    "Byte": "uint8",
+    "Char": "int8",
+    "ComplexDouble": "complex128",
+    "ComplexFloat": "complex64",
     "Double": "float64",
     "Float": "float32",
     "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Long": "int64",
     "Int": "int32",
+    "Long": "int64",
     "Short": "int16",
-    "Char": "int8",
-    "Byte": "uint8",
-    "Bool": "bool",
+    "Untyped": "uint8",
 }
-_MARKERS = {
-    "numpy.ndarray": "ndarray",
-    "torch.storage.UntypedStorage": "uint8",
-    **{f"torch.{name}Storage": dtype for name, dtype in _TORCH_DTYPES.items()},
-    **{f"torch.{dtype}": dtype for dtype in _TORCH_DTYPES.values()},
-}
+_STORAGE = re.compile(r"torch\.(?:storage\.|cuda\.)?([A-Z]\w*?)Storage")
+_TORCH_DTYPE = re.compile(r"torch\.((?:bfloat|float|u?int|bool|complex|q)\w*)")
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Storage] | None) -> None:
-        super().__init__(file, encoding="latin1")
-        self.find_storage = find_storage
+def _find(module: str, name: str) -> Known:
+    """Return what ``module.name`` means in a weight file.
 
-    def find_class(self, module: str, name: str) -> object:
-        full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"  # protocol 2 uses Python 2's names
-        if full_name in _FUNCTIONS:
-            # A new wrapper (or class, below) each time, so that attributes that a pickle sets do not outlive it.
-            return functools.partial(_FUNCTIONS[full_name])
-        if full_name in _TYPES:
-            return _TYPES[full_name]
-        if full_name in _INERT:
-            return _inert_type()
-        if full_name in _MARKERS:
-            return _MARKERS[full_name]
-        raise RefusedName(full_name)
+    Raises:
+        RefusedName: Nothing.
+    """
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(
+        module, module
+    )  # Python 2's names, in protocols up to 2
+    if module == "builtins":
+        name = {"long": "int", "unicode": "str", "xrange": "range"}.get(name, name)
+    full = f"{module}.{name}"
+    if full in _FUNCTIONS:
+        return Known(full, _FUNCTIONS[full])
+    if is_dictionary(full):
+        return Known(full, _dictionary)
+    if full in _TYPES or _NUMPY_SCALARS.fullmatch(full):
+        return Known(full)
+    storage, dtype = _STORAGE.fullmatch(full), _TORCH_DTYPE.fullmatch(full)
+    if storage:
+        return TorchType(full, _STORAGES.get(storage[1], storage[1]))
+    if dtype:
+        return TorchType(full, dtype[1])
+    if is_harmless(module, name):
+        return Known(full, _Dropped(full))
+    raise RefusedName(full)
 
-    def persistent_load(self, pid: object) -> Storage:
-        if self.find_storage is None or not isinstance(pid, tuple):
-            raise pickle.UnpicklingError("it refers to something outside the file")
-        return self.find_storage(pid)
 
-
-def load_pickle(file: IO[bytes], find_storage: Callable[[tuple[Any, ...]], Storage] | None = None) -> object:
+def load_pickle(
+    file: IO[bytes], limits: Limits, find_storage: Callable[[tuple[Any, ...]], Storage] | None = None
+) -> object:
     """Read one pickle from ``file``.
 
     Args:
         file: Positioned at the pickle; afterwards, just after it.
+        limits: Of the file.
         find_storage: Answers torch's references to storages.
 
     Returns:
-        Plain Python data in which arrays and tensors are stand-ins for :func:`as_array`.
+        Plain Python data in which arrays and tensors are stand-ins for :func:`.stand_ins.as_array`.
 
     Raises:
-        RefusedName: The pickle names a function or class outside the list. Nothing has been run.
+        RefusedName: The pickle names a function or class outside the lists. Nothing has been run.
+        EOFError: The pickle is cut off.
         Exception: Any other exception, if the pickle is damaged.
     """
-    return _Unpickler(file, find_storage).load()
-
-
-def as_array(value: object) -> np.ndarray | None:
-    """Return the array that ``value`` stands for, or None if it is not a tensor.
-
-    Paddle writes a tensor as an array, or as a tuple of its name and an array.
-    """
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        value = value[1]
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, TensorStandIn):
-        return value.array()
-    return value.value if isinstance(value, _ArrayStandIn) else None
+    return Machine(file, _find, find_storage, limits).load()

@@ -7,23 +7,8 @@ import shlex
 import pytest
 
 from ppdet_res2net.cli import main as cli
-from res2net_runtime import cli as runtime
-from res2net_runtime import quantize
 from res2net_runtime.arguments import FlagParser
-
-MAINS = {
-    **{name: lambda argv, name=name: cli.main([name, *argv]) for name in cli.COMMANDS},
-    "runtime": runtime.main,
-    "quantize": quantize.main,
-    **{
-        f"convert-dataset {name}": lambda argv, name=name: cli.main(["convert-dataset", name, *argv])
-        for name in ("voc", "labelme", "yolo")
-    },
-}
-
-
-class Parsed(Exception):
-    """Leaves a command after its arguments are known to be valid."""
+from tests.helpers.command_lines import MAINS, Parsed, parse_only
 
 
 @pytest.fixture
@@ -38,20 +23,13 @@ def help_of(capsys):
 
 
 @pytest.mark.parametrize("command", MAINS)
-def test_examples_are_valid(command, help_of, monkeypatch):
+def test_examples_are_valid(command, help_of):
     examples = help_of(command).partition("\nexamples:\n")[2].splitlines()
     assert examples
-    original = FlagParser.parse_args
-
-    def parse_and_stop(self, args=None, namespace=None):
-        raise Parsed(original(self, args, namespace))
-
-    monkeypatch.setattr(FlagParser, "parse_args", parse_and_stop)
+    last = {"runtime": "res2net_runtime", "quantize": "res2net_runtime.quantize"}.get(command, command.split()[-1])
     for example in examples:
         words = shlex.split(example)
-        start = {"runtime": "res2net_runtime", "quantize": "res2net_runtime.quantize"}.get(command, command.split()[-1])
-        with pytest.raises(Parsed):
-            MAINS[command](words[words.index(start) + 1 :])
+        parse_only(command, words[words.index(last) + 1 :])
 
 
 @pytest.mark.parametrize("command", MAINS)

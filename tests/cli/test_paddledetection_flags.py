@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ppdet_res2net.cli import main as cli
-from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.cli._paddledetection_flags import FLAGS_OF_COMMAND
-from res2net_runtime import cli as runtime
-from res2net_runtime.arguments import FlagParser
 from res2net_runtime.paddledetection_flags import INFER_FLAGS
+from tests.helpers.command_lines import parse_only
 
 FLAGS = json.loads(Path(__file__).with_name("paddledetection_flags.json").read_text("utf-8"))
 COMMANDS = {
@@ -43,32 +40,12 @@ EXAMPLES = [
 ]
 
 
-class Parsed(Exception):
-    """Carries the arguments of a command out of it, before it does anything."""
-
-
-@pytest.fixture
-def parse(monkeypatch):
-    """Return a function of a command and its words that gives the parsed arguments."""
-    original = FlagParser.parse_args
-
-    def parse_and_stop(self, args=None, namespace=None):
-        raise Parsed(original(self, args, namespace))
-
-    monkeypatch.setattr(CommandParser, "parse_args", parse_and_stop)
-
-    def parse(command: str, *words: str) -> argparse.Namespace:
-        if command == "deploy":
-            return runtime.parse_args([*words])
-        with pytest.raises(Parsed) as stopped:
-            cli.main([command, *words])
-        return stopped.value.args[0]
-
-    return parse
+def parse(command: str, *words: str) -> argparse.Namespace:
+    return parse_only("runtime" if command == "deploy" else command, words)
 
 
 @pytest.mark.parametrize(("command", "example"), EXAMPLES, ids=lambda value: str(value))
-def test_each_flag_is_accepted_or_answered(command, example, parse, capsys):
+def test_each_flag_is_accepted_or_answered(command, example, capsys):
     words, flag = example.split(), re.split("[= ]", example)[0]
     base = COMMANDS[command]
     if command == "infer" and flag in ("--infer_img", "--infer_dir"):
@@ -122,7 +99,7 @@ def test_no_answer_is_for_a_flag_that_the_tool_never_had(command, table):
         ("deploy", "--save_results=True --slice_infer=false", {"save_results": True}),
     ],
 )
-def test_what_flags_mean(command, words, expected, parse):
+def test_what_flags_mean(command, words, expected):
     args = vars(parse(command, *COMMANDS[command], *words.split()))
     assert {name: args[name] for name in expected} == expected
 
@@ -170,14 +147,14 @@ def test_what_flags_mean(command, words, expected, parse):
         ("train", "-c y.yml", "argument -c/--config: is given twice, as 'x' and 'y.yml'; leave one of them out"),
     ],
 )
-def test_answers(command, words, message, parse, capsys):
+def test_answers(command, words, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(command, *COMMANDS.get(command, []), *words.split())
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_flag_that_changes_nothing_is_told(parse, capsys):
+def test_a_flag_that_changes_nothing_is_told(capsys):
     parse("train", "-c", "x", "--fleet")
     assert capsys.readouterr().err == (
         "Note: --fleet changes nothing here. Processes started by paddle.distributed.launch always average their gradients.\n"
@@ -205,7 +182,7 @@ def test_a_flag_that_changes_nothing_is_told(parse, capsys):
         ("models", "--runs 1.5", "argument --runs: got '1.5', expected a whole number of at least 1"),
     ],
 )
-def test_numbers_out_of_range_are_refused(command, words, message, parse, capsys):
+def test_numbers_out_of_range_are_refused(command, words, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(command, *COMMANDS.get(command, []), *words.split())
     assert stopped.value.code == 2

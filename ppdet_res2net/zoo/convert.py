@@ -33,25 +33,36 @@ class ConvertedWeights:
     kept: tuple[str, ...]
 
 
-def convert_weights(name: str, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> ConvertedWeights:
+def convert_weights(
+    name: str,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    prefix: str | None = None,
+    copy: str | None = None,
+    dialect: str | None = None,
+) -> ConvertedWeights:
     """Read ``source``, check that it is the model ``name``, and write it to ``target`` with our names.
 
     Args:
         name: A zoo name.
         source: A url or a path, of any supported format.
         target: A path that ends in ``.pdparams`` or ``.safetensors``.
+        prefix: As in :func:`ppdet_res2net.zoo.load.read_weights`.
+        copy: As there.
+        dialect: As there.
 
     Raises:
         ConfigError: There is no such model.
         WeightsError: The source cannot be downloaded or read, or is a different model; or the target cannot be written.
     """
     spec = get_model_spec(name)
-    weights = read_weights(source)
+    weights = read_weights(source, prefix=prefix, copy=copy, dialect=dialect)
     model: Res2Net | Res2NetClassifier
-    if spec.task == "classifier":
-        head = weights.tensors.get("fc.bias")
-        model = create_classifier(name, num_classes=1000 if head is None else len(head))
-    else:
+    head = weights.tensors.get("fc.bias")
+    if spec.task == "classifier" and head is not None:
+        model = create_classifier(name, num_classes=len(head))
+    else:  # the trunk of a larger model has no classifier
         model = create_backbone(name)
     check_dialect(weights, model)
     report = check_fit(model, weights)

@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 
-__all__ = ["LAYOUTS", "Layout", "Target", "find_layout", "map_names"]
+__all__ = ["LAYOUTS", "Layout", "Target", "find_layout", "find_layouts", "map_names"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Layout:
     """How one family of implementations names its parameters.
 
     Attributes:
-        name: ``torch``, ``mindcv``, ``paddleclas`` or ``ppdet``.
+        name: ``torch``, ``mindcv``, ``paddleclas``, ``ppdet`` or ``detectron2``.
         who: The publishers whose files have this layout, for messages.
         anchor: Name of a tensor that every trunk of this layout has, and no other network.
-        dialects: The dialects that such a file may have; all of them if the names do not tell.
+        dialects: The dialects that such a file may have; all of them if the names do not tell, none if no dialect fits.
     """
 
     name: str
@@ -56,6 +56,7 @@ LAYOUTS = {
             "res2.blocks.0.branch2b.0.conv.weight",
             ("official", "paddle", "ppdet"),
         ),
+        Layout("detectron2", "the authors' fork of Detectron2", "res2.0.convs.0.weight", ()),
     )
 }
 
@@ -96,17 +97,23 @@ _PADDLECLAS_NAME = re.compile(
 _PLAIN_SHORTCUT = re.compile(r"(backbone\.res[345]\.blocks\.0\.branch1)\.((?:conv\.weight|norm\.).*)")
 
 
+def find_layouts(names: Iterable[str]) -> list[tuple[Layout, str]]:
+    """Return the layout and the prefix of every trunk of a Res2Net among these tensor names."""
+    names = list(names)
+    known = set(names)
+    found: dict[str, Layout] = {}
+    for layout in LAYOUTS.values():
+        for name in names:
+            if _ends_with_name(name, layout.anchor):
+                prefix = name[: -len(layout.anchor)]
+                is_mindcv = layout.name == "torch" and f"{prefix}layer1.0.bn1.gamma" in known
+                found.setdefault(prefix, LAYOUTS["mindcv"] if is_mindcv else layout)
+    return [(layout, prefix) for prefix, layout in found.items()]
+
+
 def find_layout(names: Iterable[str]) -> tuple[Layout | None, str]:
     """Return the layout of these tensor names and the trunk's prefix; (None, "") if they are not a Res2Net's."""
-    names = list(names)
-    for layout in LAYOUTS.values():
-        prefixes = [name[: -len(layout.anchor)] for name in names if _ends_with_name(name, layout.anchor)]
-        if prefixes:
-            prefix = min(prefixes, key=len)
-            if layout.name == "torch" and f"{prefix}layer1.0.bn1.gamma" in names:
-                layout = LAYOUTS["mindcv"]
-            return layout, prefix
-    return None, ""
+    return min(find_layouts(names), key=lambda found: len(found[1]), default=(None, ""))
 
 
 def map_names(names: Iterable[str], pools_shortcuts: bool = False) -> dict[str, Target]:
@@ -125,6 +132,8 @@ def map_names(names: Iterable[str], pools_shortcuts: bool = False) -> dict[str, 
         return {name: Target(name) for name in names}
     wrapper = prefix[: -len("backbone.")] if prefix.endswith("backbone.") else prefix
     stripped = {name: _without(_without(name, prefix), wrapper) for name in names}
+    if layout.name not in _RENAMERS:
+        return {name: Target(name) for name in names}
     rename = _RENAMERS[layout.name](set(stripped.values()), pools_shortcuts)
     return {name: rename(short) or Target(short) for name, short in stripped.items()}
 
@@ -136,6 +145,8 @@ def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
         head = re.fullmatch(r"(?:head\.fc|fc|classifier)\.(weight|bias)", name)
         if head:
             return Target(f"fc.{head[1]}", is_transposed=head[1] == "weight")
+        if name.startswith(("stem.conv1.", "stem.bn1.")):  # the authors' fork of maskrcnn-benchmark
+            name = name[len("stem.") :]
         if name == "conv1.weight":
             return Target("backbone.res1.conv1.conv.weight")
         stem = re.fullmatch(r"(?:conv1|stem)\.(\d)\.(\w+)", name)

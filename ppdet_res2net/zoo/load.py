@@ -18,7 +18,7 @@ from paddle import nn
 from ppdet_res2net import modeling
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError, WeightsError
-from ppdet_res2net.modeling.dialect import DIALECTS, Dialect
+from ppdet_res2net.modeling.dialect import DIALECTS, Dialect, get_dialect
 from ppdet_res2net.zoo.catalog import find_model, find_published, get_model_spec, is_model_name
 from ppdet_res2net.zoo.formats import (
     WeightsFile,
@@ -28,9 +28,10 @@ from ppdet_res2net.zoo.formats import (
     save_weights_file,
 )
 from ppdet_res2net.zoo.hub import download_model, download_weights
-from ppdet_res2net.zoo.keymaps import find_layout, map_names
+from ppdet_res2net.zoo.keymaps import Layout, map_names
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from ppdet_res2net.zoo.report import RULES, LoadReport, Misshapen, Rule, describe_contents
+from ppdet_res2net.zoo.trunks import TrunkChoice, choose_trunk, computes_like_mmdetection
 
 __all__ = [
     "LoadReport",
@@ -66,6 +67,7 @@ class Weights:
             name tell which.
         reason: Why ``dialects`` is known, as the rest of a sentence; "" if nothing is known.
         spec: The published model, recognised by zoo name, url, file name or metadata; None for other weights.
+        note: What was taken of a larger file, and what was left out; "" if everything is here.
     """
 
     source: str
@@ -73,6 +75,7 @@ class Weights:
     dialects: tuple[str, ...]
     reason: str
     spec: ModelSpec | None = None
+    note: str = ""
 
     @property
     def is_detector(self) -> bool:
@@ -86,16 +89,29 @@ class Weights:
         return None if bias is None else len(bias) - 1
 
 
-def read_weights(weights: str | os.PathLike[str]) -> Weights:
-    """Fetch and read weights.
+def read_weights(
+    weights: str | os.PathLike[str],
+    *,
+    prefix: str | None = None,
+    copy: str | None = None,
+    dialect: str | None = None,
+) -> Weights:
+    """Fetch and read weights. Of a larger model, the trunk is taken; :attr:`Weights.note` says what was left out.
 
     Args:
         weights: A zoo name, a url, or a path to any supported format.
+        prefix: What stands before the names of the trunk to take, if the file has several (``student.backbone.``).
+        copy: ``averaged`` or ``plain``, if the file has both; by default the averaged weights, with which the programs that
+            write them evaluate.
+        dialect: The dialect of the code that trained the trunk, if you know better than the names tell.
 
     Raises:
-        ConfigError: The zoo has no model of that name.
-        WeightsError: The weights cannot be found, downloaded or read.
+        ConfigError: The zoo has no model of that name, or there is no such dialect.
+        WeightsError: The weights cannot be found, downloaded or read; or the file has several trunks, or one that no dialect of
+            this package computes.
     """
+    if dialect is not None:
+        get_dialect(dialect)
     text = os.fspath(weights)
     if "://" in text:
         spec, path = find_published(text), download_weights(text)
@@ -105,8 +121,12 @@ def read_weights(weights: str | os.PathLike[str]) -> Weights:
     else:
         path = resolve_weights_path(text)
         spec = find_published(path.name)
-    file = read_weights_file(path)
-    return _with_our_names(file, spec, f"{spec.name} ({file.path})" if spec else str(file.path))
+    file = read_weights_file(path, copy=copy)
+    try:
+        choice = choose_trunk(file.tensors, prefix, copy, file.note)
+    except WeightsError as error:
+        raise WeightsError(f"weights: {file.path} {error}") from error
+    return _with_our_names(file, choice, spec, dialect, f"{spec.name} ({file.path})" if spec else str(file.path))
 
 
 def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = False) -> dict[str, np.ndarray]:
@@ -123,22 +143,28 @@ def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = Fals
     return ours
 
 
-def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> Weights:
+def _with_our_names(
+    file: WeightsFile, choice: TrunkChoice, spec: ModelSpec | None, said: str | None, source: str
+) -> Weights:
     dialect = file.metadata.get("dialect")
     if dialect is not None and dialect not in DIALECTS:
         raise WeightsError(
             f"weights: {file.path} names an unknown dialect {dialect!r}; expected one of {', '.join(DIALECTS)}."
         )
     dialects: tuple[str, ...]
-    if dialect:
+    layout = choice.layout
+    if said:
+        dialects, reason = (said,), "you said so"
+    elif dialect:
         dialects, reason = (dialect,), "the file says so"
     elif spec:
         dialects, reason = (spec.dialect,), f"they are published as {spec.name}"
     else:
         dialects, reason = tuple(DIALECTS), ""
     pools_shortcuts = spec is not None and spec.variant == "d" and not DIALECTS[spec.dialect].blocks_ignore_variant
-    tensors = to_our_names(file.tensors, pools_shortcuts)
-    layout, _ = find_layout(file.tensors)
+    if layout is not None and (not reason or layout.name == "detectron2"):
+        _refuse_mmdetection(file, choice, layout)
+    tensors = to_our_names({name: file.tensors[name] for name in choice.names}, pools_shortcuts)
     if not reason and layout is not None:
         dialects = layout.dialects
         if "backbone.res3.blocks.0.branch1.conv.conv.weight" in tensors:
@@ -148,28 +174,46 @@ def _with_our_names(file: WeightsFile, spec: ModelSpec | None, source: str) -> W
                 f"their names are those of {layout.who}" if layout.name != "ppdet" else "their shortcuts are pooled"
             )
     # A converted file says which model it was made of.
-    return Weights(source, tensors, dialects, reason, spec or find_model(file.metadata.get("model", "")))
+    return Weights(source, tensors, dialects, reason, spec or find_model(file.metadata.get("model", "")), choice.note)
 
 
-def load_pretrained(model: nn.Layer, weights: str | os.PathLike[str]) -> LoadReport:
+def _refuse_mmdetection(file: WeightsFile, choice: TrunkChoice, layout: Layout) -> None:
+    sign = computes_like_mmdetection(layout, choice.prefix, file.tensors)
+    if not sign:
+        return
+    remedy = "Use weights of another source ('ppdet-res2net models')."
+    if layout.name != "detectron2":
+        remedy += (
+            " If mmdetection's or mmsegmentation's own Res2Net did not train it, but mmpretrain's, timm's or the authors', say "
+            "so with 'ppdet-res2net convert-weights --dialect official'."
+        )
+    raise WeightsError(
+        f"weights: {file.path} has the mmdet dialect ({sign}), which is not supported yet. In the first block of stage 1, "
+        "mmdetection passes the last split on, and the official dialect pools it: the shapes are equal, but the results would "
+        f"be wrong. {remedy}"
+    )
+
+
+def load_pretrained(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> LoadReport:
     """Load weights to start from.
 
-    A trunk takes the trunk of any file. A classifier needs the file of a classifier. A detector takes all of a detector's
-    file, and the trunk of any other file. Last layers for a different number of classes keep their initial values.
+    A trunk takes the trunk of any file, a checkpoint or a detector of another framework too. A classifier needs the file of
+    a classifier. A detector takes all of a detector's file, and the trunk of any other file. Last layers for a different
+    number of classes keep their initial values.
 
     Args:
         model: A :class:`Res2Net`, a :class:`Res2NetClassifier`, or a ppdet R-CNN with our trunk as
             ``backbone``.
-        weights: A zoo name, a url, or a path.
+        weights: A zoo name, a url, or a path; or what :func:`read_weights` returned.
 
     Raises:
         ConfigError: The zoo has no model of that name.
         WeightsError: The weights cannot be found, downloaded or read, or do not fit. The model is unchanged.
     """
-    loaded = read_weights(weights)
+    loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
     state, rules = _what_to_start_from(model, loaded)
-    report = _checked(state, loaded.tensors, rules, loaded.source)
+    report = _checked(state, loaded.tensors, rules, loaded.source, loaded.note)
     _assign(state, loaded.tensors, report)
     return report
 
@@ -187,7 +231,7 @@ def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> 
     """
     loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
-    return load_into(model, loaded.tensors, source=loaded.source)
+    return load_into(model, loaded.tensors, source=loaded.source, note=loaded.note)
 
 
 def load_into(
@@ -196,6 +240,7 @@ def load_into(
     *,
     rules: Iterable[str] = (),
     source: str = "the weights",
+    note: str = "",
 ) -> LoadReport:
     """Set every parameter and buffer of ``layer``, or none.
 
@@ -204,6 +249,7 @@ def load_into(
         tensors: Arrays by our names.
         rules: Names of the :data:`RULES` that permit differences. Batch counters may always differ.
         source: Where the tensors come from, for messages.
+        note: What they are of a larger file, for the report.
 
     Returns:
         What matched, and what each rule left out.
@@ -213,7 +259,7 @@ def load_into(
             and says what file and model seem to be. The layer is unchanged.
     """
     state = _state_of(layer)
-    report = _checked(state, tensors, rules, source)
+    report = _checked(state, tensors, rules, source, note)
     _assign(state, tensors, report)
     return report
 
@@ -225,7 +271,7 @@ def check_fit(model: nn.Layer, weights: Weights) -> LoadReport:
         WeightsError: As for :func:`load_into`.
     """
     state, rules = _what_to_start_from(model, weights)
-    return _checked(state, weights.tensors, rules, weights.source)
+    return _checked(state, weights.tensors, rules, weights.source, weights.note)
 
 
 def _what_to_start_from(model: nn.Layer, weights: Weights) -> tuple[dict[str, paddle.Tensor], tuple[str, ...]]:
@@ -250,9 +296,14 @@ def _what_to_start_from(model: nn.Layer, weights: Weights) -> tuple[dict[str, pa
 
 
 def _checked(
-    state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], rules: Iterable[str], source: str
+    state: Mapping[str, paddle.Tensor],
+    tensors: Mapping[str, np.ndarray],
+    rules: Iterable[str],
+    source: str,
+    note: str = "",
 ) -> LoadReport:
     report = compare(state, tensors, [RULES[name] for name in (*_ALWAYS, *rules)], source)
+    report = dataclasses.replace(report, note=note)
     if not report.fits:
         raise WeightsError(f"weights: the file does not fit the model. {report}\n{_explain(state, tensors)}")
     return report

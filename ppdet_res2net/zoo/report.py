@@ -8,10 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ppdet_res2net.modeling.res2net import STAGE_DEPTHS
 from ppdet_res2net.zoo.keymaps import find_layout
+from res2net_runtime.texts import printable
 
 __all__ = ["RULES", "LoadReport", "Misshapen", "Rule", "describe_contents", "describe_names"]
 
 _NAMED_AT_MOST = 5
+_CHARACTERS_AT_MOST = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,7 @@ class LoadReport:
         unexpected: Names that only the file has.
         misshapen: Tensors whose shape differs from the model's.
         allowed: Permitted differences: the name of a rule, and the names of the tensors it covers.
+        note: What was taken of a larger file, and what was left out.
     """
 
     source: str
@@ -88,6 +91,7 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     misshapen: tuple[Misshapen, ...] = ()
     allowed: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
     @property
     def fits(self) -> bool:
@@ -96,6 +100,8 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {_tensors(len(self.matched))} match."]
+        if self.note:
+            lines.append(f"  {self.note}")
         for title, names in (
             ("missing in the file", self.missing),
             ("unexpected in the file", self.unexpected),
@@ -108,8 +114,8 @@ class LoadReport:
 
 
 def describe_names(names: Sequence[object]) -> str:
-    """List at most five names, and count the others."""
-    shown = ", ".join(map(str, names[:_NAMED_AT_MOST]))
+    """List at most five names, and count the others. Names come from files: they are made printable, and long ones are cut."""
+    shown = ", ".join(printable(str(name)[:_CHARACTERS_AT_MOST]) for name in names[:_NAMED_AT_MOST])
     return shown + (f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
 
 

@@ -1,0 +1,198 @@
+"""Finds the trunk in the weights of a larger model: a detector, a segmentation model, a Lightning module, a pair of networks.
+
+Pure functions of names, but for one: two names of the same tensors are no two trunks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.zoo.keymaps import Layout, find_layouts
+from res2net_runtime.texts import printable
+
+__all__ = ["TrunkChoice", "choose_trunk", "computes_like_mmdetection"]
+
+_NAMED_AT_MOST = 6
+_AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|averaged)\d*([._]|$)")
+# A classifier's last layer, beside the trunk or beside what wraps the trunk
+_CLASSIFIER = re.compile(r"(head\.fc|fc|classifier|out)\.(weight|bias)")
+# Parts that stand beside the stages of a trunk without a prefix. Anything else there belongs to a changed trunk.
+_PARTS = re.compile(
+    r"(neck|fpn|rpn|roi|decode|decoder|aux|auxiliary|seg|segmentation|proj|projector|predictor|criterion|loss|metric|classifier"
+    r"|n_averaged|steps|ema_)|\w*_(head|loss|metric|acc|accuracy)s?$|head"
+)
+# Trunks of these belong to OpenMMLab's frameworks, whose own Res2Net (not mmpretrain's) is a dialect of its own.
+_OPENMMLAB = re.compile(
+    r"(bbox|rpn|roi|mask|mask_iou|semantic|panoptic\w*|query|decode|auxiliary|dense|pts_bbox|keypoint|track)_head\."
+)
+_MMPRETRAIN = re.compile(r"head\.fc\.(weight|bias)")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkChoice:
+    """Which tensors of a file are used.
+
+    Attributes:
+        layout: How they are named; None if there is no trunk, and then all tensors are used.
+        prefix: What stands before the trunk's own names.
+        names: The tensors that are used, in the file's order.
+        note: What was taken and left out, for reports; "" if that is everything.
+    """
+
+    layout: Layout | None
+    prefix: str
+    names: tuple[str, ...]
+    note: str
+
+
+def choose_trunk(
+    tensors: Mapping[str, np.ndarray], prefix: str | None = None, copy: str | None = None, note: str = ""
+) -> TrunkChoice:
+    """Choose the trunk and what belongs to it.
+
+    Args:
+        tensors: All tensors of the file.
+        prefix: The trunk to take if there are several.
+        copy: ``averaged`` or ``plain``, if there are two copies of one trunk; by default the averaged one.
+        note: Which weights of the file these are.
+
+    Raises:
+        WeightsError: There are several trunks, or none with that prefix. The message has no subject.
+    """
+    found = {place: layout for layout, place in find_layouts(tensors)}
+    if prefix is not None:
+        place, why = _with_prefix(found, prefix), ""
+    elif not found:
+        return TrunkChoice(None, "", tuple(tensors), f"taken: {note}" if note else "")
+    else:
+        place, why = _only(found, tensors, copy)
+    layout = found[place]
+    # A Faster or Mask R-CNN of PaddleDetection, or ours: a detector takes all of it.
+    is_detector = layout.name == "ppdet" and any(name.startswith(f"{_wrapper(place)}rpn_head.") for name in tensors)
+    names = tuple(name for name in tensors if _belongs(name, place, is_detector))
+    used = set(names)
+    left_out = Counter(_part(name, place) for name in tensors if name not in used)
+    return TrunkChoice(layout, place, names, _describe(place, why or note, left_out))
+
+
+def _with_prefix(found: Mapping[str, Layout], prefix: str) -> str:
+    for place in (prefix, f"{prefix}."):
+        if place in found:
+            return place
+    raise WeightsError(f"has no trunk under '{printable(prefix)}'; it has {_list(found) or 'none'}.")
+
+
+def _only(found: Mapping[str, Layout], tensors: Mapping[str, np.ndarray], copy: str | None) -> tuple[str, str]:
+    """Return the only trunk, or the averaged or plain one of two copies; and why."""
+    places = list(found)
+    for place in places[1:]:
+        if _are_equal(tensors, places[0], place):
+            found = {other: layout for other, layout in found.items() if other != place}
+    places = list(found)
+    if len(places) == 1:
+        return places[0], ""
+    averaged = [place for place in places if _AVERAGED.search(place)]
+    plain = [place for place in places if place not in averaged]
+    if len(averaged) == len(plain) == 1:
+        if copy == "plain":
+            return plain[0], f"its plain weights, not the averaged ones under '{averaged[0]}'"
+        why = "the program that wrote them evaluates with these"
+        return averaged[0], f"its averaged weights ({why}), not those under '{plain[0] or 'no prefix'}'"
+    raise WeightsError(
+        f"has {len(places)} trunks, under {_list(places)}. Choose one with 'ppdet-res2net convert-weights --prefix', or "
+        "read_weights(path, prefix=...) in Python."
+    )
+
+
+def _are_equal(tensors: Mapping[str, np.ndarray], one: str, other: str) -> bool:
+    short = {name[len(one) :] for name in tensors if name.startswith(one)}
+    pairs = [(one + name, other + name) for name in short if other + name in tensors]
+    return len(pairs) > 100 and all(np.array_equal(tensors[a], tensors[b]) for a, b in pairs)
+
+
+def _wrapper(place: str) -> str:
+    """Return what wraps the model that the trunk is the ``backbone`` of."""
+    return place[: -len("backbone.")] if place.endswith("backbone.") else place
+
+
+def _belongs(name: str, place: str, is_detector: bool) -> bool:
+    wrapper = _wrapper(place)
+    if not name.startswith(wrapper):
+        return False
+    if _CLASSIFIER.fullmatch(name[len(wrapper) :]):
+        return True
+    if is_detector:
+        return True
+    if not name.startswith(place):
+        return False
+    return place.endswith("backbone.") or not _PARTS.match(name[len(place) :].partition(".")[0])
+
+
+def _part(name: str, place: str) -> str:
+    if name.startswith("ema_"):
+        return "ema_*"  # mmcv's copies from before averaging, in one flat name each
+    for start in (place, _wrapper(place)):
+        if start and name.startswith(start):
+            return start + name[len(start) :].partition(".")[0]
+    common = _common_start(name, place)
+    return common + name[len(common) :].partition(".")[0]
+
+
+def _common_start(name: str, place: str) -> str:
+    """Return the modules that both names begin with, such as ``model.``."""
+    steps = []
+    for one, other in zip(name.split("."), place.split(".")):
+        if one != other:
+            break
+        steps.append(f"{one}.")
+    return "".join(steps)
+
+
+def _describe(place: str, note: str, left_out: Counter[str]) -> str:
+    if not note and not left_out and place in ("", "backbone.", "module.", "_orig_mod.", "module._orig_mod."):
+        return ""
+    text = f"taken: the trunk under '{printable(place)}'" if place else "taken: the trunk"
+    if note:
+        text += f", {note}"
+    if left_out:
+        named = [f"{printable(part)[:60]} ({count})" for part, count in left_out.most_common(_NAMED_AT_MOST)]
+        more = len(left_out) - len(named)
+        text += f"; not used, with the number of tensors: {', '.join(named)}" + (f" and {more} more" if more else "")
+    return text
+
+
+def _list(places: Iterable[str]) -> str:
+    named = [f"'{printable(place)[:60]}'" if place else "no prefix" for place in places]
+    more = len(named) - _NAMED_AT_MOST
+    return ", ".join(named[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def computes_like_mmdetection(layout: Layout, place: str, names: Iterable[str]) -> str:
+    """Return by what a trunk is known as one of mmdetection's own code, as the rest of a sentence; "" if it is not.
+
+    mmpretrain's Res2Net has the same names as those of mmdetection and mmsegmentation, but computes as the authors' does.
+
+    Args:
+        layout: Of the trunk.
+        place: The trunk's prefix.
+        names: All names of the file.
+    """
+    if layout.name == "detectron2":
+        return "its names are those of the authors' fork of Detectron2, which computes as mmdetection does"
+    if layout.name != "torch" or place.endswith("timm_model."):
+        return ""
+    names = list(names)
+    wrapper = _wrapper(place)
+    beside = [name[len(wrapper) :] for name in names if name.startswith(wrapper)]
+    head = next((match[0].rstrip(".") for match in map(_OPENMMLAB.match, beside) if match), None)
+    if head is not None:
+        return f"its trunk stands beside a '{head}', as mmdetection's and mmsegmentation's do"
+    if f"{place}stem.0.weight" in names and not any(_MMPRETRAIN.fullmatch(name) for name in beside):
+        return "its stem is called 'stem.0', as mmdetection's is, and it has no classifier of mmpretrain"
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,17 @@ def toy_model_dir(tmp_path_factory, *formats: str) -> Path:
                 pytest.importorskip(package, exc_type=ImportError)
         path.mkdir()
         try:
-            files = {name: _SAVERS[name][1](path) for name in formats}
-            (path / "infer_cfg.yml").write_text(yaml.safe_dump({**CONFIG, "formats": files}), encoding="utf-8")
+            save_toy(path, formats)
         except BaseException:
             shutil.rmtree(path)
             raise
     return path
+
+
+def save_toy(path: Path, formats: Sequence[str]) -> None:
+    """Write the toy in the given formats into a folder, with ``infer_cfg.yml``."""
+    files = {name: _SAVERS[name][1](path) for name in formats}
+    (path / "infer_cfg.yml").write_text(yaml.safe_dump({**CONFIG, "formats": files}), encoding="utf-8")
 
 
 def _save_paddle(path: Path) -> dict[str, str]:

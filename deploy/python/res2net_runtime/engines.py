@@ -33,6 +33,7 @@ class Format:
 
     Attributes:
         keys: Keys of its files in ``infer_cfg.yml``: the graph, and the weights if they are in a separate file.
+        suffixes: How the name of the graph may end.
         files: Every file name that it may have. A new export removes them.
         is_exported: Whether ``export_model.py`` writes it.
         made_by: The command that adds it to a folder, for messages.
@@ -41,6 +42,7 @@ class Format:
     """
 
     keys: tuple[str, ...]
+    suffixes: tuple[str, ...]
     files: tuple[str, ...]
     is_exported: bool
     made_by: str
@@ -51,6 +53,7 @@ class Format:
 FORMATS = {
     "paddle": Format(
         keys=("model_file", "params_file"),
+        suffixes=(".json", ".pdmodel"),
         files=("model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info"),
         is_exported=True,
         made_by="export_model.py --format paddle",
@@ -59,6 +62,7 @@ FORMATS = {
     ),
     "onnx": Format(
         keys=("model_file",),
+        suffixes=(".onnx",),
         files=("model.onnx",),
         is_exported=True,
         made_by="export_model.py --format onnx",
@@ -67,6 +71,7 @@ FORMATS = {
     ),
     "openvino": Format(
         keys=("model_file", "params_file"),
+        suffixes=(".xml",),
         files=("model.xml", "model.bin"),
         is_exported=True,
         made_by="export_model.py --format openvino",
@@ -75,6 +80,7 @@ FORMATS = {
     ),
     "onnx_int8": Format(
         keys=("model_file",),
+        suffixes=(".onnx",),
         files=("model_int8.onnx",),
         is_exported=False,
         made_by="python -m res2net_runtime.quantize",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
-
-import yaml
 
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.plain_yaml import MAX_BYTES, PlainYamlError, clip, load_plain_yaml
 from res2net_runtime.preprocess import Preprocessor
+from res2net_runtime.texts import printable
 
 __all__ = [
     "CONFIG_NAME",
@@ -26,6 +27,9 @@ __all__ = [
     "load_model_folder",
     "read_model_config",
     "take",
+    "take_labels",
+    "take_names",
+    "take_versions",
 ]
 
 CONFIG_NAME = "infer_cfg.yml"
@@ -33,6 +37,8 @@ SCHEMA_NAME = "res2net_runtime"
 SCHEMA_VERSION = 2
 TASKS = ("detection", "classification")
 
+_MOST_BITS = 63
+_MOST_CHARACTERS = 1000  # of a class name
 _BOX_OUTPUTS = ("boxes", "scores", "labels", "num")
 _KNOWN_OUTPUTS = (*_BOX_OUTPUTS, "masks")
 
@@ -101,35 +107,38 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
         ModelFolderError: The folder or one of its files is missing, or it was written for a different version.
     """
     config, config_path = read_model_config(model_dir, "detection")
-    label_list = take(config, "label_list", list, config_path)
+    label_list = take_labels(config, config_path)
     category_ids = take(config, "category_ids", list, config_path)
     if len(label_list) != len(category_ids):
         raise ModelFolderError(
-            f"'{config_path}' has {len(label_list)} names in label_list but {len(category_ids)} "
+            f"'{printable(config_path)}' has {len(label_list)} names in label_list but {len(category_ids)} "
             "category_ids. Both need one entry per class: correct the file or export the model again."
         )
-    if not all(isinstance(category, int) for category in category_ids):
-        raise ModelFolderError(
-            f"'{config_path}' has category_ids: {category_ids}, expected whole numbers. Correct the file or "
-            "export the model again."
-        )
-    outputs = take(config, "outputs", list, config_path)
+    for category in category_ids:
+        if type(category) is not int or category.bit_length() > _MOST_BITS:
+            raise ModelFolderError(
+                f"'{printable(config_path)}' has {clip(category)} in category_ids, expected whole numbers of 64 bits. "
+                "Correct the file or export the model again."
+            )
+    outputs = take_names(config, "outputs", config_path)
     if not set(_BOX_OUTPUTS) <= set(outputs) <= set(_KNOWN_OUTPUTS) or len(set(outputs)) != len(outputs):
         raise ModelFolderError(
-            f"'{config_path}' names the outputs {outputs}, expected {', '.join(_BOX_OUTPUTS)} and for masks "
-            "also 'masks'. Export the model again."
+            f"'{printable(config_path)}' names the outputs {clip(', '.join(outputs))}, expected "
+            f"{', '.join(_BOX_OUTPUTS)} and for masks also 'masks'. Export the model again."
         )
+    preprocess = take(config, "Preprocess", list, config_path)
+    Preprocessor.from_config(preprocess)  # a mistake is told before a network is loaded
     return ModelFolder(
         path=Path(model_dir),
         arch=take(config, "arch", str, config_path),
         formats=find_files(take(config, "formats", Mapping, config_path), config_path),
-        outputs=tuple(outputs),
-        preprocess=tuple(take(config, "Preprocess", list, config_path)),
-        label_list=tuple(str(name) for name in label_list),
+        outputs=outputs,
+        preprocess=tuple(preprocess),
+        label_list=label_list,
         category_ids=tuple(category_ids),
-        draw_threshold=float(take(config, "draw_threshold", (int, float), config_path)),
-        mask_threshold=float(take(config, "mask_threshold", (int, float), config_path)),
-        versions=dict(config.get("versions") or {}),
+        draw_threshold=_take_share(config, "draw_threshold", config_path),
+        mask_threshold=_take_share(config, "mask_threshold", config_path),
+        versions=take_versions(config, config_path),
     )
 
 
@@ -149,12 +158,15 @@ def read_model_config(model_dir: str | os.PathLike[str], task: str | None = None
     path = Path(model_dir)
     config_path = path / CONFIG_NAME
     if not path.is_dir():
-        raise ModelFolderError(f"There is no model folder '{path}'. Pass the folder that export_model.py wrote.")
-    if not config_path.is_file():
         raise ModelFolderError(
-            f"The model folder '{path}' has no {CONFIG_NAME}. Pass the folder that export_model.py wrote, "
+            f"There is no model folder '{printable(path)}'. Pass the folder that export_model.py wrote."
+        )
+    if not os.path.lexists(config_path):
+        raise ModelFolderError(
+            f"The model folder '{printable(path)}' has no {CONFIG_NAME}. Pass the folder that export_model.py wrote, "
             "which holds the graph, the weights and this file."
         )
+    _check_file(config_path)
     config = _read_config(config_path)
     _check_schema(config, config_path, task)
     return config, config_path
@@ -171,31 +183,64 @@ def find_files(formats: Mapping[str, Any], config_path: Path) -> dict[str, Model
         keys = FORMATS[name].keys if name in FORMATS else ()
         if not keys or not isinstance(files, Mapping) or not set(keys) <= set(files):
             raise ModelFolderError(
-                f"'{config_path}' has the format {name!r} with {files!r}, expected "
+                f"'{printable(config_path)}' has the format '{clip(name)}' with {clip(_keys(files))}, expected "
                 + "; ".join(f"{known} with {' and '.join(one.keys)}" for known, one in FORMATS.items())
                 + ". Export the model again, or update res2net_runtime."
             )
-        paths = [config_path.parent / str(files[key]) for key in keys]
-        for key, path in zip(keys, paths):
-            if not path.is_file():
-                raise ModelFolderError(
-                    f"The model folder has no '{path}', which {CONFIG_NAME} names as {key} of format {name}. "
-                    "Copy the whole folder again, export the model again, or, if you do not need this format, "
-                    f"remove it from {CONFIG_NAME}."
-                )
-        found[name] = ModelFiles(*paths)
+        found[name] = ModelFiles(*(_find_file(config_path, name, key, files[key]) for key in keys))
     if not found:
-        raise ModelFolderError(f"'{config_path}' names no formats. Export the model again.")
+        raise ModelFolderError(f"'{printable(config_path)}' names no formats. Export the model again.")
     return found
+
+
+def _keys(files: object) -> str:
+    return f"the keys {', '.join(map(str, files))}" if isinstance(files, Mapping) and files else clip(files)
+
+
+def _find_file(config_path: Path, format_name: str, key: str, name: object) -> Path:
+    """Return the path of a file that ``infer_cfg.yml`` names: a regular file inside the folder."""
+    where = f"'{printable(config_path)}' names {clip(name)} as {key} of format {format_name}"
+    if not isinstance(name, str):
+        raise ModelFolderError(f"{where}, expected the name of a file. Export the model again.")
+    # Names for both systems: a folder may be made on one and used on the other.
+    parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}
+    if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or not name.isprintable():
+        raise ModelFolderError(
+            f"{where}. A model folder may only name files inside itself. Do not use this folder, unless you know why it does."
+        )
+    path = config_path.parent / name
+    if not os.path.lexists(path):
+        raise ModelFolderError(
+            f"The model folder has no '{printable(path)}', which {CONFIG_NAME} names as {key} of format {format_name}. "
+            "Copy the whole folder again, export the model again, or, if you do not need this format, "
+            f"remove it from {CONFIG_NAME}."
+        )
+    _check_file(path, config_path.parent)
+    return path
+
+
+def _check_file(path: Path, folder: Path | None = None) -> None:
+    """Refuse what is not a regular file (reading a pipe or a device may never end), and links that lead out of the folder."""
+    folder = path.parent if folder is None else folder
+    if not path.is_file():
+        raise ModelFolderError(
+            f"'{printable(path)}' is not a file. Copy the whole model folder again, or export the model again."
+        )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelFolderError(
+            f"'{printable(path)}' is a link to '{printable(path.resolve())}', outside of the model folder. Copy that "
+            "file into the folder, if you trust it."
+        )
 
 
 def _read_config(config_path: Path) -> Mapping[str, Any]:
     try:
-        config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelFolderError(f"Cannot read '{config_path}': {error}. Export the model again.") from error
+        with config_path.open("rb") as file:
+            config = load_plain_yaml(file.read(MAX_BYTES + 1))
+    except (OSError, PlainYamlError) as error:
+        raise ModelFolderError(f"Cannot read '{printable(config_path)}': {error} Export the model again.") from error
     if not isinstance(config, Mapping):
-        raise ModelFolderError(f"'{config_path}' is not a mapping of settings. Export the model again.")
+        raise ModelFolderError(f"'{printable(config_path)}' is not a mapping of settings. Export the model again.")
     return config
 
 
@@ -203,18 +248,19 @@ def _check_schema(config: Mapping[str, Any], config_path: Path, task: str | None
     schema = config.get("schema")
     if not isinstance(schema, Mapping) or schema.get("name") != SCHEMA_NAME:
         raise ModelFolderError(
-            f"'{config_path}' has no schema named {SCHEMA_NAME}: it was not written by this project, perhaps "
+            f"'{printable(config_path)}' has no schema named {SCHEMA_NAME}: it was not written by this project, perhaps "
             "by PaddleDetection's own export. Export the model with ppdet-res2net's export_model.py."
         )
     if schema.get("version") != SCHEMA_VERSION:
         raise ModelFolderError(
-            f"'{config_path}' has schema version {schema.get('version')!r}, but this runtime reads "
+            f"'{printable(config_path)}' has schema version {clip(schema.get('version'))}, but this runtime reads "
             f"{SCHEMA_VERSION}. Export the model again with the installed version, or install the version "
             "that wrote it."
         )
-    if config.get("task") not in ((task,) if task else TASKS):
+    found = config.get("task")
+    if not isinstance(found, str) or found not in ((task,) if task else TASKS):
         raise ModelFolderError(
-            f"'{config_path}' is for task {config.get('task')!r}, expected {task or ' or '.join(TASKS)}. Detectors are "
+            f"'{printable(config_path)}' is for task '{clip(found)}', expected {task or ' or '.join(TASKS)}. Detectors are "
             "loaded by res2net_runtime.Predictor, classifiers by res2net_runtime.classification.Classifier."
         )
 
@@ -240,10 +286,60 @@ def take(config: Mapping[str, Any], key: str, kind: type | tuple[type, ...], con
         ModelFolderError: The setting is missing, or has the wrong type.
     """
     if key not in config:
-        raise ModelFolderError(f"'{config_path}' does not have the key '{key}'. Export the model again.")
-    if not isinstance(config[key], kind):
+        raise ModelFolderError(f"'{printable(config_path)}' does not have the key '{key}'. Export the model again.")
+    if not isinstance(config[key], kind) or isinstance(config[key], bool):
         raise ModelFolderError(
-            f"'{config_path}' has {key}: {config[key]!r}, which is of the wrong type (expected {_KIND_NAMES[kind]}). "
-            "Export the model again."
+            f"'{printable(config_path)}' has {key}: {clip(config[key])}, which is of the wrong type (expected "
+            f"{_KIND_NAMES[kind]}). Export the model again."
         )
     return config[key]
+
+
+def take_names(config: Mapping[str, Any], key: str, config_path: Path) -> tuple[str, ...]:
+    """Return a setting that is a list of texts.
+
+    Raises:
+        ModelFolderError: The setting is missing, or is something else.
+    """
+    names = take(config, key, list, config_path)
+    return _names(names, key, config_path)
+
+
+def take_labels(config: Mapping[str, Any], config_path: Path) -> tuple[str, ...]:
+    """Return the class names. Whole numbers are names, too.
+
+    Raises:
+        ModelFolderError: They are missing, or there are other values among them.
+    """
+    labels = take(config, "label_list", list, config_path)
+    return _names(
+        [str(one) if type(one) is int and abs(one) < 10**18 else one for one in labels], "label_list", config_path
+    )
+
+
+def take_versions(config: Mapping[str, Any], config_path: Path) -> dict[str, str]:
+    """Return the versions of packages with which the folder was written; it may name none."""
+    versions = take(config, "versions", Mapping, config_path) if config.get("versions") is not None else {}
+    return dict(zip(_names(list(versions), "versions", config_path), map(clip, versions.values())))
+
+
+def _names(values: Sequence[object], key: str, config_path: Path) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or len(value) > _MOST_CHARACTERS:
+            # YAML reads no, 1.0 and 2024-01-01 as something else than text.
+            raise ModelFolderError(
+                f"'{printable(config_path)}' has {clip(value)} as entry {index} of {key}, expected text of at most "
+                f"{_MOST_CHARACTERS} characters. Put it in quotes, or export the model again."
+            )
+    return tuple(str(value) for value in values)
+
+
+def _take_share(config: Mapping[str, Any], key: str, config_path: Path) -> float:
+    """Return a number from 0 to 1."""
+    value = take(config, key, (int, float), config_path)
+    if not (0 <= value <= 1 and math.isfinite(value)):
+        raise ModelFolderError(
+            f"'{printable(config_path)}' has {key}: {clip(value)}, expected a number from 0 to 1. Correct the file or "
+            "export the model again."
+        )
+    return float(value)

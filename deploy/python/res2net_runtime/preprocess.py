@@ -18,6 +18,7 @@ import numpy as np
 from res2net_runtime._image_header import has_float_samples, read_image_size
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
+from res2net_runtime.plain_yaml import clip
 from res2net_runtime.texts import printable
 
 __all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "Preprocessor", "collate", "decode_image", "describe_source"]
@@ -26,6 +27,9 @@ ImageSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, np.nd
 
 # The size at which Pillow refuses an image as a "decompression bomb": about 0.5 GB of RGB pixels.
 DEFAULT_MAX_PIXELS = 178_956_970
+# An image is enlarged to what infer_cfg.yml says, however small it is, so this bounds the memory that it takes.
+_MAX_TARGET_PIXELS = 8192 * 8192
+_MAX_STRIDE = 1024
 
 
 def describe_source(source: object) -> str:
@@ -161,13 +165,14 @@ class Preprocessor:
         order = list(_OPERATORS)
         seen: list[str] = []
         for operator in operators:
-            if not isinstance(operator, Mapping) or operator.get("type") not in _OPERATORS:
+            kind = operator.get("type") if isinstance(operator, Mapping) else operator
+            if not isinstance(operator, Mapping) or not isinstance(kind, str) or kind not in _OPERATORS:
                 raise ModelFolderError(
-                    f"Unknown preprocessing operator {operator!r}. Known types: {', '.join(order)}. "
+                    f"Unknown preprocessing operator '{clip(kind)}'. Known types: {', '.join(order)}. "
                     "Export the model again with this version, or update res2net_runtime."
                 )
             arguments = dict(operator)
-            kind = arguments.pop("type")
+            del arguments["type"]
             if seen and order.index(kind) <= order.index(seen[-1]):
                 raise ModelFolderError(
                     f"Preprocessing operator {kind} comes after {seen[-1]}, but the supported order is "
@@ -176,9 +181,10 @@ class Preprocessor:
             seen.append(kind)
             try:
                 settings.update(_OPERATORS[kind](**arguments))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
+                listed = ", ".join(f"{name}: {clip(value)}" for name, value in arguments.items())
                 raise ModelFolderError(
-                    f"Preprocessing operator {kind} has wrong arguments {arguments}: {error}. "
+                    f"Preprocessing operator {kind} has wrong arguments ({clip(listed, 200)}): {clip(str(error), 200)}. "
                     "Correct the list 'Preprocess' in infer_cfg.yml, or export the model again."
                 ) from error
         if "Permute" not in seen:
@@ -264,6 +270,8 @@ def _resize_settings(
     height, width = (int(side) for side in target_size)
     if min(height, width) < 1:
         raise ValueError("target_size must be positive")
+    if height * width > _MAX_TARGET_PIXELS:
+        raise ValueError(f"target_size may have at most {_MAX_TARGET_PIXELS} pixels")
     if interp not in range(5):  # nearest, linear, cubic, area, Lanczos
         raise ValueError(f"interp must be a flag of OpenCV from 0 to 4, got {interp}")
     return {"target_size": (height, width), "keep_ratio": bool(keep_ratio), "interp": interp}
@@ -276,7 +284,11 @@ def _normalize_settings(
         raise ValueError("mean and std must have 3 values, and no value of std may be zero")
     if norm_type not in ("mean_std", "none"):
         raise ValueError("norm_type must be mean_std or none")
-    return {"table": _normalization_table(mean, std, is_scale, norm_type == "mean_std")}
+    with np.errstate(all="ignore"):
+        table = _normalization_table(mean, std, is_scale, norm_type == "mean_std")
+    if not np.isfinite(table).all():
+        raise ValueError("mean and std must be finite, and std not too small")
+    return {"table": table}
 
 
 def _normalization_table(
@@ -297,8 +309,8 @@ def _permute_settings() -> dict[str, Any]:
 
 
 def _pad_settings(stride: int) -> dict[str, Any]:
-    if int(stride) != stride or stride < 0:
-        raise ValueError("stride must be a whole number")
+    if int(stride) != stride or not 0 <= stride <= _MAX_STRIDE:
+        raise ValueError(f"stride must be a whole number of at most {_MAX_STRIDE}")
     return {"stride": max(1, int(stride))}
 
 

@@ -147,8 +147,8 @@ class CoreOfAnotherCPU:
     def get_property(self, device, name):
         return ["FP32", "INT8"]
 
-    def read_model(self, model):
-        return self._core.read_model(model)
+    def read_model(self, *files):
+        return self._core.read_model(*files)
 
     def compile_model(self, network, device, settings):
         return self._core.compile_model(network, device, {**settings, "INFERENCE_PRECISION_HINT": "f32"})

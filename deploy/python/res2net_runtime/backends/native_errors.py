@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +13,12 @@ from types import ModuleType
 import numpy as np
 
 from res2net_runtime.errors import BackendError, Res2NetError
+from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import printable
 
 __all__ = ["import_engine", "loading", "running"]
 
-_MAX_CHARACTERS = 300
+_MAX_CHARACTERS = 400
 
 
 def import_engine(module: str, requirement: str = "") -> ModuleType:
@@ -48,9 +52,9 @@ def loading(description: str, model_path: Path) -> Iterator[None]:
     except Res2NetError:
         raise
     except Exception as error:  # native code may raise any type
+        remedy = _remedy(error) or "Choose another backend, or export the model again."
         raise BackendError(
-            f"{description} cannot load '{model_path}': {_summarize(error)}. Choose another backend, or export "
-            "the model again."
+            f"{description} cannot load '{printable(model_path)}': {_summarize(error)}. {remedy}"
         ) from error
 
 
@@ -71,9 +75,29 @@ def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]
         ) from error
 
 
+# What is wrong with the machine, not with the model -> what to do. Native code gives the system's words, not its numbers.
+_REMEDIES = {
+    errno.ENOSPC: "Free space on the disk, or set TMPDIR to a folder on another one.",
+    errno.EDQUOT: "Free space on the disk, or set TMPDIR to a folder on another one.",
+    errno.EROFS: "Choose a folder that can be written.",
+    errno.EACCES: "Choose a folder whose permissions allow it.",
+    errno.EMFILE: "Close files, or raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Close files: the whole system has too many open.",
+    errno.ENOMEM: "Free memory, or use a smaller model.",
+}
+
+
+def _remedy(error: Exception) -> str | None:
+    if isinstance(error, MemoryError):
+        return _REMEDIES[errno.ENOMEM]
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        return _REMEDIES[error.errno]
+    return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code) in str(error)), None)
+
+
 def _summarize(error: Exception) -> str:
     """Return the informative lines of a native error, without C++ stacks and banners."""
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line.startswith(("(", "[Hint", "[operator"))]  # Paddle's
-    summary = " ".join(telling) or " ".join(line for line in lines if line)[:_MAX_CHARACTERS]
-    return (summary or type(error).__name__).rstrip(".")
+    summary = " ".join(telling) or " ".join(line for line in lines if line)
+    return clip(summary or type(error).__name__, _MAX_CHARACTERS).rstrip(".")

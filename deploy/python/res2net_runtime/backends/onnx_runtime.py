@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_outputs
+from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 
 __all__ = ["OnnxRuntimeBackend"]
@@ -35,6 +36,7 @@ class OnnxRuntimeBackend:
         settings.inter_op_num_threads = 1
         settings.log_severity_level = _LOG_ERRORS_ONLY
         with loading(self.description, model_path):
+            check_graph(folder.formats[options.format], options.format)
             self._session = onnxruntime.InferenceSession(str(model_path), settings, providers=["CPUExecutionProvider"])
         self._output_names = list(folder.outputs)
         check_outputs(self._output_names, [output.name for output in self._session.get_outputs()], model_path)

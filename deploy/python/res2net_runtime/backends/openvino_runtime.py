@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_outputs
 from res2net_runtime.backends.cpu import find_narrow_isa_limit, warn_of_simulated_bfloat16
+from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading, running
 from res2net_runtime.errors import BackendError
 
@@ -43,7 +45,8 @@ class OpenVINOBackend:
             )
         openvino = import_engine("openvino")
         self.engine = options.engine
-        model_path = folder.formats[options.format].model_path
+        files = folder.formats[options.format]
+        model_path = files.model_path
         version = openvino.__version__.partition("-")[0]  # without the build's number
         self.description = f"OpenVINO {version} ({options.precision}, {options.device})"
         core = openvino.Core()
@@ -61,7 +64,9 @@ class OpenVINOBackend:
         }
         least_side_px = folder.least_side_px
         with loading(self.description, model_path):
-            model = core.compile_model(read_network(core, str(model_path), least_side_px), "CPU", settings)
+            check_graph(files, options.format)
+            network = read_network(core, str(model_path), least_side_px, files.params_path)
+            model = core.compile_model(network, "CPU", settings)
         if options.precision == "bf16" and model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
             raise BackendError(
                 f"OpenVINO {version} cannot compute in bfloat16 on this CPU, not even by simulation. Choose precision fp32."
@@ -85,7 +90,9 @@ class OpenVINOBackend:
         self._request = None
 
 
-def read_network(core: openvino.Core, model: str | bytes, least_side_px: int) -> openvino.Model:
+def read_network(
+    core: openvino.Core, model: str | bytes, least_side_px: int, weights: Path | None = None
+) -> openvino.Model:
     """Read a model, and tell OpenVINO the smallest size of its images.
 
     OpenVINO handles unknown sizes as ranges. With a lower bound it can see that a map of the pyramid, once doubled, has the
@@ -95,10 +102,11 @@ def read_network(core: openvino.Core, model: str | bytes, least_side_px: int) ->
         core: OpenVINO.
         model: The path of a model, or the bytes of an ONNX model.
         least_side_px: Smallest height and width of an image.
+        weights: The file of the weights, if they are in one of their own.
     """
     import openvino
 
-    network = core.read_model(model)
+    network = core.read_model(model) if weights is None else core.read_model(model, str(weights))
     shapes = {}
     for value in network.inputs:
         shape = value.get_partial_shape()

@@ -11,6 +11,7 @@ import numpy as np
 from res2net_runtime.backends import paddle_quirks
 from res2net_runtime.backends.base import EngineOptions, NetworkFolder
 from res2net_runtime.backends.cpu import has_bfloat16, warn_of_simulated_bfloat16
+from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import loading, running
 from res2net_runtime.errors import BackendError
 from res2net_runtime.model_folder import ModelFiles
@@ -44,6 +45,7 @@ class PaddleBackend:
         self._paddle = paddle
         self._output_names = folder.outputs
         with loading(self.description, files.model_path), paddle_quirks.keep_thread_counts(paddle):
+            check_graph(files, options.format)
             config = _make_config(paddle, files, options)
             self._predictor = paddle.inference.create_predictor(config)
         names = self._predictor.get_output_names()

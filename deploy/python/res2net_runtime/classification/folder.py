@@ -9,7 +9,17 @@ from pathlib import Path
 
 from res2net_runtime.classification.preprocess import ClassifierPreprocessor
 from res2net_runtime.errors import ModelFolderError
-from res2net_runtime.model_folder import ModelFiles, find_files, read_model_config, take
+from res2net_runtime.model_folder import (
+    ModelFiles,
+    find_files,
+    read_model_config,
+    take,
+    take_labels,
+    take_names,
+    take_versions,
+)
+from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import printable
 
 __all__ = ["OUTPUT", "TASK", "ClassifierFolder", "load_classifier_folder"]
 
@@ -50,16 +60,17 @@ def load_classifier_folder(model_dir: str | os.PathLike[str]) -> ClassifierFolde
         ModelFolderError: The folder or one of its files is missing, or the folder is not that of a classifier.
     """
     config, config_path = read_model_config(model_dir, TASK)
-    outputs = tuple(take(config, "outputs", list, config_path))
+    outputs = take_names(config, "outputs", config_path)
     if outputs != (OUTPUT,):
         raise ModelFolderError(
-            f"'{config_path}' names the outputs {list(outputs)}, expected ['{OUTPUT}']. Export the model again."
+            f"'{printable(config_path)}' names the outputs {clip(', '.join(outputs))}, expected "
+            f"{OUTPUT}. Export the model again."
         )
     return ClassifierFolder(
         path=Path(model_dir),
         formats=find_files(take(config, "formats", Mapping, config_path), config_path),
         outputs=outputs,
         preprocessor=ClassifierPreprocessor.from_config(take(config, "Preprocess", Mapping, config_path)),
-        label_list=tuple(map(str, take(config, "label_list", list, config_path))),
-        versions=dict(config.get("versions") or {}),
+        label_list=take_labels(config, config_path),
+        versions=take_versions(config, config_path),
     )

@@ -21,11 +21,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
+from res2net_runtime.plain_yaml import clip
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_image, describe_source
 
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
 
 LIBRARIES = ("pillow", "opencv", "mindspore")
+_MAX_RESIZED_PX = 8192  # bounds the memory that the smallest image takes
 # Name -> the flags of Pillow and of OpenCV.
 INTERPOLATIONS = {
     "bilinear": (Image.Resampling.BILINEAR, cv2.INTER_LINEAR),
@@ -118,8 +120,12 @@ class ClassifierPreprocessor:
             raise ValueError(f"size_px is {self.size_px!r}; it must be a whole number of at least 1.")
         if not 0 < self.crop_fraction <= 1:
             raise ValueError(f"crop_fraction is {self.crop_fraction!r}; it must be above 0 and at most 1.")
+        if self.size_px / self.crop_fraction > _MAX_RESIZED_PX:
+            raise ValueError(f"size_px / crop_fraction is above {_MAX_RESIZED_PX}.")
         for name in ("mean", "std"):
             values = getattr(self, name)
+            if not all(map(math.isfinite, values)):
+                raise ValueError(f"{name} has values that are not finite.")
             if len(values) != 3 or (name == "std" and min(values) <= 0):
                 raise ValueError(
                     f"{name} is {values!r}; it needs 3 numbers, for R, G and B{', above 0' * (name == 'std')}."
@@ -135,9 +141,10 @@ class ClassifierPreprocessor:
         """
         try:
             return cls(**settings)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
+            listed = ", ".join(f"{name}: {clip(value)}" for name, value in settings.items())
             raise ModelFolderError(
-                f"The preprocessing {dict(settings)} is wrong: {error} Export the model again."
+                f"The preprocessing ({clip(listed, 200)}) is wrong: {clip(str(error), 200)} Export the model again."
             ) from error
 
     def to_config(self) -> dict[str, Any]:

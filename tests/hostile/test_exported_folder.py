@@ -1,0 +1,337 @@
+"""Exported folders made to do harm: what infer_cfg.yml may say, which files it may name, and which graphs an engine gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from res2net_runtime import BackendError, ModelFolderError, Predictor
+from res2net_runtime.backends.graphs import GraphError, check_graph
+from res2net_runtime.classification import Classifier
+from res2net_runtime.model_folder import ModelFiles, load_model_folder
+from tests.helpers.runtime_toys import CONFIG, toy_model_dir
+from tests.hostile import protobuf
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose graph no engine reads; infer_cfg.yml is read before."""
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "model.onnx").write_bytes(b"graph")
+    write_config(path)
+    return path
+
+
+def write_config(path, **changes):
+    config = {**CONFIG, "formats": {"onnx": {"model_file": "model.onnx"}}, **changes}
+    (path / "infer_cfg.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def alias_bomb(levels: int) -> str:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            alias_bomb(30), r"Line 5: it stands for more than 100000 values; an alias counts", id="alias bomb"
+        ),
+        pytest.param("a: &a [*a]", r"Line 1: the alias \*a is inside of what it stands for", id="circle"),
+        pytest.param("[" * 500, "Line 1: values are nested more than 20 deep", id="nested"),
+        pytest.param(
+            "a: !!timestamp abc", "Line 1 has the tag tag:yaml.org,2002:timestamp; plain values", id="timestamp"
+        ),
+        pytest.param(
+            "a: !!python/object/apply:os.abort []", "Line 1 has the tag .*os.abort; plain values", id="python"
+        ),
+        pytest.param("a: " + "9" * 5000, "is not valid YAML: Exceeds the limit|has no schema", id="digits"),
+        pytest.param("a: 2024-99-99", "is not valid YAML: month must be in", id="date"),
+        pytest.param('a: "\\ud800"', "is not valid YAML", id="surrogate"),
+        pytest.param("? [a]\n: b", "is not valid YAML: found unhashable key", id="key"),
+        pytest.param("a: \x1b[31mred", "is not valid YAML", id="control"),
+        pytest.param("#" * 4_000_001, "It has 4000001 bytes; the limit is 4000000", id="size"),
+        pytest.param("", "is not a mapping of settings", id="empty"),
+    ],
+)
+def test_yaml_that_does_harm(folder, text, message):
+    (folder / "infer_cfg.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=message) as caught:
+        load_model_folder(folder)
+    assert len(str(caught.value)) < 600
+    assert "infer_cfg.yml" in str(caught.value) and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("key", [key for key in CONFIG if key != "versions"])
+@pytest.mark.parametrize(
+    "value", [None, True, [], {}, -1, 10**300, "x" * 100_000, ["x" * 100_000] * 2, [[]], [{"type": []}]]
+)
+def test_wrong_values_are_told_in_few_words(folder, key, value):
+    write_config(folder, **{key: value})
+    with pytest.raises((ModelFolderError, BackendError)) as caught:
+        Predictor(folder, backend="onnxruntime")
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"draw_threshold": float("nan")}, "has draw_threshold: nan, expected a number from 0 to 1. Correct the file"),
+        (
+            {"category_ids": [1, 2**80]},
+            "has 1208925819614629174706176 in category_ids, expected whole numbers of 64 bits",
+        ),
+        ({"category_ids": [1, True]}, "has True in category_ids"),
+        ({"label_list": ["cat", False]}, "has False as entry 1 of label_list, expected text of .* Put it in quotes"),
+        (
+            {"Preprocess": [{"type": "Resize", "target_size": [10**5, 10**5], "keep_ratio": False}]},
+            "at most 67108864 pixels",
+        ),
+        (
+            {"Preprocess": [{"type": "Permute"}, {"type": "PadStride", "stride": 10**9}]},
+            "a whole number of at most 1024",
+        ),
+        (
+            {"Preprocess": [{"type": "NormalizeImage", "mean": [0, 0, 0], "std": [1e-320, 1, 1]}]},
+            "mean and std must be finite",
+        ),
+        (
+            {"Preprocess": [{"type": "Resize", "target_size": [float("inf"), 1], "keep_ratio": True}]},
+            "cannot convert float inf",
+        ),
+    ],
+)
+def test_numbers_that_take_all_memory_or_mean_nothing(folder, changes, message):
+    write_config(folder, **changes)
+    with pytest.raises(ModelFolderError, match=message):
+        load_model_folder(folder)
+
+
+def test_the_preprocessing_of_classifiers_is_bounded(folder):
+    write_config(folder, task="classification", outputs=["logits"], Preprocess={"size_px": 224, "crop_fraction": 1e-9})
+    with pytest.raises(ModelFolderError, match="size_px / crop_fraction is above 8192"):
+        Classifier(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../secret.onnx", "a/../../secret.onnx", "C:\\secret.onnx", "..\\secret.onnx"]
+)
+def test_a_folder_names_files_inside_itself(folder, name):
+    (folder.parent / "secret.onnx").write_bytes(b"graph")
+    write_config(folder, formats={"onnx": {"model_file": name}})
+    with pytest.raises(
+        ModelFolderError, match="as model_file of format onnx. A model folder may only name files inside"
+    ):
+        load_model_folder(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["model.onnx", "infer_cfg.yml"])
+def test_pipes_and_links_out_of_the_folder_are_not_opened(folder, name):
+    content = (folder / name).read_bytes()
+    outside = folder.parent / "outside"
+    outside.write_bytes(content)
+    (folder / name).unlink()
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ModelFolderError, match=f"{name}' is a link to '.*outside', outside of the model folder. Copy"):
+        load_model_folder(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelFolderError, match=f"{name}' is not a file. Copy the whole model folder"):
+        load_model_folder(folder)
+    (folder / name).unlink()
+    (folder / "inside").write_bytes(content)
+    (folder / name).symlink_to("inside")
+    assert load_model_folder(folder).formats["onnx"].model_path == folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory) -> Path:
+    return toy_model_dir(tmp_path_factory, "paddle", "onnx", "openvino")
+
+
+def files_of(folder: Path, name: str) -> ModelFiles:
+    return load_model_folder(folder).formats[name]
+
+
+FORMATS = ["paddle", "onnx", "openvino"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_files_cut_short_anywhere_are_told_before_an_engine_reads_them(toys, tmp_path, name):
+    check_graph(files_of(toys, name), name)
+    damaged = shutil.copytree(toys, tmp_path / "model")
+    for path in filter(None, (files_of(damaged, name).model_path, files_of(damaged, name).params_path)):
+        content = path.read_bytes()
+        for end in {0, 1, len(content) - 1, *range(2, len(content), 1 + len(content) // 150)}:
+            path.write_bytes(content[:end])
+            if name == "onnx" and end:  # a message of Protocol Buffers may end after any field
+                try:
+                    check_graph(files_of(damaged, name), name)
+                except GraphError:
+                    continue
+            elif path.suffix != ".xml" or content[end:].strip():
+                with pytest.raises(GraphError):
+                    check_graph(files_of(damaged, name), name)
+        path.write_bytes(content)
+
+
+def operators_of(folder: Path) -> tuple[Path, dict, list]:
+    path = folder / "model.json"
+    graph = json.loads(path.read_text())
+    return path, graph, graph["program"]["regions"][0]["blocks"][0]["ops"]
+
+
+@pytest.fixture
+def paddle_graph(toys, tmp_path):
+    damaged = shutil.copytree(toys, tmp_path / "model")
+    if not (damaged / "model.json").is_file():
+        pytest.skip("this Paddle writes the older form of graphs")
+    return damaged
+
+
+@pytest.mark.parametrize(
+    "operator", ["1.py_func", "1.load", "1.save_combine", "1.print", "0.if", "1.while", "2.onednn", "", 7]
+)
+def test_operators_that_read_files_or_run_code_are_refused(paddle_graph, operator):
+    path, graph, operators = operators_of(paddle_graph)
+    operators[-1]["#"] = operator
+    path.write_text(json.dumps(graph))
+    message = (
+        "cannot load '.*model.json': .*(is not one that export_model.py writes, and operators may|of another type: 7)"
+    )
+    with pytest.raises(BackendError, match=message):
+        Predictor(paddle_graph, backend="paddle")
+
+
+def _first(operators: list, name: str) -> dict:
+    return next(one for one in operators if one["#"] == name)
+
+
+def _unknown_value(operators):
+    _first(operators, "1.conv2d")["I"][0]["%"] = 9999
+
+
+def _zero_stride(operators):
+    attribute = next(one for one in _first(operators, "1.conv2d")["A"] if one["N"] == "strides")
+    attribute["AT"]["D"][0]["D"] = 0
+
+
+def _wrong_type(operators):
+    _first(operators, "1.conv2d")["A"][0]["AT"] = {"#": "0.a_str", "D": "x"}
+
+
+def _lost_attribute(operators):
+    del _first(operators, "1.conv2d")["A"][0]
+
+
+def _other_weight(operators):
+    _first(operators, "p")["O"]["TT"]["D"][1][0] = 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_unknown_value, "the operator '1.conv2d' uses the value 9999, which does not exist"),
+        (_zero_stride, r"the operator '1.conv2d' has strides = \[0, 1\], expected 1 to 1024"),
+        (_wrong_type, "it has x of the type 0.a_str where|it has 0.a_str where an array is expected"),
+        (_lost_attribute, "the operator '1.conv2d' lacks the attribute strides"),
+        (
+            _other_weight,
+            r"the weights in 'model.pdiparams' have the shape \[1, 3, 1, 1\] .* but the graph says \[2, 3, 1, 1\]",
+        ),
+    ],
+)
+def test_graphs_that_would_end_the_process(paddle_graph, change, message):
+    path, graph, operators = operators_of(paddle_graph)
+    change(operators)
+    path.write_text(json.dumps(graph))
+    with pytest.raises(BackendError, match=message):
+        Predictor(paddle_graph, backend="paddle")
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "message"),
+    [
+        ("py_func", {}, "its operator 'py_func' is not one that export_model.py writes"),
+        ("load_combine", {"file_path": "/etc/passwd"}, "its operator 'load_combine' is not one"),
+        ("relu", {"sub_block": 0}, "has an attribute 'sub_block' of another kind"),
+        ("relu", {}, None),
+    ],
+)
+def test_graphs_of_paddle_2(tmp_path, operator, attributes, message):
+    graph, weights = protobuf.paddle_program(operator, attributes)
+    (tmp_path / "model.pdmodel").write_bytes(graph)
+    (tmp_path / "model.pdiparams").write_bytes(weights)
+    files = ModelFiles(tmp_path / "model.pdmodel", tmp_path / "model.pdiparams")
+    if message is None:
+        check_graph(files, "paddle")
+        (tmp_path / "model.pdiparams").write_bytes(weights[:-1])
+        message = "the weights in 'model.pdiparams' end within 'w'"
+    with pytest.raises(GraphError, match=message):
+        check_graph(files, "paddle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"location": "../secret"}, r"the array 'w' is in the file '../secret', outside of the model folder"),
+        ({"location": "/etc/passwd"}, "the array 'w' is in the file '/etc/passwd', outside"),
+        ({"location": "link"}, "the array 'w' is in the file 'link', outside"),
+        ({"location": "gone"}, "the array 'w' is in the file 'gone', which is not in the model folder"),
+        ({"location": "data", "offset": "8"}, "the array 'w' has 16 bytes at 8 of 'data', expected 16"),
+        ({"location": "data", "offset": "x"}, "has a place in 'data' that is not a number"),
+        ({"operator": "Loop"}, "its operator 'Loop' is not one that export_model.py writes"),
+        ({"domain": "evil"}, "its operator 'Relu' is of the domain 'evil'"),
+        ({"dims": [2**40, 2**40]}, "it has an array of the shape .*, which no memory holds"),
+        ({"location": "data"}, None),
+        ({}, None),
+    ],
+)
+def test_onnx_models(tmp_path, changes, message):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "data").write_bytes(bytes(16))
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "model.onnx").write_bytes(protobuf.onnx_model(**changes))
+    if message is None:
+        check_graph(ModelFiles(folder / "model.onnx"), "onnx")
+        return
+    with pytest.raises(GraphError, match=message):
+        check_graph(ModelFiles(folder / "model.onnx"), "onnx")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<net ", '<!DOCTYPE net [<!ENTITY a "aaaa">]><net ', "it is not XML as OpenVINO writes it"),
+        ('type="Sigmoid"', 'type="Loop"', "its operator 'Loop' is not one that export_model.py writes"),
+        ('version="opset', 'version="extension', "is of the version extension"),
+        ('offset="0"', 'offset="4000000000"', "the weights in 'model.bin' end before those of the layer"),
+        ('from-layer="0"', 'from-layer="999"', "it has an edge from a layer that does not exist: 999"),
+    ],
+)
+def test_openvino_graphs(toys, tmp_path, old, new, message):
+    damaged = shutil.copytree(toys, tmp_path / "model")
+    path = damaged / "model.xml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(BackendError, match=f"cannot load '.*model.xml': .*{message}"):
+        Predictor(damaged, backend="openvino")
+
+
+def test_the_parser_follows_the_format_and_not_the_name(toys, tmp_path):
+    disguised = tmp_path / "model.xml"
+    shutil.copy(toys / "model.onnx", disguised)
+    with pytest.raises(GraphError, match="its name does not end in .onnx, as those of format onnx do"):
+        check_graph(ModelFiles(disguised), "onnx")

@@ -11,6 +11,7 @@ import numpy as np
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import LABEL_FILES, find_label_file, read_class_names
 from ppdet_res2net.data.classification.sources import ClassFolderDataSet, ClassListDataSet
+from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 __all__ = ["ImageNetDataSet"]
@@ -76,13 +77,12 @@ class ImageNetDataSet(LabelledImages):
         classes = read_class_names(self.label_file)
         label_of = {folder: label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                synset = (row.get("PredictionString") or "").split(" ")[0]
-                if synset not in label_of:
-                    raise DatasetError(
-                        f"'{path}': '{synset}' of {row.get('ImageId')} is not a class of '{self.label_file}'."
-                    )
-                names.append(str(self.dir / self.split / f"{row['ImageId']}.JPEG"))
-                labels.append(label_of[synset])
+        for row in csv.DictReader(read_lines(path, "table of labels")):
+            synset = (row.get("PredictionString") or "").split(" ")[0]
+            if synset not in label_of:
+                raise DatasetError(
+                    f"'{path}': '{synset}' of {row.get('ImageId')} is not a class of '{self.label_file}'."
+                )
+            names.append(str(self.dir / self.split / f"{row['ImageId']}.JPEG"))
+            labels.append(label_of[synset])
         return Contents(f"'{path}'", names, np.array(labels, np.int64), classes.names)

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["LABEL_FILES", "ClassNames", "find_label_file", "read_class_names"]
@@ -25,7 +26,7 @@ LABEL_FILES = (
     "classes.txt",
 )
 _SYNSET = re.compile(r"(n\d{8})(?:[\s,]+(.*))?")
-_NUMBERED = re.compile(r"(\d+)\s+(.*)")
+_NUMBERED = re.compile(r"([0-9]{1,9})\s+(.*)")
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,7 @@ def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
     Raises:
         DatasetError: The file is missing, empty, or its labels are not 0, 1, 2, ...
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"The class names in '{path}' cannot be read: {error}. Pass a text file in UTF-8."
-        ) from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in read_lines(path, "class names", may_be_empty=True) if line.strip()]
     if not lines:
         raise DatasetError(f"'{path}' names no class. Write one name per line, in the order of the labels.")
     synsets = [match for line in lines if (match := _SYNSET.fullmatch(line))]

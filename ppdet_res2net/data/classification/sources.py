@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import ClassNames, find_label_file, read_class_names
+from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
+from res2net_runtime.texts import printable, storable
 
 __all__ = ["ClassFolderDataSet", "ClassListDataSet"]
+
+# Without a file of names, there is a class for every number up to the largest label.
+_LABEL = re.compile("[0-9]{1,6}")
 
 
 class ClassFolderDataSet(LabelledImages):
@@ -38,6 +44,12 @@ class ClassFolderDataSet(LabelledImages):
         if not self.root.is_dir():
             raise DatasetError(f"There is no image folder '{self.root}'. Correct dataset_dir and image_dir.")
         folders = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != ".")
+        strange = next((folder for folder in folders if storable(folder) != folder), None)
+        if strange is not None:
+            raise DatasetError(
+                f"The name of the class folder '{printable(self.root / strange)}' is not UTF-8, so no file of results could "
+                "hold it. Rename the folder."
+            )
         if not folders:
             raise DatasetError(
                 f"'{self.root}' has no folders; expected one per class with the images in it. If the images are listed "
@@ -94,12 +106,7 @@ class ClassListDataSet(LabelledImages):
         self.label_file = Path(dataset_dir) / label_file if label_file else find_label_file(dataset_dir)
 
     def _read(self) -> Contents:
-        try:
-            lines = self.list_file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(
-                f"The image list '{self.list_file}' cannot be read: {error}. Correct dataset_dir and list_file."
-            ) from error
+        lines = read_lines(self.list_file, "image list", may_be_empty=True)
         classes = read_class_names(self.label_file) if self.label_file else None
         names, labels = [], []
         for number, line in enumerate(lines, start=1):
@@ -107,8 +114,11 @@ class ClassListDataSet(LabelledImages):
                 continue
             path, _, label = line.strip().rpartition("\t" if "\t" in line else " ")
             where = f"'{self.list_file}', line {number}"
-            if not path or not label.isdigit():
-                raise DatasetError(f"{where}: got {line.strip()!r}, expected 'path label' with a label of 0 or more.")
+            if not path or not _LABEL.fullmatch(label):
+                raise DatasetError(
+                    f"{where}: got '{printable(line.strip()[:200])}', expected 'path label' with a label of 0 or more, of at "
+                    "most six digits."
+                )
             if classes and int(label) >= len(classes.names):
                 raise DatasetError(
                     f"{where}: the label of '{path}' is {label}, but '{self.label_file}' names {len(classes.names)} classes, "

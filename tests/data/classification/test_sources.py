@@ -71,7 +71,7 @@ def test_names_of_the_classes_give_the_labels(folder):
         (lambda d: (d / "labels.txt").write_text("0 cat\n2 dog\n"), "numbers 2 classes, but label 1 is missing"),
         (
             lambda d: (d / "labels.txt").write_bytes(b"\xff\xfe\x00"),
-            "The class names in '{}/labels.txt' cannot be read",
+            "class names '{}/labels.txt': line 1, column 1: the file ends in the middle of a character",
         ),
     ],
 )
@@ -116,7 +116,27 @@ def test_list_file(tmp_path):
     )
 
 
-@pytest.mark.parametrize("line", ["image.png", "image.png -1", "image.png cat", "3"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_lists_and_names(tmp_path, encoding):
+    (tmp_path / "val_list.txt").write_text("图/螺母.png 1\r\n", encoding=encoding)
+    (tmp_path / "labels.txt").write_text("螺栓\n螺母\n", encoding=encoding)
+    dataset = ClassListDataSet(str(tmp_path), "val_list.txt")
+    assert dataset.class_names == ("螺栓", "螺母") and dataset.roidbs[0]["im_file"].endswith("图/螺母.png")
+    for file, what in (("labels.txt", "class names"), ("val_list.txt", "image list")):
+        (tmp_path / file).write_text("螺栓\n", encoding="gbk")
+        with pytest.raises(DatasetError, match=f"{what} '.*{file}': line 1, column 1: .* as gb18030 it reads '螺栓'"):
+            ClassListDataSet(str(tmp_path), "val_list.txt").parse_dataset()
+
+
+def test_a_class_folder_whose_name_is_not_utf_8(folder):
+    (folder / "val" / "\udcd6\udcd0").mkdir()
+    with pytest.raises(DatasetError, match=r"The name of the class folder '.*val/\\xd6\\xd0' is not UTF-8"):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    "line", ["image.png", "image.png -1", "image.png cat", "3", "image.png 99999999999", "a.png ²"]
+)
 def test_wrong_lines_of_a_list(tmp_path, line):
     (tmp_path / "list.txt").write_text(f"good.png 0\n{line}\n")
     with pytest.raises(
@@ -129,7 +149,7 @@ def test_empty_and_missing_lists(tmp_path):
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(DatasetError, match="The list '.*list.txt' holds no image"):
         ClassListDataSet(str(tmp_path), "list.txt").parse_dataset()
-    with pytest.raises(DatasetError, match="The image list '.*none.txt' cannot be read"):
+    with pytest.raises(DatasetError, match="image list not found: '.*none.txt'"):
         ClassListDataSet(str(tmp_path), "none.txt").parse_dataset()
 
 

@@ -17,9 +17,11 @@ from ppdet_res2net.compat import (
     one_element,
     onednn_division,
     onednn_interpolate,
+    out_warning,
     outdated_pins,
     recompute_log,
     rois_num_type,
+    statistics_warning,
     tracing_warnings,
     truncated_images,
     zero_dim,
@@ -43,6 +45,7 @@ DEFECTS: tuple[Defect, ...] = (
     crowd_labels.DEFECT,
     omp_threads.DEFECT,
     recompute_log.DEFECT,
+    statistics_warning.DEFECT,
     host_memory.DEFECT,
     # Export
     multiclass_nms.DEFECT,
@@ -51,6 +54,7 @@ DEFECTS: tuple[Defect, ...] = (
     onednn_division.DEFECT,
     empty_arrays.DEFECT,
     tracing_warnings.DEFECT,
+    out_warning.DEFECT,
 )
 
 _DISTRIBUTIONS = {"paddle": ("paddlepaddle", "paddlepaddle-gpu"), "paddledet": ("paddledet",), "numpy": ("numpy",)}

@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 from paddle.static import InputSpec
 
+from ppdet_res2net.compat.out_warning import drop_out_warning
 from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
 
 __all__ = ["save_paddle_graph"]
@@ -25,6 +26,7 @@ def save_paddle_graph(network: nn.Layer, folder: Path, inputs: Sequence[InputSpe
     Returns:
         The path of the graph: its name depends on Paddle's version.
     """
+    drop_out_warning()
     with drop_tracing_warnings():
         static = paddle.jit.to_static(network, input_spec=list(inputs), full_graph=True)
         paddle.jit.save(static, str(folder / "model"))

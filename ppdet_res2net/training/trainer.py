@@ -16,6 +16,7 @@ import numpy as np
 from paddle.utils import unique_name
 
 from ppdet_res2net.commands import program
+from ppdet_res2net.compat.statistics_warning import drop_statistics_warning
 from ppdet_res2net.config import Config, save_config
 from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
@@ -96,6 +97,7 @@ def run_training(
     """
     with unique_name.guard():  # gives parameters, and the optimizer's state, the same names in every process
         with contextlib.ExitStack() as resources:
+            resources.enter_context(drop_statistics_warning())
             return Trainer(config, create_task, options, resources).run()
 
 

@@ -23,7 +23,9 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("target", metavar="DST", help="file to write, .pdparams or .safetensors")
     parser.add_argument("--check", action="store_true", help="read DST again and compare every tensor bit by bit")
-    parser.add_argument("--prefix", help="of the trunk to take, if SRC has several, such as student.backbone.")
+    parser.add_argument(
+        "--prefix", metavar="PREFIX", help="of the trunk to take, if SRC has several, such as student.backbone."
+    )
     parser.add_argument(
         "--copy", choices=("averaged", "plain"), help="which to take if SRC has both (default: averaged)"
     )

@@ -2,7 +2,8 @@
 
 A file is kept in ``$RES2NET_HOME``, or in the platform's cache folder, under the host and path of its url. It appears there
 only when it is complete, has the right checksum and can be read. Processes that need the same file wait for each other.
-With ``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache are used.
+With ``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache are used. A file in the cache is verified again
+if its size or time has changed. ``RES2NET_MAX_DOWNLOAD_GIB`` (8 by default) is the largest file that is downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import filelock
 import platformdirs
@@ -24,6 +25,7 @@ from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.files import file_sha256, replacing
 from ppdet_res2net.zoo.formats import read_weights_file
 from ppdet_res2net.zoo.model_spec import ModelSpec
+from res2net_runtime.texts import hide_password, printable
 
 __all__ = ["cache_folder", "cached_path", "download_model", "download_weights"]
 
@@ -31,7 +33,8 @@ _ATTEMPTS = 3
 _TIMEOUTS_S = (10, 60)  # to connect, and between two chunks
 _CHUNK_BYTES = 1 << 20
 # As torch.hub does, publishers end the file's name with the first digits of its SHA-256.
-_CHECKSUM_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+_CHECKSUM_IN_NAME = re.compile(r"-([0-9a-f]{8,64})(\.\w+)+$", re.IGNORECASE)
+_MAX_DOWNLOAD_GIB = 8.0
 
 
 def cache_folder() -> Path:
@@ -49,7 +52,9 @@ def cached_path(url: str) -> Path:
     parts = urlsplit(url)
     steps = [unquote(step) for step in parts.path.split("/") if step]
     if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
-        raise WeightsError(f"weights: {url!r} is not the address of a file; expected http(s)://host/path/file.")
+        raise WeightsError(
+            f"weights: {hide_password(url)!r} is not the address of a file; expected http(s)://host/path/file."
+        )
     names = [re.sub(r"[^\w.-]", "_", step) for step in (parts.netloc.rpartition("@")[2], *steps)]
     if parts.query:
         names[-1:] = [f"query-{hashlib.sha256(parts.query.encode()).hexdigest()[:12]}", names[-1]]
@@ -66,7 +71,7 @@ def download_model(spec: ModelSpec) -> Path:
         raise WeightsError(f"weights: there are no published weights of {spec.name}. {spec.note}")
     for url in spec.urls:
         if cached_path(url).is_file():
-            return cached_path(url)
+            return download_weights(url)
     errors = []
     for url in spec.urls:
         try:
@@ -85,11 +90,13 @@ def download_weights(url: str) -> Path:
         WeightsError: The file cannot be downloaded, or is not a complete weight file. Nothing is left in the cache.
     """
     target = cached_path(url)
+    shown = hide_password(url)
     if target.is_file():
+        _verify_again(shown, target)
         return target
     if os.environ.get("RES2NET_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
-            f"weights: {url} is not in the cache, and RES2NET_OFFLINE forbids downloads. Put the file at "
+            f"weights: {shown} is not in the cache, and RES2NET_OFFLINE forbids downloads. Put the file at "
             f"{target}, or unset RES2NET_OFFLINE."
         )
     try:
@@ -103,7 +110,9 @@ def download_weights(url: str) -> Path:
         if not target.is_file():  # another process may have fetched it meanwhile
             with replacing(target, target.with_name(f"{target.name}.part")) as part:
                 _fetch(url, part, target)
-                _verify(url, part)
+                remedy = "It was damaged or replaced during the download; try again, or use another source."
+                _verify(f"the file that {shown} delivers", target.name, part, remedy)
+            _remember(target)
     return target
 
 
@@ -119,55 +128,121 @@ def _fetch(url: str, part: Path, target: Path) -> None:
             if response is None:
                 problem = _shortened(error)
             else:
-                problem = f"the server answered {response.status_code} {response.reason}"
+                problem = f"the server answered {response.status_code} {printable(response.reason)[:80]}"
             raise WeightsError(
-                f"weights: cannot download {url}: {problem}. Download it in another way and put it at {target}, "
+                f"weights: cannot download {hide_password(url)}: {problem}. Download it in another way and put it at {target}, "
                 "or pass its path."
             ) from error
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Refuse to be sent from https to http, where anybody on the way could change the file."""
+        target: str | None = super().get_redirect_target(resp)
+        if target is not None:
+            scheme = urlsplit(urljoin(resp.url, target)).scheme
+            if scheme != "https" and urlsplit(resp.url).scheme == "https":
+                raise WeightsError(
+                    f"weights: {hide_password(resp.url)} redirects from https to {printable(scheme)[:20]}. Nothing was "
+                    "downloaded. Download the file in another way, and pass its path."
+                )
+        return target
+
+
 def _fetch_once(url: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"}  # so that the announced length is the file's
-    with requests.get(url, stream=True, timeout=_TIMEOUTS_S, headers=headers) as response:
+    with _Session() as session, session.get(url, stream=True, timeout=_TIMEOUTS_S, headers=headers) as response:
         response.raise_for_status()
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise WeightsError(
+                f"weights: {hide_password(url)} is sent compressed, although it must not be. Download it yourself."
+            )
         length = response.headers.get("Content-Length", "")
-        size_bytes = int(length) if length.isdigit() else None
+        size_bytes = int(length) if length.isdecimal() and len(length) < 20 else None
+        most = _most_bytes()
+        _check_size(url, size_bytes or 0, most)
         _announce(url, size_bytes, part.parent)
         received = 0
         progress = tqdm(total=size_bytes, desc=part.stem, file=sys.stderr, unit="B", unit_scale=True, unit_divisor=1024)
-        with open(part, "wb") as file, progress as bar:
+        part.unlink(missing_ok=True)  # what an earlier download left, or a link that leads somewhere else
+        with open(part, "xb") as file, progress as bar:
             for chunk in response.iter_content(_CHUNK_BYTES):
-                file.write(chunk)
                 received += len(chunk)
+                _check_size(url, received, most)
+                try:
+                    file.write(chunk)
+                except OSError as error:
+                    raise WeightsError(
+                        f"weights: cannot write {part}: {error.strerror}. Make room, or set RES2NET_HOME to a folder on "
+                        "another disk."
+                    ) from error
                 bar.update(len(chunk))
     if size_bytes is not None and received != size_bytes:
         raise requests.ConnectionError(f"only {received} of {size_bytes} bytes arrived")
 
 
+def _most_bytes() -> int:
+    text = os.environ.get("RES2NET_MAX_DOWNLOAD_GIB", "") or str(_MAX_DOWNLOAD_GIB)
+    try:
+        return int(float(text) * 2**30)
+    except (ValueError, OverflowError) as error:
+        raise WeightsError(f"weights: RES2NET_MAX_DOWNLOAD_GIB is {text!r}; expected a number, such as 8.") from error
+
+
+def _check_size(url: str, size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        raise WeightsError(
+            f"weights: {hide_password(url)} has more than {most_bytes / 2**30:.3g} GiB, the most that is downloaded. If it "
+            "really is that large, set RES2NET_MAX_DOWNLOAD_GIB."
+        )
+
+
 def _announce(url: str, size_bytes: int | None, folder: Path) -> None:
     size = f"{size_bytes / 2**20:.1f} MiB" if size_bytes is not None else "size unknown"
-    tqdm.write(f"Downloading {url} ({size}) to {folder}", file=sys.stderr)
+    tqdm.write(f"Downloading {hide_password(url)} ({size}) to {folder}", file=sys.stderr)
     free_bytes = shutil.disk_usage(folder).free
     if size_bytes is not None and size_bytes > free_bytes:
         raise WeightsError(
-            f"weights: {url} needs {size}, but {folder} has only {free_bytes / 2**20:.1f} MiB left. Make "
+            f"weights: {hide_password(url)} needs {size}, but {folder} has only {free_bytes / 2**20:.1f} MiB left. Make "
             "room, or set RES2NET_HOME to a folder on another disk."
         )
 
 
-def _verify(url: str, part: Path) -> None:
+def _verify(name: str, file_name: str, path: Path, remedy: str) -> None:
     """Refuse a file that is not a complete weight file, or whose checksum is not the one in its name."""
-    name = f"the file that {url} delivers"
-    read_weights_file(part, name=name)
-    expected = _CHECKSUM_IN_NAME.search(urlsplit(url).path)
+    read_weights_file(path, name=name)
+    expected = _CHECKSUM_IN_NAME.search(file_name)
     if expected:
-        got = file_sha256(part)
-        if not got.startswith(expected[1]):
+        got = file_sha256(path)
+        if not got.startswith(expected[1].lower()):
             raise WeightsError(
                 f"weights: {name} has the wrong checksum: SHA-256 {got[: len(expected[1])]}..., expected "
-                f"{expected[1]}... (from its name). It was damaged or replaced during the download; try again, or use "
-                "another source."
+                f"{expected[1]}... (from its name). {remedy}"
             )
+
+
+def _verify_again(shown_url: str, target: Path) -> None:
+    """Verify a file in the cache, unless it is as it was when it was verified last."""
+    note = _note_of(target)
+    if note.is_file() and note.read_bytes() == _stamp(target):
+        return
+    remedy = "It has changed since the download. Delete it; then it is downloaded again."
+    _verify(f"{target}, the cached file of {shown_url},", target.name, target, remedy)
+    if os.access(target.parent, os.W_OK):  # a shared cache that cannot be written to is verified each time
+        _remember(target)
+
+
+def _remember(target: Path) -> None:
+    _note_of(target).write_bytes(_stamp(target))
+
+
+def _note_of(target: Path) -> Path:
+    return target.with_name(f"{target.name}.verified")
+
+
+def _stamp(target: Path) -> bytes:
+    status = target.stat()
+    return f"{status.st_size} {status.st_mtime_ns}\n".encode()
 
 
 def _shortened(error: Exception) -> str:

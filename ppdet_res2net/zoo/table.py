@@ -43,17 +43,17 @@ detectors, they are those of the trunk alone.
 
 Files of other programs can be used as well, wherever a name can; the report says what was taken and left out:
 
-- Formats, under any file name: Paddle, PyTorch (zip and legacy), safetensors, MindSpore, NumPy's `.npz`, and pickled dictionaries
-  of arrays. Nothing in a file is imported or called. Settings and states of common packages that lie beside the weights are
-  skipped; a function, or a class that is not known to be harmless, ends the reading. A file may take at most eight times its
-  size in memory, plus 16 MiB.
-- The trunk is found under any prefix (`module.`, `_orig_mod.`, `model.`, `backbone.body.`). If a file has several trunks, choose
-  one: `ppdet-res2net convert-weights NAME SRC DST --prefix student.backbone.`.
+- Formats, under any file name: Paddle, PyTorch (zip and legacy), safetensors, MindSpore, NumPy's `.npz`, and pickles of
+  arrays. Nothing in a file is imported or called. Settings and states of common packages that lie beside the weights are
+  skipped; a function, or a class that is not known to be harmless, ends the reading. A file may take at most eight times
+  its size in memory, plus 16 MiB.
+- The trunk is found under any prefix (`module.`, `_orig_mod.`, `model.`, `backbone.body.`). If a file has several trunks,
+  choose one: `ppdet-res2net convert-weights NAME SRC DST --prefix student.backbone.`.
 - Of averaged and plain weights, the averaged ones are taken (`--copy plain` for the others). mmengine and Lightning exchange
   the two while they save: their `state_dict` holds the averaged ones.
-- Trunks of mmdetection, of mmsegmentation and of the authors' fork of Detectron2 are refused. In the first block of stage 1, their
-  code passes the last split on, and no dialect of this package does. They are recognised by the heads beside the trunk, or by
-  a stem called `stem.0` without mmpretrain's classifier; `--dialect official` says that other code trained the file.
+- Trunks of mmdetection, of mmsegmentation and of the authors' fork of Detectron2 are refused. In the first block of stage 1,
+  their code passes the last split on, and no dialect of this package does. They are recognised by the heads beside the trunk,
+  or by a stem called `stem.0` without mmpretrain's classifier; `--dialect official` says that other code trained the file.
 
 The column "proved" names the original implementation. With the same weights, our outputs equal its outputs to 1e-4 of
 each output's standard deviation in float32. The tests compare the four feature maps and, for classifiers, the logits of a

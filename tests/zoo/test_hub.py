@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import requests
 
 from ppdet_res2net import get_model_spec
 from ppdet_res2net.errors import WeightsError
@@ -42,7 +43,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         attempt = self.server.requests[self.path]
         if kind == "busy" or kind == "busy-once" and attempt == 1:
             return self.send_error(503)
+        if kind == "redirect":
+            self.send_response(302)
+            self.send_header("Location", f"/plain/{name}")
+            return self.end_headers()
         self.send_response(200)
+        if kind == "compressed":
+            self.send_header("Content-Encoding", "gzip")
         if kind != "no-length":
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -85,8 +92,8 @@ def home(tmp_path, monkeypatch):
 
 
 def kept(home) -> list[str]:
-    """Return the names of all files in the cache except locks."""
-    return sorted(path.name for path in home.rglob("*") if path.is_file() and path.suffix != ".lock")
+    """Return the names of all files in the cache except locks and notes."""
+    return sorted(p.name for p in home.rglob("*") if p.is_file() and p.suffix not in (".lock", ".verified"))
 
 
 def error_of(url: str) -> str:
@@ -212,3 +219,75 @@ def test_concurrent_processes_download_once(server, content):
     assert len(set(paths)) == 1 and paths[0].read_bytes() == content
     assert server.requests[f"/plain/{server.good}"] == 1
     assert load_weights_file(paths[0])["w"].size == 5000
+
+
+def test_a_cached_file_that_has_changed_is_verified_again(server, home, content):
+    url = server.url(f"plain/{server.good}")
+    path = hub.download_weights(url)
+    path.write_bytes(content[:-4] + b"\0\0\0\0")
+    assert f"{path}, the cached file of {url}, has the wrong checksum" in (message := error_of(url))
+    assert "Delete it; then it is downloaded again." in message
+    path.write_bytes(content)
+    assert hub.download_weights(url) == path
+    assert server.requests[f"/plain/{server.good}"] == 1
+
+
+@pytest.mark.parametrize(
+    "spelling", ["bad%2D00000000.pth", "bad-00000000%2epth", "bad-00000000.pth/", "bad-00000000.pth?x#y"]
+)
+def test_other_spellings_of_an_address_keep_its_checksum(server, home, spelling):
+    server.files.update(dict.fromkeys((spelling.partition("?")[0],), server.files["x.pth"]))
+    assert "has the wrong checksum: SHA-256 " in error_of(server.url(f"plain/{spelling}"))
+    assert kept(home) == []
+
+
+def test_checksums_before_double_endings_and_in_capitals(server, content):
+    digest = hashlib.sha256(content).hexdigest()
+    server.files |= {"bad-00000000.pth.tar": content, f"good-{digest[:8].upper()}.pth": content}
+    assert "has the wrong checksum" in error_of(server.url("plain/bad-00000000.pth.tar"))
+    assert hub.download_weights(server.url(f"plain/good-{digest[:8].upper()}.pth"))
+
+
+def test_passwords_and_tokens_are_not_printed(server, capfd):
+    address = server.url("plain/x.pth?token=geheim").replace("//", "//me:secret@")
+    hub.download_weights(address)
+    printed = capfd.readouterr().err + error_of(address.replace("plain/x", "busy/x"))
+    assert "secret" not in printed and "geheim" not in printed
+
+
+def test_redirects(server, content):
+    assert hub.download_weights(server.url("redirect/x.pth")).read_bytes() == content
+    response = requests.Response()
+    response.url, response.status_code = "https://host/x.pth", 302
+    for target, is_refused in (("http://host/x.pth", True), ("https://other/x.pth", False), ("/y.pth", False)):
+        response.headers["Location"] = target
+        if is_refused:
+            with pytest.raises(
+                WeightsError, match="https://host/x.pth redirects from https to http. Nothing was downloaded."
+            ):
+                hub._Session().get_redirect_target(response)
+        else:
+            assert hub._Session().get_redirect_target(response) == target
+
+
+@pytest.mark.parametrize("kind", ["plain", "no-length"])
+def test_size_is_limited(server, home, monkeypatch, kind):
+    monkeypatch.setenv("RES2NET_MAX_DOWNLOAD_GIB", "1e-6")
+    assert "has more than 9.99e-07 GiB, the most that is downloaded." in error_of(server.url(f"{kind}/x.pth"))
+    assert kept(home) == []
+    monkeypatch.setenv("RES2NET_MAX_DOWNLOAD_GIB", "much")
+    assert "RES2NET_MAX_DOWNLOAD_GIB is 'much'; expected a number" in error_of(server.url(f"{kind}/x.pth"))
+
+
+def test_compressed_answers_are_refused(server, home):
+    assert "is sent compressed, although it must not be" in error_of(server.url("compressed/x.pth"))
+    assert kept(home) == []
+
+
+def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(server, home, tmp_path, content):
+    target = hub.cached_path(server.url("plain/x.pth"))
+    target.parent.mkdir(parents=True)
+    (tmp_path / "precious").write_text("mine")
+    target.with_name("x.pth.part").symlink_to(tmp_path / "precious")
+    assert hub.download_weights(server.url("plain/x.pth")).read_bytes() == content
+    assert (tmp_path / "precious").read_text() == "mine" and not target.is_symlink()

@@ -1,18 +1,34 @@
-"""Read the size of an encoded image from its header, so that a huge one is refused before decoding."""
+"""Read the size of an encoded image from its header, so that a huge one is refused before decoding.
+
+The size must be the one that the decoder will find. Where a file can hold several, the largest counts.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 
 # Start-of-frame markers of JPEG; C4, C8 and CC lie in the same range and mean something else.
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_MARKER = re.compile(rb"\xff+[^\xff]", re.DOTALL)  # markers may be preceded by other bytes, and by fill bytes
+# Not a marker, the one for temporary use, restarts, and the start.
+_JPEG_WITHOUT_CONTENT = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SAMPLE_FORMAT = 256, 257, 339
 _TIFF_FLOAT = 3
+_MAX_TIFF_TAGS = 65_535
 _TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*")
+_BIG_TIFF_SIGNATURES = (b"II+\x00", b"MM\x00+")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8"
+_JPEG_2000_SIZE = b"\xff\x4f\xff\x51"  # start of a codestream, and the marker of its size
+# A block of 64 pixels takes at least one bit in Huffman's coding.
+_JPEG_HUFFMAN, _JPEG_PIXELS_OF_A_BYTE = frozenset({0xC0, 0xC1, 0xC2}), 512
+# Progressive JPEGs have about ten scans, each of which takes as long as decoding the image.
+_JPEG_SCANS, _JPEG_SCANS_OF_SMALL, _JPEG_SCANNED_PIXELS = 20, 200, 2 * 10**9
 
 
 def read_image_size(data: bytes) -> tuple[int, int] | None:
-    """Return (height, width) of an encoded JPEG, PNG, GIF, BMP, WebP or TIFF.
+    """Return (height, width) of an encoded JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, PNM or AVIF.
 
     Returns:
         The stored size, before any EXIF rotation, or None for other formats and for a header that is cut short.
@@ -23,6 +39,46 @@ def read_image_size(data: bytes) -> tuple[int, int] | None:
                 return read(data)
             except (struct.error, IndexError):
                 return None
+    return _avif_size(data) if data[4:8] == b"ftyp" else None
+
+
+def find_bomb(data: bytes) -> str | None:
+    """Return why decoding would take far more memory or time than the size of the image tells, or None."""
+    if data.startswith(_PNG_SIGNATURE):
+        return _png_bomb(data)
+    if data.startswith(_JPEG_SIGNATURE):
+        return _jpeg_bomb(data)
+    return None
+
+
+def _jpeg_bomb(data: bytes) -> str | None:
+    """A decoder fills in what is missing, scan by scan."""
+    try:
+        frame = _jpeg_frame(data)
+    except (struct.error, IndexError):
+        frame = None
+    if frame is None:
+        return None
+    marker, height, width = frame
+    pixels = height * width
+    if marker in _JPEG_HUFFMAN and pixels > _JPEG_PIXELS_OF_A_BYTE * len(data):
+        return f"it is cut short: {width}x{height} pixels cannot be in {len(data)} bytes"
+    # Within a scan, 0xFF is followed by 0 or a restart marker, so this counts scans, and those of thumbnails.
+    scans = data.count(b"\xff\xda")
+    allowed = max(_JPEG_SCANS, min(_JPEG_SCANS_OF_SMALL, _JPEG_SCANNED_PIXELS // max(1, pixels)))
+    return f"it has {scans} scans of {width}x{height} pixels, more than {allowed}" if scans > allowed else None
+
+
+def _png_bomb(data: bytes) -> str | None:
+    """OpenCV 5 takes the memory that a chunk claims before it looks for the chunk's bytes."""
+    position, end = len(_PNG_SIGNATURE), len(data)
+    while position + 8 <= end:
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size > end - position - 8:
+            return f"it is damaged or cut short: a part claims {size} bytes, and the file has {end - position - 8} more"
+        if data[position + 4 : position + 8] == b"IEND":
+            return None
+        position += size + 12
     return None
 
 
@@ -37,15 +93,24 @@ def has_float_samples(data: bytes) -> bool:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    frame = _jpeg_frame(data)
+    return None if frame is None else frame[1:]
+
+
+def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
+    """Return the marker of the first frame, which says how it is coded, its height and its width."""
     position = 2
     while True:
-        while data[position] != 0xFF:
-            position += 1
-        while data[position] == 0xFF:  # markers may be preceded by fill bytes
-            position += 1
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            return None
+        position = found.end() - 1
         marker = data[position]
         if marker in _JPEG_START_OF_FRAME:
-            return struct.unpack_from(">HH", data, position + 4)
+            return (marker, *struct.unpack_from(">HH", data, position + 4))
+        if marker in _JPEG_WITHOUT_CONTENT:
+            position += 1
+            continue
         position += 1 + struct.unpack_from(">H", data, position + 1)[0]
 
 
@@ -79,6 +144,28 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def _pnm_size(data: bytes) -> tuple[int, int] | None:
+    numbers = re.findall(rb"\d+", re.sub(rb"#[^\r\n]*", b"", data[2:2000]))[:2]
+    return (int(numbers[1][:18]), int(numbers[0][:18])) if len(numbers) == 2 else None
+
+
+def _jpeg_2000_size(data: bytes) -> tuple[int, int] | None:
+    sizes = []
+    for match in re.finditer(re.escape(_JPEG_2000_SIZE), data):
+        right, bottom, left, top = struct.unpack_from(">IIII", data, match.end() + 4)
+        sizes.append((bottom - top, right - left))
+    return max(sizes, key=_area, default=None)
+
+
+def _avif_size(data: bytes) -> tuple[int, int] | None:
+    sizes = [struct.unpack_from(">II", data, match.end() + 4)[::-1] for match in re.finditer(b"ispe", data[:-12])]
+    return max(sizes, key=_area, default=None)
+
+
+def _area(size: tuple[int, int]) -> int:
+    return abs(size[0] * size[1])
+
+
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
     tags = _tiff_tags(data)
     if _TIFF_WIDTH not in tags or _TIFF_HEIGHT not in tags:
@@ -99,15 +186,31 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
             # Values of more than four bytes are elsewhere in the file.
             is_inside = count * struct.calcsize(code) <= 4
             place = entry + 8 if is_inside else struct.unpack_from(order + "I", data, entry + 8)[0]
-            tags[tag] = struct.unpack_from(code, data, place)[0]
+            tags[tag] = max(tags.get(tag, 0), struct.unpack_from(code, data, place)[0])
     return tags
 
 
+def _big_tiff_size(data: bytes) -> tuple[int, int] | None:
+    order = "<" if data[:2] == b"II" else ">"
+    directory = struct.unpack_from(order + "Q", data, 8)[0]
+    tags: dict[int, int] = {}
+    for index in range(min(struct.unpack_from(order + "Q", data, directory)[0], _MAX_TIFF_TAGS)):
+        entry = directory + 8 + 20 * index
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
+            code = {3: "H", 16: "Q"}.get(kind, "I")
+            tags[tag] = max(tags.get(tag, 0), struct.unpack_from(order + code, data, entry + 12)[0])
+    return (tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH]) if len(tags) == 2 else None
+
+
 _READERS = {
-    b"\xff\xd8": _jpeg_size,
-    b"\x89PNG\r\n\x1a\n": _png_size,
+    _JPEG_SIGNATURE: _jpeg_size,
+    _PNG_SIGNATURE: _png_size,
     b"GIF8": _gif_size,
     b"BM": _bmp_size,
     b"RIFF": _webp_size,
     **dict.fromkeys(_TIFF_SIGNATURES, _tiff_size),
+    **dict.fromkeys(_BIG_TIFF_SIGNATURES, _big_tiff_size),
+    **dict.fromkeys((b"\x00\x00\x00\x0cjP  ", _JPEG_2000_SIZE), _jpeg_2000_size),
+    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), _pnm_size),
 }

@@ -15,7 +15,7 @@ from typing import Any, Union
 import cv2
 import numpy as np
 
-from res2net_runtime._image_header import has_float_samples, read_image_size
+from res2net_runtime._image_header import find_bomb, has_float_samples, read_image_size
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
 from res2net_runtime.plain_yaml import clip
@@ -93,13 +93,17 @@ def _decode_bytes(data: bytes, max_pixels: int, name: str) -> np.ndarray:
     size = read_image_size(data)
     if size is not None:
         _check_pixels(size, max_pixels, name)
+    bomb = find_bomb(data)
+    if bomb is not None:
+        raise ImageError(f"Cannot decode image '{name}': {bomb}. Copy it again, or save it as JPEG or PNG.")
     if has_float_samples(data):  # OpenCV 5 refuses them; OpenCV 4 reads some, with wrong colours
         raise ImageError(
             f"Cannot decode image '{name}': its pixels are floating-point numbers, whose range only you know. Scale them to "
             "0..255 and save the image as PNG."
         )
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        # What has no size is cut short, or of a format without a reader above, which OpenCV may give any amount of memory.
+        image = None if size is None else cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"Cannot decode image '{name}': {error}. Save it again as JPEG or PNG.") from error
     if image is None:

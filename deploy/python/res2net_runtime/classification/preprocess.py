@@ -8,6 +8,7 @@ resample and normalise differently; ``library`` says which one a model needs.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import math
 import os
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from res2net_runtime._image_header import find_bomb
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
 from res2net_runtime.plain_yaml import clip
@@ -27,6 +29,10 @@ from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_i
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
 
 LIBRARIES = ("pillow", "opencv", "mindspore")
+# Those of res2net_runtime.files.IMAGE_SUFFIXES. Pillow knows others that run programs, such as Ghostscript for EPS.
+_PILLOW_FORMATS = ["JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "PPM", "GIF"]
+if importlib.util.find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3; a format that it does not know is a KeyError
+    _PILLOW_FORMATS.append("AVIF")
 _MAX_RESIZED_PX = 8192  # bounds the memory that the smallest image takes
 # Name -> the flags of Pillow and of OpenCV.
 INTERPOLATIONS = {
@@ -53,7 +59,10 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
     try:
         data = read_image_bytes(source) if isinstance(source, (str, os.PathLike)) else source
-        with Image.open(io.BytesIO(data)) as image:
+        bomb = find_bomb(bytes(data))
+        if bomb is not None:
+            raise ImageError(f"Cannot decode image '{name}': {bomb}. Copy it again, or save it as JPEG or PNG.")
+        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "

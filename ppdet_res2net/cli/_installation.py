@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
@@ -20,6 +21,7 @@ __all__ = [
     "PADDLES",
     "RUNTIME",
     "Probe",
+    "engine_versions",
     "installed_packages",
     "missing_requirements",
     "run_probe",
@@ -86,6 +88,19 @@ def installed_packages() -> dict[str, str]:
         # file that is checked here.
         if name != RUNTIME or found.read_text("INSTALLER"):
             versions[name] = found.version
+    return versions
+
+
+def engine_versions(packages: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the package that brings each engine of the runtime, with its version; None for one that is not installed.
+
+    Args:
+        packages: Package -> version, as :func:`installed_packages` gives them.
+    """
+    versions: dict[str, str | None] = {}
+    for name, engine in BACKENDS.items():
+        names = PADDLES if engine.module == "paddle" else (engine.package, f"{engine.package}-gpu")
+        versions[name] = next((f"{package} {packages[package]}" for package in names if package in packages), None)
     return versions
 
 

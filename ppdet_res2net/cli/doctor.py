@@ -19,6 +19,7 @@ from ppdet_res2net.cli._installation import (
     PADDLES,
     RUNTIME,
     Probe,
+    engine_versions,
     installed_packages,
     missing_requirements,
     run_probe,
@@ -26,6 +27,7 @@ from ppdet_res2net.cli._installation import (
 )
 from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
 from res2net_runtime.backends.cpu import available_cores
+from res2net_runtime.engines import BACKENDS
 
 __all__ = ["SetupProblem", "find_problems", "find_runtime_problems", "find_system_problems", "main"]
 
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": packages,
+            "engines": engine_versions(packages),
             "devices": _devices(probe),
             "problems": [asdict(problem) for problem in problems],
             "defects": defects,
@@ -279,11 +282,18 @@ def _devices(probe: Probe) -> list[str]:
     return [*probe.gpus, f"cpu {platform.machine()}, {available_cores()} cores for this process"]
 
 
+def _describe_engine(name: str, found: str | None) -> str:
+    engine = BACKENDS[name]
+    text = found or f"not installed: pip install {engine.package}"
+    return text if "cpu" in engine.devices else f"{text}, on a GPU only"
+
+
 def _as_text(
     packages: Mapping[str, str], probe: Probe, problems: Sequence[SetupProblem], fit: bool, defects: Sequence[str]
 ) -> str:
     rows = [("Python", f"{platform.python_version()}  {sys.executable}"), ("system", platform.platform())]
     rows += packages.items()
+    rows += [(f"engine {name}", _describe_engine(name, found)) for name, found in engine_versions(packages).items()]
     rows += [("device", device) for device in _devices(probe)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {text}" for name, text in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
@@ -12,6 +13,8 @@ from res2net_runtime.engines import runs_to_verify
 __all__ = ["Agreement", "verify_engines"]
 
 logger = logging.getLogger(__name__)
+
+_COLUMNS = 116  # of the lines of a report
 
 
 class Agreement(Protocol):
@@ -59,7 +62,8 @@ def verify_engines(
                 f"The exported model does not give the eager model's results with {engine} in {precision}: "
                 f"{agreement}. {advice}"
             )
-        logger.info("verified with %s: %s", description, agreement)
+        lines = textwrap.fill(str(agreement), _COLUMNS, initial_indent="    ", subsequent_indent="    ")
+        logger.info("verified with %s:\n%s", description, lines)
         agreements[engine, precision] = agreement
     if not agreements:
         raise ExportError(f"No engine runs the formats of the export in {', '.join(precisions)}. Add fp32.")

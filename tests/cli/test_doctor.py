@@ -13,6 +13,7 @@ import res2net_runtime
 from ppdet_res2net.cli import _installation, _probe, doctor
 from ppdet_res2net.cli._installation import Probe
 from ppdet_res2net.cli.doctor import SetupProblem, find_problems, find_runtime_problems, find_system_problems
+from res2net_runtime.engines import BACKENDS
 
 GOOD = {
     "paddlepaddle": "3.3.1",
@@ -266,6 +267,24 @@ def test_report_for_people(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "\nERROR: paddle does not work: ImportError: broken\n  remedy: reinstall it;" in printed
     assert printed.endswith("Training cannot work here: 1 error(s), see above.\n")
+
+
+def test_every_engine_is_listed_with_the_version_of_its_package(monkeypatch, capsys):
+    found = {"paddlepaddle-gpu": "2.6.2", "onnxruntime-gpu": "1.20.0"}
+    assert _installation.engine_versions(found) == {
+        "openvino": None,
+        "onnxruntime": "onnxruntime-gpu 1.20.0",
+        **dict.fromkeys(["onednn", "paddle", "tensorrt"], "paddlepaddle-gpu 2.6.2"),
+    }
+    assert list(_installation.engine_versions({})) == list(BACKENDS)
+    monkeypatch.setattr("ppdet_res2net.cli.doctor.installed_packages", lambda: found)
+    monkeypatch.setattr("ppdet_res2net.cli.doctor.run_probe", Probe)
+    assert doctor.main([]) == 1
+    rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("engine "))
+    rows = {name: text.strip() for name, text in rows.items()}
+    assert rows["engine openvino"] == "not installed: pip install openvino"
+    assert rows["engine paddle"] == "paddlepaddle-gpu 2.6.2"
+    assert rows["engine tensorrt"] == "paddlepaddle-gpu 2.6.2, on a GPU only"
 
 
 def test_report_lists_known_defects(monkeypatch, capsys):

@@ -245,7 +245,7 @@ def test_a_folder_with_every_format_is_verified_in_each(detecting, demo_data, tm
         folder = export_model(
             config, str(tmp_path), formats=["openvino", "paddle", "onnx"], verify=True, verify_images=images
         )
-    assert len(re.findall("verified with .*: 2 images", caplog.text)) == 4  # four engines
+    assert len(re.findall(r"verified with .*:\n    2 images", caplog.text)) == 4  # four engines
     description = yaml.safe_load((folder / "infer_cfg.yml").read_text())
     assert description["formats"]["onnx"] == {"model_file": "model.onnx"}
     assert description["formats"]["openvino"] == {"model_file": "model.xml", "params_file": "model.bin"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ppdet_res2net.detection.task import train
 from ppdet_res2net.errors import TrainingError, WeightsError
 from ppdet_res2net.training.checkpoint import load_training_state, read_checkpoint_info
+from tests.helpers.toy_task import train_toy
 from tests.helpers.training_runs import assert_equal_tensors, make_config, read_tensors
 
 
@@ -120,3 +122,18 @@ def test_a_checkpoint_holds_the_weights_alone(run_dir):
         "mask_head",
     }
     assert not any("moment" in name for name in names)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0o027, 0o640)])
+def test_every_file_of_a_run_follows_the_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        run_dir = train_toy(tmp_path, {"evaluate": True}, toy={"scores": [0.5, 0.4]}).run_dir
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in run_dir.iterdir()}
+    assert {"model_final.pdparams", "model_final.json", "model_final.pdstate", "metrics.jsonl", "config.yml"} < set(
+        modes
+    )
+    assert set(modes.values()) == {mode}, modes

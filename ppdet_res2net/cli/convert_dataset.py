@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import CommandParser, FlagParser, check_writable, command_line, program
+from ppdet_res2net.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from ppdet_res2net.datasets.convert import DatasetBuilder
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 if something was left out without ``--skip_unsupported``, else 0."""
     args = _parser().parse_args(argv)
     check_writable(args.out)
+    _refuse_to_replace_labels(args.out)
     result = _convert(args)
     print(f"wrote {args.out}: {result.write(args.out)}")
     for line in result.skipped.lines():
@@ -131,6 +133,26 @@ def _convert(args: argparse.Namespace) -> DatasetBuilder:
     return convert.convert_voc(
         args.annotations, image_dir, names, args.list, args.masks, first_pixel=args.first_pixel, **shared
     )
+
+
+def _refuse_to_replace_labels(path: Path) -> None:
+    """Refuse an output file that holds something else than an earlier output.
+
+    Raises:
+        ConfigError: There is such a file.
+    """
+    from ppdet_res2net.data.text_files import read_json_file
+
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        content = read_json_file(path)
+    except DatasetError:
+        content = None
+    if not isinstance(content, dict) or "categories" not in content:
+        raise ConfigError(
+            f"'{path}' exists and is not an annotation file in COCO's format. Choose another name for --out."
+        )
 
 
 def _labels_beside(image_dir: Path) -> Path:

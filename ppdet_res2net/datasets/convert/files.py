@@ -109,7 +109,10 @@ class ImageIndex:
             exact = [path for path in found if _composed(self.relative_name(path)) == "/".join(parts[start:])]
             if exact:
                 return exact
-        return found or (self._by_stem.get(PurePosixPath(parts[-1]).stem, []) if parts else [])
+        if found or not parts:
+            return found
+        # A dot in a name without ending need not begin one: 'frame.0012'.
+        return self._by_stem.get(parts[-1]) or self._by_stem.get(PurePosixPath(parts[-1]).stem, [])
 
     def _only(self, found: list[Path], name: str, source: str) -> Path | None:
         if len(found) > 1:
@@ -136,7 +139,9 @@ def list_images(folder: Path) -> list[Path]:
     files = sorted(path for path in map(Path, images_below(folder)) if path.is_file())
     if not files:
         problem = "there are no images in" if folder.is_dir() else "there is no image folder"
-        raise DatasetError(f"{problem} '{folder}' (looked for {', '.join(IMAGE_SUFFIXES)}). Check the path.")
+        raise DatasetError(
+            f"{problem} '{folder}' (looked for {', '.join(IMAGE_SUFFIXES)}). Pass the folder of the images with --images."
+        )
     return files
 
 

@@ -68,6 +68,10 @@ def convert_labelme(
             for name, shapes in file.objects():
                 _add_object(builder, image, name, shapes, file, ignore_difficult)
             file.note_what_is_lost(builder)
+    if builder.notes[_COCO] == len(files):
+        raise DatasetError(
+            f"the JSON files in '{annotation_dir}' are in COCO's format already. Nothing is to be converted."
+        )
     return builder
 
 

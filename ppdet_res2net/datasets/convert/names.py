@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
 from ppdet_res2net.errors import DatasetError
+from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import storable
 
 __all__ = ["ClassTable", "read_class_table", "read_names"]
 
@@ -109,8 +111,8 @@ def _checked(table: ClassTable, path: Path) -> ClassTable:
         raise DatasetError(f"'{path}' {_HOLDS_NONE}")
     numbers: dict[str, int] = {}
     for number, name in table.items():
-        if not isinstance(name, str) or not name.strip():
-            raise DatasetError(f"'{path}': class {number} has no name, but {name!r}. Write its name as text.")
+        if not isinstance(name, str) or not name.strip() or storable(name) != name:
+            raise DatasetError(f"'{path}': class {number} has no name, but '{clip(name)}'. Write its name as text.")
         if name in numbers:
             raise DatasetError(
                 f"'{path}' names two classes '{name}': {numbers[name]} and {number}. Every class needs a name of its own."
@@ -123,7 +125,7 @@ def _check_count(content: dict, table: ClassTable, path: Path) -> None:
     """Refuse ``nc`` that is neither the count of the names nor, as where names have gaps, the number behind the last."""
     count = content.get("nc")
     if count is not None and str(count).strip() not in (str(len(table)), str(max(table) + 1)):
-        raise DatasetError(f"'{path}' names {len(table)} classes, but says 'nc: {count}'. Correct one of them.")
+        raise DatasetError(f"'{path}' names {len(table)} classes, but says 'nc: {clip(count)}'. Correct one of them.")
 
 
 def _read_keypoint_shape(content: dict, path: Path) -> tuple[int, int] | None:
@@ -134,5 +136,5 @@ def _read_keypoint_shape(content: dict, path: Path) -> tuple[int, int] | None:
     if len(numbers) == 2 and all(str(one).isdecimal() for one in numbers) and numbers[1] in ("2", "3"):
         return int(numbers[0]), int(numbers[1])
     raise DatasetError(
-        f"'{path}': kpt_shape is {shape!r}; expected the number of key points and 2 or 3, as in [17, 3]."
+        f"'{path}': kpt_shape is '{clip(shape)}'; expected the number of key points and 2 or 3, as in [17, 3]."
     )

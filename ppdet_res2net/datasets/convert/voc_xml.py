@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppdet_res2net.data.foreign_formats import recognise
 from ppdet_res2net.data.text_files import decode_text, read_bytes
 from ppdet_res2net.data.values import to_flag
 from ppdet_res2net.errors import DatasetError
@@ -35,8 +36,8 @@ def read_xml(path: Path) -> ElementTree.Element:
     """Read an XML file in any encoding that it declares and Python knows. Tags come in lower case and without namespaces.
 
     Raises:
-        DatasetError: The file is missing, in another encoding than declared, not XML, or defines entities: these can make a
-            small file take all memory. Line and column are named.
+        DatasetError: The file is missing, in another encoding than declared, not XML, not an annotation, or defines entities:
+            these can make a small file take all memory. Line and column are named.
     """
     data = read_bytes(path, "XML file")
     text = decode_text(data, f"'{path}'", encoding=_declared_encoding(data, path))
@@ -50,6 +51,9 @@ def read_xml(path: Path) -> ElementTree.Element:
         raise DatasetError(f"'{path}' is not a readable XML file: {error}. Export it again.") from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2].lower()
+    if root.tag != "annotation":
+        remedy = recognise(path) or "Check that the file is in Pascal VOC's format."
+        raise DatasetError(f"'{path}' has the root <{root.tag}>; expected <annotation>. {remedy}")
     return root
 
 

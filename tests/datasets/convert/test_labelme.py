@@ -340,6 +340,33 @@ def test_other_json_files(folder):
         convert(folder)
 
 
+def test_a_folder_of_coco_files_only(folder):
+    (folder / "labels" / "train.json").write_text('{"images": [], "categories": []}')
+    with pytest.raises(DatasetError, match="the JSON files in '.*labels' are in COCO's format already"):
+        convert(folder)
+
+
+def test_no_label_is_replaced(folder, capsys):
+    path = write(folder, [shape("polygon", CORNERS)])
+    before = path.read_bytes()
+    command = [
+        "convert-dataset",
+        "labelme",
+        "--annotations",
+        str(folder / "labels"),
+        "--images",
+        str(folder / "images"),
+    ]
+    assert main([*command, "--out", str(path)]) == 1
+    assert (
+        "exists and is not an annotation file in COCO's format. Choose another name for --out"
+        in capsys.readouterr().err
+    )
+    assert path.read_bytes() == before
+    for _ in range(2):  # an earlier output is replaced
+        assert main([*command, "--out", str(folder / "labels" / "train.json")]) == 0
+
+
 def test_an_image_whose_name_is_not_utf_8_fails_alone(folder, write_image):
     write(folder, [shape("polygon", CORNERS)])
     strange = "\udcd6\udcd0"

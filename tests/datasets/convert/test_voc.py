@@ -147,6 +147,20 @@ def test_other_spellings_of_the_own_name(folder, file_name):
     assert builder.notes["annotation files that name another image than their own"] == 0
 
 
+def test_a_name_with_a_dot_and_without_ending(folder, write_image):
+    write_image(folder / "images" / "frame.0012.png")
+    write(folder, entry(), name="frame.0012", file_name="frame.0012")
+    assert not list(convert(folder).notes)
+
+
+@pytest.mark.parametrize("root", ["annotations", "html"])
+def test_other_xml_files_are_named(folder, root):
+    (folder / "labels" / "a.xml").write_text(f"<{root}><version>1.1</version></{root}>")
+    remedy = "In CVAT, export the task again as 'COCO 1.0'" if root == "annotations" else "Check that the file"
+    with pytest.raises(DatasetError, match=f"a.xml' has the root <{root}>; expected <annotation>. .*{remedy}"):
+        convert(folder)
+
+
 def test_folders_and_suffixes(folder, write_image):
     for name in ("x/1.png", "y/1.JPG", "frame.0012.png", "b.png"):
         write_image(folder / "images" / name)

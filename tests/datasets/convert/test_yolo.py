@@ -56,7 +56,8 @@ def test_names_in_yaml(folder, text, expected, encoding):
         ("names: {0: nut, 00: bolt}", "gives the class '00' two names"),
         ("names: [nut, nut]", "names two classes 'nut': 0 and 1. Every class needs a name of its own"),
         ("names: [nut, '']", "class 1 has no name, but ''"),
-        ("names: [nut, [bolt]]", r"class 1 has no name, but \['bolt'\]"),
+        ("names: [nut, [bolt]]", r"class 1 has no name, but '\[bolt\]'"),
+        (r'names: ["\ud83d"]', r"class 0 has no name, but '\\ud83d'"),
         ("names: [nut]\nnc: 2", "names 1 classes, but says 'nc: 2'. Correct one of them"),
         ("names: []", "holds no class names"),
         ("names: nowhere.names", "holds no class names"),
@@ -74,6 +75,16 @@ def test_wrong_names_in_yaml(folder, text, message):
     path = names_file(folder, text)
     with pytest.raises(DatasetError, match=message):
         read_class_table(path)
+
+
+def test_aliases_are_not_written_out(folder):
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)), "names: [*a59]"]
+    with pytest.raises(DatasetError, match="class 0 has no name, but 'a list of 2 values'"):
+        read_class_table(names_file(folder, "\n".join(lines)))
+    with pytest.raises(
+        DatasetError, match="data.yaml', line 1: this is not valid YAML: found unconstructable recursive"
+    ):
+        read_class_table(names_file(folder, "names: &a [*a]"))
 
 
 def test_tags_in_yaml_run_nothing(folder):

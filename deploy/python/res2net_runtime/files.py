@@ -14,7 +14,15 @@ from pathlib import Path
 from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.texts import hide_password, is_url, printable
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "make_output_folder", "read_image_bytes", "replacing", "sync_to_disk"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "find_images",
+    "make_output_folder",
+    "path_for_libraries",
+    "read_image_bytes",
+    "replacing",
+    "sync_to_disk",
+]
 
 # The formats that OpenCV and Pillow read. OpenCV reads GIF and AVIF from version 5 on; an older one refuses them by name.
 IMAGE_SUFFIXES = (
@@ -137,6 +145,26 @@ def make_output_folder(
             f"The folder '{printable(path)}' cannot be written into: {error}. Pass another {option}."
         ) from error
     return path
+
+
+@contextlib.contextmanager
+def path_for_libraries(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a path for libraries in C++, of which some crash if a name is not UTF-8: such a file is then reached by its number.
+
+    Raises:
+        OSError: The file or folder does not exist, or cannot be read.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield text
 
 
 @contextlib.contextmanager

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from res2net_runtime.draw import draw_detections
 from res2net_runtime.errors import ImageError, Res2NetError
+from res2net_runtime.image_lists import ImageFile, leave_out_done
+from res2net_runtime.pictures import picture_names, save_picture
 from res2net_runtime.predictor import Prediction, Predictor
-from res2net_runtime.result_files import ResultFiles
+from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
 from res2net_runtime.results import Detections
 from res2net_runtime.session import FailedPrediction
-from res2net_runtime.video import Camera, Frame, VideoFile, VideoWriter
+from res2net_runtime.texts import storable
+from res2net_runtime.video import Camera, Frame, VideoFile
+from res2net_runtime.video_writer import VideoWriter
 
 __all__ = ["Output", "Summary", "run_camera", "run_images", "run_video"]
 
@@ -38,11 +42,26 @@ class Output:
         directory: An existing folder; see ``make_output_folder``.
         threshold: Smallest score of a detection that is drawn.
         save_results: Whether ``bbox.json`` and ``mask.json`` are written.
+        save_jsonl: Whether ``results.jsonl`` is written: one image per line.
+        skip_done: Whether images in ``results.jsonl`` are left out, and the others appended.
+        save_pictures: Whether pictures or a video are written.
+        suffix: What the names of these files have before their ending, for a share of the images.
+        video_codec: A key of ``video_writer.CODECS``, or ``"auto"``.
     """
 
     directory: Path
     threshold: float
     save_results: bool
+    save_jsonl: bool = False
+    skip_done: bool = False
+    save_pictures: bool = True
+    suffix: str = ""
+    video_codec: str = "auto"
+
+    @property
+    def lines_path(self) -> Path:
+        """The file with one image per line."""
+        return self.directory / f"results{self.suffix}.jsonl"
 
 
 @dataclass
@@ -53,17 +72,21 @@ class Summary:
         output: Where the results are.
         engine: The engine that ran.
         done: Images that worked.
-        drawn: Detections that were drawn.
+        skipped: Images that an earlier run has done.
+        drawn: Detections with at least the threshold, which were drawn if pictures are written.
         failures: What went wrong, one message each.
         shown: The drawn detections of the last image.
+        video: The video that was written.
     """
 
     output: Output
     engine: str
     done: int = 0
+    skipped: int = 0
     drawn: int = 0
     failures: list[str] = field(default_factory=list)
     shown: Detections | None = None
+    video: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,40 +97,50 @@ class _Moment:
     time_s: float
 
 
-def run_images(predictor: Predictor, paths: list[Path], output: Output) -> Summary:
+@dataclass(frozen=True)
+class _Outcome:
+    """What is kept of one image: its detections with at least the threshold, and all of them as COCO results."""
+
+    shown: Detections
+    entries: list[dict[str, Any]]
+    record: dict[str, Any]
+
+
+def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output) -> Summary:
     """Detect in image files, and save a picture of each with the detections drawn.
 
     Pictures are drawn and masks are pasted on other threads while the network runs. An image that cannot be read, or
     whose picture cannot be written, becomes one of the summary's failures, and the others are still processed.
 
     Raises:
-        ImageError: Two images have the same name.
-        OSError: The results cannot be written.
+        Res2NetError: The results cannot be written.
     """
     summary = Summary(output, predictor.description)
-    names, image_ids = unique_names(paths), make_image_ids(paths)
+    pictures = dict(zip(images, picture_names([image.name for image in images])))
 
-    def finish(
-        item: tuple[Path, Prediction | FailedPrediction],
-    ) -> tuple[Detections, list[dict[str, Any]]] | Res2NetError:
-        path, prediction = item
+    def finish(item: tuple[ImageFile, Prediction | FailedPrediction]) -> _Outcome | Res2NetError:
+        image, prediction = item
         if prediction.error is not None:
             return prediction.error
         try:
-            picture = draw_detections(prediction.image, prediction.detections, output.threshold)
-            save_picture(output.directory / names[path], picture)
+            if output.save_pictures:
+                picture = draw_detections(prediction.image, prediction.detections, output.threshold)
+                save_picture(output.directory / pictures[image], picture)
         except Res2NetError as error:
             return error
-        return _shown_and_entries(prediction.detections, image_ids[path], output)
+        return _outcome(prediction.detections, image.image_id, output)
 
-    predictions = zip(paths, predictor.predict_iter(paths))
-    with _result_files(predictor, output) as files, _progress(len(paths), "image") as progress:
-        for path, outcome in zip(paths, _map_ahead(finish, predictions)):
-            progress.update()
-            if isinstance(outcome, Res2NetError):
-                summary.failures.append(str(outcome))
-                continue
-            _note(summary, outcome, files, output, file_name=path.name)
+    with _Sinks(predictor, output) as sinks:
+        left = leave_out_done(images, sinks.take_done()) if output.skip_done else list(images)
+        summary.skipped = len(images) - len(left)
+        predictions = zip(left, predictor.predict_iter([image.path for image in left]))
+        with _progress(len(left), "image") as progress:
+            for image, outcome in zip(left, _map_ahead(finish, predictions)):
+                progress.update()
+                if isinstance(outcome, Res2NetError):
+                    summary.failures.append(str(outcome))
+                    continue
+                _note(summary, outcome, sinks, file_name=image.name)
     return summary
 
 
@@ -129,129 +162,143 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
         except ImageError as error:  # the video is damaged here; the earlier frames are still of use
             summary.failures.append(str(error))
 
-    def finish(
-        item: tuple[_Moment, Prediction | FailedPrediction],
-    ) -> tuple[_Moment, np.ndarray, tuple[Detections, list[dict[str, Any]]]]:
+    def finish(item: tuple[_Moment, Prediction | FailedPrediction]) -> tuple[_Moment, np.ndarray | None, _Outcome]:
         moment, prediction = item
         if prediction.error is not None:
             raise prediction.error
-        picture = draw_detections(prediction.image, prediction.detections, output.threshold)
-        return moment, picture, _shown_and_entries(prediction.detections, moment.index, output)
+        picture = None
+        if output.save_pictures:
+            picture = draw_detections(prediction.image, prediction.detections, output.threshold)
+        return moment, picture, _outcome(prediction.detections, moment.index, output)
 
-    with VideoFile(path) as video, _result_files(predictor, output) as files:
-        writer = VideoWriter(output.directory / f"{path.stem}.mp4", video.fps)
-        with writer, _progress(video.frame_count, "frame") as progress:
-            predictions = ((sent.popleft(), one) for one in predictor.predict_iter(remember(video)))
-            for moment, picture, outcome in _map_ahead(finish, predictions):
-                writer.write(picture)
-                _note(summary, outcome, files, output, file_name=path.name, time_s=round(moment.time_s, 3))
-                progress.update()
+    with VideoFile(path) as video, _Sinks(predictor, output) as sinks, contextlib.ExitStack() as stack:
+        write = _open_video(stack, summary, path.stem, video.fps)
+        progress = stack.enter_context(_progress(video.frame_count, "frame"))
+        predictions = ((sent.popleft(), one) for one in predictor.predict_iter(remember(video)))
+        for moment, picture, outcome in _map_ahead(finish, predictions):
+            if picture is not None:
+                write(picture)
+            _note(summary, outcome, sinks, file_name=path.name, time_s=round(moment.time_s, 3))
+            progress.update()
     return summary
 
 
-def run_camera(predictor: Predictor, camera_id: int, output: Output) -> Summary:
-    """Detect in the newest frame of a camera, again and again, until the camera ends or Ctrl-C is pressed.
+def run_camera(predictor: Predictor, source: int | str, output: Output) -> Summary:
+    """Detect in the newest frame of a camera or a stream, again and again, until it ends or Ctrl-C is pressed.
 
     The video that is written lasts as long as the recording: each picture stays until the next one is ready.
+
+    Args:
+        predictor: The detector.
+        source: Number of a camera, or url of a stream.
+        output: Where results go.
 
     Raises:
         ImageError: The camera cannot be opened, or the video cannot be written.
         BackendError: The network fails.
     """
     summary = Summary(output, predictor.description)
-    name = f"camera_{camera_id}.mp4"
-    with Camera(camera_id) as camera, _result_files(predictor, output) as files:
-        with VideoWriter(output.directory / name, camera.fps) as writer, _progress(None, "frame") as progress:
-            start_s = time.monotonic()
-            try:
-                for frame in camera:
-                    detections = predictor(frame.image)
+    stem = f"camera_{source}" if isinstance(source, int) else "stream"
+    with Camera(source) as camera, _Sinks(predictor, output) as sinks, contextlib.ExitStack() as stack:
+        write = _open_video(stack, summary, stem, camera.fps)
+        progress = stack.enter_context(_progress(None, "frame"))
+        name = summary.video.name if summary.video is not None else stem
+        start_s = time.monotonic()
+        try:
+            for frame in camera:
+                detections = predictor(frame.image)
+                if output.save_pictures:
                     picture = draw_detections(frame.image, detections, output.threshold)
-                    writer.write(picture, until_s=time.monotonic() - start_s)
-                    outcome = _shown_and_entries(detections, frame.index, output)
-                    _note(summary, outcome, files, output, file_name=name, time_s=round(frame.time_s, 3))
-                    progress.update()
-            except KeyboardInterrupt:  # stops a camera
-                pass
+                    write(picture, until_s=time.monotonic() - start_s)
+                outcome = _outcome(detections, frame.index, output)
+                _note(summary, outcome, sinks, file_name=name, time_s=round(frame.time_s, 3))
+                progress.update()
+        except KeyboardInterrupt:  # stops a camera
+            pass
     return summary
 
 
-def make_image_ids(paths: list[Path]) -> dict[Path, int]:
-    """Return the image id of each path: the number in its name if all names are numbers, as in COCO, else its position."""
-    if all(path.stem.isascii() and path.stem.isdigit() for path in paths):
-        ids = {path: int(path.stem) for path in paths}
-        if len(set(ids.values())) == len(paths):
-            return ids
-    return {path: index for index, path in enumerate(paths)}
+class _Sinks:
+    """All files with results of one job; use it as a context manager."""
+
+    def __init__(self, predictor: Predictor, output: Output) -> None:
+        self._output = output
+        self._files: ResultFiles | None = None
+        self._lines: JsonLines | None = None
+        self._has_masks = "masks" in predictor.info.outputs
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> _Sinks:
+        if self._output.save_results:
+            files = ResultFiles(self._output.directory, self._has_masks, self._output.suffix)
+            self._files = self._stack.enter_context(files)
+        if self._output.save_jsonl or self._output.skip_done:
+            lines = JsonLines(self._output.lines_path, keeps_old=self._output.skip_done)
+            self._lines = self._stack.enter_context(lines)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def take_done(self) -> dict[str, int]:
+        """Return name and id of the images that an earlier run has done, and write their results into this run's files."""
+        done = {}
+        for record in read_json_lines(self._output.lines_path):
+            image_id = record.get("image_id")
+            if not isinstance(image_id, int) or not isinstance(record.get("detections"), list):
+                raise Res2NetError(
+                    f"'{self._output.lines_path}' does not hold detections. Move it away, or choose another folder."
+                )
+            done[record["file_name"]] = image_id
+            if self._files is not None:
+                entries = [{"image_id": image_id, **one} for one in record["detections"]]
+                for entry in entries:
+                    entry.pop("category", None)
+                self._files.add(entries, file_name=record["file_name"])
+        return done
+
+    def add(self, outcome: _Outcome, **more: Any) -> None:
+        """Write the results of one image.
+
+        Raises:
+            Res2NetError: A file cannot be written.
+        """
+        if self._files is not None:
+            self._files.add(outcome.entries, **more)
+        if self._lines is not None:
+            more["file_name"] = storable(more["file_name"])
+            self._lines.add({**more, **outcome.record})
 
 
-def unique_names(paths: list[Path]) -> dict[Path, str]:
-    """Return the name of each picture that is written: JPEG and PNG keep theirs, others become PNG.
-
-    Raises:
-        ImageError: Two images of different folders have the same name.
-    """
-    repeated = [name for name, count in Counter(path.name for path in paths).items() if count > 1]
-    if repeated:
-        raise ImageError(
-            f"Several images are called '{repeated[0]}', so their pictures would overwrite each other. Pass the images of "
-            "one folder at a time."
-        )
-    names = {
-        path: path.name if path.suffix.lower() in (".jpg", ".jpeg", ".png") else f"{path.stem}.png" for path in paths
-    }
-    taken = Counter(name.lower() for name in names.values())
-    return {path: name if taken[name.lower()] == 1 else f"{path.name}.png" for path, name in names.items()}
+def _outcome(detections: Detections, image_id: int, output: Output) -> _Outcome:
+    entries: list[dict[str, Any]] = []
+    if output.save_results or output.save_jsonl or output.skip_done:
+        entries = detections.to_coco(image_id)
+    height, width = detections.image_hw
+    found = []
+    if output.save_jsonl or output.skip_done:
+        for name, entry in zip(detections.class_names, entries):
+            found.append({"category": name, **{key: value for key, value in entry.items() if key != "image_id"}})
+    record = {"image_id": image_id, "width": width, "height": height, "detections": found}
+    return _Outcome(detections.filter(output.threshold), entries, record)
 
 
-def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
-    """Write an RGB picture; the encoder follows the suffix.
-
-    Raises:
-        ImageError: The picture cannot be encoded, for instance because it is too large for the format, or the file cannot
-            be written.
-    """
-    try:
-        is_encoded, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        is_encoded = False
-    if not is_encoded:
-        height, width = picture_rgb.shape[:2]
-        raise ImageError(
-            f"The picture of {width}x{height} pixels cannot be saved as '{path}'. JPEG holds at most 65500 "
-            "pixels per side: save the image as PNG, or make it smaller."
-        )
-    try:
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise ImageError(
-            f"The picture '{path}' cannot be written: {error.strerror}. Free some space, or choose another folder."
-        ) from error
-
-
-def _shown_and_entries(
-    detections: Detections, image_id: int, output: Output
-) -> tuple[Detections, list[dict[str, Any]]]:
-    return detections.filter(output.threshold), detections.to_coco(image_id) if output.save_results else []
-
-
-def _note(
-    summary: Summary,
-    outcome: tuple[Detections, list[dict[str, Any]]],
-    files: ResultFiles,
-    output: Output,
-    **more: Any,
-) -> None:
+def _note(summary: Summary, outcome: _Outcome, sinks: _Sinks, **more: Any) -> None:
     """Count one finished image, and append its detections to the results."""
-    summary.shown, entries = outcome
+    summary.shown = outcome.shown
     summary.done += 1
-    summary.drawn += len(summary.shown)
-    if output.save_results:
-        files.add(entries, **more)
+    summary.drawn += len(outcome.shown)
+    sinks.add(outcome, **more)
 
 
-def _result_files(predictor: Predictor, output: Output) -> ResultFiles:
-    return ResultFiles(output.directory, has_masks="masks" in predictor.info.outputs)
+def _open_video(stack: contextlib.ExitStack, summary: Summary, stem: str, fps: float) -> Callable[..., None]:
+    """Open a video if pictures are wanted, and return the function that appends a picture."""
+    output = summary.output
+    if not output.save_pictures:
+        return lambda *_, **__: None
+    writer = stack.enter_context(VideoWriter(output.directory / f"{stem}.mp4", fps, output.video_codec))
+    summary.video = writer.path
+    return writer.write
 
 
 def _progress(total: int | None, unit: str) -> tqdm[Any]:

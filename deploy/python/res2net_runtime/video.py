@@ -1,4 +1,4 @@
-"""Read frames of a video file or a camera, and write annotated ones."""
+"""Read frames of a video file, a camera or a stream."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ import cv2
 import numpy as np
 
 from res2net_runtime.errors import ImageError
+from res2net_runtime.files import path_for_libraries
+from res2net_runtime.texts import hide_password, is_url, printable
 
-__all__ = ["Camera", "Frame", "VideoFile", "VideoWriter"]
+__all__ = ["Camera", "Frame", "VideoFile", "check_stream_url"]
 
 # Used if a container or a camera gives no frame rate, or an impossible one.
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 1000.0
-_CODEC = "mp4v"  # MPEG-4: the one that every build of OpenCV can write into an MP4 file
 _MAX_WAIT_S = 5.0  # for a camera to deliver its last frame
+_STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https")
+_STREAM_TIMEOUT_MS = 10_000  # for a stream to open, and to deliver a frame
 # Containers state the number of frames only roughly; a file that ends earlier than this is damaged.
 _MISSING_FRAMES, _MISSING_SHARE = 5, 0.02
 
@@ -46,9 +49,9 @@ class Frame:
 class _Capture:
     """An open ``cv2.VideoCapture``; use it as a context manager."""
 
-    def __init__(self, source: str | int, name: str, advice: str) -> None:
+    def __init__(self, source: str | int, name: str, advice: str, *options: object) -> None:
         self.name = name
-        self._capture = cv2.VideoCapture(source)
+        self._capture = cv2.VideoCapture(source, *options)  # type: ignore[call-overload]
         if not self._capture.isOpened():
             self._capture.release()
             raise ImageError(f"Cannot open {name}: {advice}")
@@ -78,14 +81,15 @@ class VideoFile(_Capture):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        path = Path(path)
+        path, name = Path(path), printable(os.fspath(path))
         if not path.is_file():
-            raise ImageError(f"There is no video '{path}'. Check the path.")
+            raise ImageError(f"There is no video '{name}'. Check the path.")
         advice = (
             f"it is damaged, empty, or of a format that OpenCV {cv2.__version__} does not read. Convert it to an "
             "MP4 file with H.264."
         )
-        super().__init__(str(path), f"video '{path}'", advice)
+        with path_for_libraries(path) as readable:
+            super().__init__(readable, f"video '{name}'", advice)
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count = count if count > 0 else None
 
@@ -111,18 +115,28 @@ class VideoFile(_Capture):
 
 
 class Camera(_Capture):
-    """A camera. Reading gives its newest frame; frames that arrive while the network runs are dropped.
+    """A camera or a stream. Reading gives its newest frame; frames that arrive while the network runs are dropped.
+
+    Args:
+        source: Number of a camera, or the url of a stream; see :func:`check_stream_url`. User name and password in the url
+            are used and never shown.
 
     Attributes:
         fps: Frames per second that the camera claims.
 
     Raises:
-        ImageError: It cannot be opened.
+        ImageError: It cannot be opened; a stream within ten seconds.
     """
 
-    def __init__(self, camera_id: int) -> None:
-        advice = "check that it is connected, that no other program uses it, and that you may read it. The first is 0."
-        super().__init__(camera_id, f"camera {camera_id}", advice)
+    def __init__(self, source: int | str) -> None:
+        if isinstance(source, str):
+            check_stream_url(source)
+            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
+            advice = "check the url, the network and the password, and try it in a player."
+            super().__init__(source, f"stream '{hide_password(source)}'", advice, cv2.CAP_FFMPEG, timeouts)
+        else:
+            advice = "check that it is connected, that no other program uses it, and that you may read it. The first is 0."
+            super().__init__(source, f"camera {source}", advice)
         self._newest: np.ndarray | None = None
         self._has_ended = False
         self._changed = threading.Condition()
@@ -159,54 +173,14 @@ class Camera(_Capture):
                 self._changed.notify()
 
 
-class VideoWriter:
-    """An MP4 file; use it as a context manager.
+def check_stream_url(url: str) -> None:
+    """Check that a text is the url of a stream.
 
-    Args:
-        path: The file. The first picture decides the size of the video.
-        fps: Frames per second.
+    Raises:
+        ImageError: It is not, or has a scheme that is not read.
     """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size_wh: tuple[int, int] | None = None
-        self._written = 0
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._writer is not None:
-            self._writer.release()
-
-    def write(self, picture_rgb: np.ndarray, until_s: float | None = None) -> None:
-        """Append a picture.
-
-        Args:
-            picture_rgb: uint8 (H, W, 3).
-            until_s: Repeat the picture until the video lasts this many seconds. Default: write it once.
-
-        Raises:
-            ImageError: The file cannot be written, or the size is not that of the first picture.
-        """
-        size_wh = picture_rgb.shape[1::-1]
-        if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*_CODEC)
-            self._writer, self._size_wh = cv2.VideoWriter(str(self.path), codec, self._fps, size_wh), size_wh
-            if not self._writer.isOpened():
-                raise ImageError(
-                    f"Cannot write the video '{self.path}': OpenCV {cv2.__version__} does not have the encoder {_CODEC}, "
-                    "or the folder cannot be written. Install opencv-python-headless, or choose another folder."
-                )
-        if size_wh != self._size_wh:
-            raise ImageError(
-                f"The frames change from {self._size_wh} to {size_wh} (width, height), but '{self.path}' can only hold "
-                "one size. Convert the video to one size first."
-            )
-        picture_bgr = cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR)
-        frames = 1 if until_s is None else max(1, round(until_s * self._fps) - self._written)
-        for _ in range(frames):
-            self._writer.write(picture_bgr)
-        self._written += frames
+    scheme = url.partition("://")[0].lower()
+    if not is_url(url) or scheme not in _STREAM_SCHEMES or not url.isprintable():
+        raise ImageError(
+            f"'{hide_password(url)}' is not the url of a stream: expected {', '.join(one + '://' for one in _STREAM_SCHEMES)}."
+        )

@@ -1,0 +1,221 @@
+"""Which images a command runs on, under which names and ids: a file, a folder, a list; a share of them; those not done yet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from res2net_runtime.errors import ImageError
+from res2net_runtime.files import find_images
+from res2net_runtime.texts import hide_password, is_url, printable, storable
+
+__all__ = [
+    "ImageFile",
+    "Shard",
+    "add_selection_arguments",
+    "leave_out_done",
+    "make_image_ids",
+    "name_images",
+    "parse_shard",
+    "read_image_list",
+    "select_images",
+]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image that a command runs on.
+
+    Attributes:
+        path: The file.
+        name: Its name in the results, and below the folder for pictures: the path from the folder or list it comes from,
+            with slashes.
+        image_id: Its id in the results.
+    """
+
+    path: Path
+    name: str
+    image_id: int
+
+
+class Shard(NamedTuple):
+    """A share of the images: every ``count``-th one, beginning with the one of number ``index``, from 1."""
+
+    index: int
+    count: int
+
+    @property
+    def suffix(self) -> str:
+        """What the names of the share's result files have before their ending."""
+        return f".{self.index}-of-{self.count}"
+
+
+def parse_shard(text: str) -> Shard:
+    """Argument type: ``i/n`` with 1 <= i <= n."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected i/n with i from 1 to n, for instance 1/4")
+    return Shard(int(match[1]), int(match[2]))
+
+
+def add_selection_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options for many images, which all commands that run on images have."""
+    parser.add_argument("--recursive", action="store_true", help="also read the images in subfolders")
+    parser.add_argument(
+        "--list_root", metavar="DIR", help="folder that the paths in a list begin from (default: that of the list)"
+    )
+    parser.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="run on the I-th of N equal shares of the images, so that N processes or machines can do one share each; the "
+        "names of result files then end with .I-of-N",
+    )
+    parser.add_argument(
+        "--save_jsonl", action="store_true", help="write results.jsonl as images are done: one image per line"
+    )
+    parser.add_argument(
+        "--skip_done",
+        action="store_true",
+        help="go on where an earlier run with this option has stopped: leave out the images that are in results.jsonl, and "
+        "append the others. Implies --save_jsonl",
+    )
+
+
+def select_images(
+    image: str | None = None,
+    directory: str | None = None,
+    list_file: str | None = None,
+    *,
+    recursive: bool = False,
+    list_root: str | None = None,
+    shard: Shard | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+) -> list[ImageFile]:
+    """Return the images to run on; one of the first three arguments is given.
+
+    Ids are given before the share is taken, so that those of all shares are different.
+
+    Args:
+        image: One image.
+        directory: A folder of images.
+        list_file: A text file with one path per line.
+        recursive: Also look into subfolders.
+        list_root: Folder that relative paths of the list begin from.
+        shard: Take a share of the images.
+        output_dir: Folder of the results; if it lies below ``directory``, its pictures are left out.
+
+    Raises:
+        ImageError: There is no image, the folder or list cannot be read, or two images have one name.
+    """
+    if directory is not None:
+        root = Path(directory)
+        paths = find_images(root, recursive)
+        own = None if output_dir is None else Path(output_dir).resolve()
+        if recursive and own is not None and own != root.resolve():
+            paths = [path for path in paths if own not in path.resolve().parents]
+        images = name_images(paths, root)
+    elif list_file is not None:
+        root = Path(list_root) if list_root is not None else Path(list_file).parent
+        images = name_images([root / path for path in read_image_list(list_file)], root)
+    else:
+        if image is not None and is_url(image):
+            raise ImageError(
+                f"'{hide_password(image)}' is a url. Download the image first, for instance with curl -O, and pass the file."
+            )
+        images = name_images([Path(image or "")])
+    return images if shard is None else images[shard.index - 1 :: shard.count]
+
+
+def read_image_list(file: str | os.PathLike[str]) -> list[str]:
+    """Return the paths in a text file: one per line, in UTF-8 or UTF-16; empty lines are left out.
+
+    Lines are paths as they are, without quotes or comments. Bytes that are not UTF-8 stay part of the path, as they do in
+    names of files.
+
+    Raises:
+        ImageError: The file cannot be read, is empty, or names a url.
+    """
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ImageError(f"Cannot read the list '{printable(file)}': {error.strerror}. Check the path.") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.decode("utf-8-sig", "surrogateescape")
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    paths = [line for line in lines if line.strip()]
+    if not paths:
+        raise ImageError(f"The list '{printable(file)}' is empty. It needs one path per line.")
+    for number, path in enumerate(lines, 1):
+        if is_url(path):
+            raise ImageError(
+                f"Line {number} of '{printable(file)}' is a url, '{hide_password(path)}'. Download the images first."
+            )
+    return paths
+
+
+def name_images(paths: Sequence[Path], root: Path | None = None) -> list[ImageFile]:
+    """Give images names and ids.
+
+    Args:
+        paths: The images.
+        root: Names are paths below this folder. The name of an image elsewhere is that of its file.
+
+    Raises:
+        ImageError: Two images have one name.
+    """
+    names = [_name_below(path, root) for path in paths]
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise ImageError(
+            f"Several images are called '{printable(repeated)}', so their pictures would overwrite each other. Pass the images "
+            "of one folder at a time, or every image once."
+        )
+    ids = make_image_ids(paths)
+    return [ImageFile(path, name, ids[path]) for path, name in zip(paths, names)]
+
+
+def make_image_ids(paths: Sequence[Path]) -> dict[Path, int]:
+    """Return the image id of each path: the number in its name if all names are numbers, as in COCO, else its position."""
+    if all(path.stem.isascii() and path.stem.isdigit() and len(path.stem) <= 18 for path in paths):
+        ids = {path: int(path.stem) for path in paths}
+        if len(set(ids.values())) == len(paths):
+            return ids
+    return {path: index for index, path in enumerate(paths)}
+
+
+def leave_out_done(images: Iterable[ImageFile], done: Mapping[str, int]) -> list[ImageFile]:
+    """Return the images that are not done yet, with ids that no image that is done has.
+
+    Images may have been added to a folder since, which changes the ids that are positions.
+
+    Args:
+        images: All images.
+        done: Name -> id of those that are done.
+    """
+    taken = set(done.values())
+    left = [image for image in images if storable(image.name) not in done]
+    following = max([*taken, *(image.image_id for image in left)], default=-1) + 1
+    result = []
+    for image in left:
+        if image.image_id in taken:
+            image, following = replace(image, image_id=following), following + 1
+        taken.add(image.image_id)
+        result.append(image)
+    return result
+
+
+def _name_below(path: Path, root: Path | None) -> str:
+    if root is not None:
+        relative = os.path.relpath(path, root)
+        if not relative.startswith(os.pardir) and not os.path.isabs(relative):
+            return Path(relative).as_posix()
+    return path.name

@@ -32,7 +32,7 @@ LAYERS = (
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 USERS_OF_DATASETS = {"cli", "detection", "datasets"}
 ENGINES = {"paddle", "onnx", "onnxruntime", "openvino"}
-RUNTIME_NEEDS = {"numpy", "cv2", "PIL", "pycocotools", "yaml", "tqdm"} | ENGINES | {"res2net_runtime"}
+RUNTIME_NEEDS = {"numpy", "cv2", "PIL", "pycocotools", "yaml", "tqdm", "av"} | ENGINES | {"res2net_runtime"}
 
 
 def imports(file: Path) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.modeling.res2net import STAGE_STRIDES
 from res2net_runtime.classification import probabilities
 from res2net_runtime.errors import ImageError
-from res2net_runtime.jobs import save_picture
+from res2net_runtime.pictures import save_picture
 
 __all__ = ["ImageClasses", "classify_files"]
 

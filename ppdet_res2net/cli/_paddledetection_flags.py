@@ -84,7 +84,6 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         "--do_eval=false": Means(),
         "--do_eval": Refused("Run eval.py, with the images as the recipe's EvalDataset."),
         "--rtn_im_file": Noted("Results always contain the name of the image file."),
-        "--infer_list": Refused("Put the images, or links to them, into one folder for --infer_dir."),
         "--visualize=true": Means(),
         "--visualize": Refused("Pictures are always written. Leave it out."),
         "--use_vdl=false": Means(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.config import Config, is_classifier, load_config
+from res2net_runtime.image_lists import SELECTION_OPTIONS
 
 if TYPE_CHECKING:
     from ppdet_res2net.classification.model import LoadedClassifier
@@ -79,10 +80,13 @@ class TaskParser(CommandParser):
         )
 
     def add_images_arguments(self) -> None:
-        """Add ``--infer_img`` and ``--infer_dir``, one of which is required."""
+        """Add ``--infer_img``, ``--infer_dir`` and ``--infer_list``, one of which is required, and what goes with them."""
         images = self.add_mutually_exclusive_group(required=True)
         images.add_argument("--infer_img", metavar="FILE", help="one image")
         images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
+        images.add_argument("--infer_list", metavar="FILE", help="a text file with the path of one image per line")
+        for flag, settings in SELECTION_OPTIONS.items():
+            self.add_argument(flag, **settings)
 
     def parse_task(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config | None]:
         """Parse a command line and load its recipe. Options of the other task end the program with exit code 2.

@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
+from res2net_runtime.image_lists import SAVING_OPTIONS, ImageFile, find_misplaced, select_images
+from res2net_runtime.texts import printable, storable
 
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config
@@ -24,6 +25,7 @@ def _parser() -> TaskParser:
         examples=(
             "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --infer_img photo.jpg",
             "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --infer_dir photos --save_results",
+            "-c my.yml --weights output/my/best_model --infer_dir photos --recursive --no_pictures --skip_done --shard 1/4",
             "--model timm/res2net50_26w_4s --weights res2net50_26w_4s.safetensors --infer_img photo.jpg --json",
         ),
     )
@@ -34,6 +36,8 @@ def _parser() -> TaskParser:
         "--draw_threshold", type=fraction, default=0.5, metavar="SCORE", help="draw detections with at least this score"
     )
     detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
+    for flag, settings in SAVING_OPTIONS.items():
+        detectors.add(flag, **settings)
     classifiers = parser.classifiers
     classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="batch size")
     classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
@@ -51,24 +55,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args, config = parser.parse_task(argv)
     parser.require_model(args)
-    from res2net_runtime.files import find_images
+    misplaced = find_misplaced(args, ("--infer_dir", args.infer_dir), ("--infer_list", args.infer_list))
+    if misplaced:
+        parser.error(misplaced)
+    is_detector = config is not None and not is_classifier(config)
+    images = select_images(
+        args.infer_img,
+        args.infer_dir,
+        args.infer_list,
+        recursive=args.recursive,
+        list_root=args.list_root,
+        shard=args.shard,
+        output_dir=args.output_dir if is_detector else None,
+    )
+    if config is not None and is_detector:
+        return _detect(args, config, images)
+    return _classify(args, config, images)
 
-    paths = find_images(args.infer_dir) if args.infer_dir else [Path(args.infer_img)]
-    if config is not None and not is_classifier(config):
-        return _detect(args, config, paths)
-    return _classify(args, config, paths)
 
-
-def _detect(args: argparse.Namespace, config: Config, paths: list[Path]) -> int:
+def _detect(args: argparse.Namespace, config: Config, images: list[ImageFile]) -> int:
     from ppdet_res2net.detection.predict import predict_files
     from res2net_runtime.cli import print_detections, report
 
     summary = predict_files(
         config,
-        paths,
+        images,
         output_dir=args.output_dir,
         draw_threshold=args.draw_threshold,
         save_results=bool(args.save_results),
+        save_jsonl=bool(args.save_jsonl),
+        skip_done=bool(args.skip_done),
+        save_pictures=not args.no_pictures,
+        suffix=args.shard.suffix if args.shard else "",
     )
     if args.infer_img and summary.shown is not None:
         print_detections(summary.shown)
@@ -76,7 +94,7 @@ def _detect(args: argparse.Namespace, config: Config, paths: list[Path]) -> int:
     return 1 if summary.failures else 0
 
 
-def _classify(args: argparse.Namespace, config: Config | None, paths: list[Path]) -> int:
+def _classify(args: argparse.Namespace, config: Config | None, images: list[ImageFile]) -> int:
     from ppdet_res2net.classification.predict import classify_files
 
     if args.json:
@@ -85,14 +103,17 @@ def _classify(args: argparse.Namespace, config: Config | None, paths: list[Path]
     # Unlike ImageNet's images, photos say by EXIF which side is up. They are turned even if the publisher does not do so.
     upright = dataclasses.replace(classifier.preprocessor, upright=True)
     classifier = dataclasses.replace(classifier, preprocessor=upright)
-    results = []
-    for result in classify_files(classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam):
-        results.append(result)
+    results, has_failed = [], False
+    paths = [image.path for image in images]
+    found = classify_files(classifier, paths, top_k=args.top_k, batch_size=args.batch_size, cam_dir=args.cam)
+    for image, result in zip(images, found):
+        results.append({**result.as_dict(), "file_name": storable(image.name)})
+        has_failed |= result.error is not None
         if result.error is not None:
             print(f"Error: {result.error}", file=sys.stderr)
             continue
         classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
-        print(f"{result.path}: {classes}", file=text_output(args.json))
+        print(f"{printable(result.path)}: {printable(classes)}", file=text_output(args.json))
     if args.json:
-        write_json(args.json, [result.as_dict() for result in results])
-    return 1 if any(result.error is not None for result in results) else 0
+        write_json(args.json, results)
+    return 1 if has_failed else 0

@@ -11,6 +11,8 @@ from ppdet_res2net.detection.model import create_predictor, create_trained_detec
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.training.device import select_device
+from res2net_runtime.console import ending_on_signals
+from res2net_runtime.image_lists import ImageFile, name_images
 from res2net_runtime.jobs import Output, Summary, run_images
 
 __all__ = ["predict_files"]
@@ -18,11 +20,15 @@ __all__ = ["predict_files"]
 
 def predict_files(
     config: Config,
-    image_paths: Sequence[str | os.PathLike[str]],
+    image_paths: Sequence[str | os.PathLike[str] | ImageFile],
     *,
     output_dir: str,
     draw_threshold: float = 0.5,
     save_results: bool = False,
+    save_jsonl: bool = False,
+    skip_done: bool = False,
+    save_pictures: bool = True,
+    suffix: str = "",
 ) -> Summary:
     """Draw the detections of each image, and write them in COCO's result format if asked.
 
@@ -31,10 +37,14 @@ def predict_files(
 
     Args:
         config: The configuration, with ``weights``.
-        image_paths: The images.
+        image_paths: The images: all paths, or all with names and ids.
         output_dir: Folder for the pictures, and for ``bbox.json`` and ``mask.json`` with every detection.
         draw_threshold: Smallest score of a detection that is drawn.
         save_results: Write the JSON files.
+        save_jsonl: As in :class:`~res2net_runtime.jobs.Output`, as are the following.
+        skip_done: See there.
+        save_pictures: See there.
+        suffix: See there.
 
     Raises:
         ConfigError: No image is given, pictures would overwrite the images, the folder cannot be written, or the
@@ -43,9 +53,12 @@ def predict_files(
     """
     if not image_paths:
         raise ConfigError("There are no images to predict. Pass --infer_img FILE or --infer_dir FOLDER.")
-    paths = [Path(path) for path in image_paths]
-    folder = make_output_folder(output_dir, paths, error_class=ConfigError)
+    images = [one for one in image_paths if isinstance(one, ImageFile)]
+    images = images or name_images([Path(one) for one in image_paths if not isinstance(one, ImageFile)])
+    folder = make_output_folder(output_dir, [image.path for image in images], error_class=ConfigError)
+    output = Output(folder, draw_threshold, save_results, save_jsonl, skip_done, save_pictures, suffix)
     select_device(config)
     detector, classes = create_trained_detector(config)
     predictor = create_predictor(detector, config, classes, "TestReader")
-    return run_images(predictor, paths, Output(folder, draw_threshold, save_results))
+    with ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
+        return run_images(predictor, images, output)

@@ -289,9 +289,26 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
     results = json.loads((tmp_path / "classes.json").read_text())
     assert [result["file_name"] for result in results] == ["dark0.png", "dark1.png"]
     assert infer([*arguments, "--video_file", "x.mp4"]) == 1
-    assert "is a classifier, which needs --image_file or --image_dir" in capsys.readouterr().err
+    assert "is a classifier, which needs --image_file, --image_dir or --image_list" in capsys.readouterr().err
     assert infer([*arguments, "--image_dir", str(root / "data/val/dark"), "--threshold", "0.5"]) == 1
     assert "is a classifier; --threshold is for detectors. Leave it out." in capsys.readouterr().err
+
+
+def test_the_runtime_goes_on_in_shares_and_subfolders(exported, root, tmp_path, capsys):
+    arguments = ["--model_dir", str(exported), "--run_mode", "paddle", "--image_dir", str(root / "data/val"), "--recursive"]
+    assert infer([*arguments, "--output_dir", str(tmp_path / "whole"), "--save_results", "--save_jsonl"]) == 0
+    whole = [json.loads(line) for line in (tmp_path / "whole/results.jsonl").read_text().splitlines()]
+    assert [one["file_name"] for one in whole] == sorted(one["file_name"] for one in whole)
+    assert {one["file_name"].partition("/")[0] for one in whole} == {"bright", "dark"}
+    shares = tmp_path / "shares"
+    for _ in range(2):
+        for share in ("1/2", "2/2"):
+            capsys.readouterr()
+            assert infer([*arguments, "--output_dir", str(shares), "--save_results", "--skip_done", "--shard", share]) == 0
+    assert f"0 of 0 images ({len(whole) // 2} done before)" in capsys.readouterr().out
+    lines = [json.loads(line) for file in shares.glob("results.*-of-2.jsonl") for line in file.read_text().splitlines()]
+    assert sorted(lines, key=lambda one: one["image_id"]) == whole
+    assert len(json.loads((shares / "classes.2-of-2.json").read_text())) == len(whole) // 2
 
 
 def test_an_interrupted_command_line_keeps_the_classes_so_far(exported, root, tmp_path, monkeypatch, capsys):

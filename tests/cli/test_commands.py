@@ -20,6 +20,7 @@ from ppdet_res2net.config import Config
 from ppdet_res2net.detection.task import DetectionTask
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.training.trainer import TrainOptions
+from res2net_runtime.image_lists import name_images
 from res2net_runtime.jobs import Output, Summary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,9 +267,13 @@ def test_infer_finds_the_images_of_a_folder(engine, tmp_path, capsys):
     for name in ("b.png", "a.jpg", "notes.txt"):
         (tmp_path / name).touch()
     assert cli.main(["infer", "-c", "x", "--infer_dir", str(tmp_path), "--draw_threshold", "0.3"]) == 0
-    (config, paths), options = engine["predict_files"]
-    assert paths == [tmp_path / "a.jpg", tmp_path / "b.png"]
-    assert options == {"output_dir": "output", "draw_threshold": 0.3, "save_results": False}
+    (config, images), options = engine["predict_files"]
+    assert images == name_images([tmp_path / "a.jpg", tmp_path / "b.png"])
+    assert {key: options[key] for key in ("output_dir", "draw_threshold", "save_results")} == {
+        "output_dir": "output",
+        "draw_threshold": 0.3,
+        "save_results": False,
+    }
     printed = capsys.readouterr().out
     assert (
         printed
@@ -283,10 +288,28 @@ def test_infer_fails_if_an_image_failed(engine, capsys):
     assert capsys.readouterr().err == "Error: bad.jpg is not an image\n"
 
 
+def test_infer_passes_the_options_for_many_images_on(engine, tmp_path):
+    for name in ("b.png", "sub/a.jpg", "sub/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    flags = ["--recursive", "--shard", "2/2", "--no_pictures", "--skip_done", "--save_jsonl"]
+    assert cli.main(["infer", "-c", "x", "--infer_dir", str(tmp_path), *flags]) == 0
+    (_, images), options = engine["predict_files"]
+    assert [(image.name, image.image_id) for image in images] == [("sub/a.jpg", 1)]
+    assert (options["save_pictures"], options["skip_done"], options["save_jsonl"]) == (False, True, True)
+    assert options["suffix"] == ".2-of-2"
+
+
+def test_infer_refuses_options_without_their_images(engine, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["infer", "-c", "x", "--infer_img", "a.png", "--recursive"])
+    assert "--recursive goes with --infer_dir" in capsys.readouterr().err
+
+
 def test_infer_needs_images(capsys):
     with pytest.raises(SystemExit):
         cli.main(["infer", "-c", "x"])
-    assert "one of the arguments --infer_img --infer_dir is required" in capsys.readouterr().err
+    assert "one of the arguments --infer_img --infer_dir --infer_list is required" in capsys.readouterr().err
 
 
 def test_infer_names_a_folder_that_is_not_there(engine, capsys):

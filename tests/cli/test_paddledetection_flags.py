@@ -48,7 +48,7 @@ def parse(command: str, *words: str) -> argparse.Namespace:
 def test_each_flag_is_accepted_or_answered(command, example, capsys):
     words, flag = example.split(), re.split("[= ]", example)[0]
     base = COMMANDS[command]
-    if command == "infer" and flag in ("--infer_img", "--infer_dir"):
+    if command == "infer" and flag in ("--infer_img", "--infer_dir", "--infer_list"):
         base = base[:2]
     if command == "deploy":
         base = [] if flag == "--model_dir" else base[:2]

@@ -16,7 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from res2net_runtime.errors import ImageError
-from res2net_runtime.jobs import unique_names
+from res2net_runtime.image_lists import name_images
+from res2net_runtime.pictures import picture_names
 from res2net_runtime.result_files import ResultFiles
 from tests.helpers.runtime_toys import BRIGHT, DARK, picture, toy_model_dir
 
@@ -215,7 +216,10 @@ def test_the_others_are_done_when_a_picture_cannot_be_written(infer, model_dir, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --image_file --image_dir --video_file --camera_id is required"),
+        (
+            [],
+            "one of the arguments --image_file --image_dir --image_list --video_file --camera_id --stream_url is required",
+        ),
         (["--image_file", "a", "--image_dir", "b"], "not allowed with argument"),
         (
             ["--image_file", "a", "--run_mode", "mkldnn", "--backend", "paddle"],
@@ -232,13 +236,13 @@ def test_wrong_arguments(infer, capsys, arguments, message):
 
 
 def test_names_of_pictures_do_not_collide():
-    names = unique_names([Path("a.bmp"), Path("a.png"), Path("A.PNG"), Path("b.gif")])
-    assert list(names.values()) == ["a.bmp.png", "a.png.png", "A.PNG.png", "b.png"]
+    names = picture_names(["a.bmp", "a.png", "A.PNG", "b.gif"])
+    assert names == ["a.bmp.png", "a.png.png", "A.PNG.png", "b.png"]
 
 
 def test_images_of_one_name_are_refused():
     with pytest.raises(ImageError, match="Several images are called 'x.jpg', so their pictures would overwrite"):
-        unique_names([Path("a/x.jpg"), Path("b/x.jpg")])
+        name_images([Path("a/x.jpg"), Path("b/x.jpg")])
 
 
 def test_runs_from_a_checkout_without_the_training_packages(model_dir, image_dir, tmp_path):

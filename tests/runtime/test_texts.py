@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 
 import pytest
 
-from res2net_runtime.texts import hide_password, is_url, make_console_safe, printable, storable
+from res2net_runtime.texts import hide_password, is_url, printable, storable
 
 
 @pytest.mark.parametrize(
@@ -48,12 +47,3 @@ def test_urls_are_shown_without_secrets(url, shown):
 
 def test_a_path_is_not_a_url(tmp_path):
     assert not any(map(is_url, ("a/b.jpg", "C:\\x.jpg", "C://x.jpg", tmp_path, "a:b//c", "://x")))
-
-
-def test_printing_never_fails_for_want_of_a_character(monkeypatch):
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr("sys.stdout", stream)
-    make_console_safe()
-    print("caf\u00e9", os.fsdecode(b"\xd6"))
-    stream.flush()
-    assert stream.buffer.getvalue().rstrip() == b"caf\\xe9 \\udcd6"

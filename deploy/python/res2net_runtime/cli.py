@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from res2net_runtime.arguments import FlagParser, fraction, positive_int, whole_number
-from res2net_runtime.console import python_command, run_command
+from res2net_runtime.console import ending_on_signals, python_command, run_command
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
-from res2net_runtime.files import find_images, make_output_folder
+from res2net_runtime.errors import ImageError
+from res2net_runtime.files import make_output_folder
+from res2net_runtime.image_lists import SAVING_OPTIONS, SELECTION_OPTIONS, ImageFile, find_misplaced, select_images
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
 from res2net_runtime.model_folder import read_model_config
 from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
+from res2net_runtime.texts import hide_password, is_url, printable
+from res2net_runtime.video_writer import CODECS
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -33,6 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         examples=(
             "--model_dir output_inference/demo_mask_rcnn --image_file photo.jpg",
             "--model_dir output_inference/demo_mask_rcnn --image_dir photos --save_results --batch_size 4",
+            "--model_dir output_inference/demo_mask_rcnn --image_dir photos --recursive --no_pictures --skip_done --shard 1/4",
             "--model_dir output_inference/demo_mask_rcnn --video_file video.mp4 --threshold 0.7 --run_mode mkldnn",
         ),
         foreign=INFER_FLAGS,
@@ -41,10 +46,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image_file", metavar="FILE", help="one image")
     source.add_argument("--image_dir", metavar="DIR", help="a folder of images")
+    source.add_argument("--image_list", metavar="FILE", help="a text file with the path of one image per line")
     source.add_argument("--video_file", metavar="FILE", help="a video")
     source.add_argument(
         "--camera_id", type=whole_number(0), metavar="N", help="number of a camera, from 0; stop with Ctrl-C"
     )
+    source.add_argument(
+        "--stream_url", metavar="URL", help="a stream, such as rtsp://host/path, read as a camera; stop with Ctrl-C"
+    )
+    for flag, settings in SELECTION_OPTIONS.items():
+        parser.add_argument(flag, **settings)
     parser.add_argument(
         "--device", default="CPU", metavar="NAME", help="CPU, GPU or GPU:<index> (default: %(default)s)"
     )
@@ -75,6 +86,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write bbox.json, and mask.json if there are masks; classes.json for a classifier",
     )
+    for flag, settings in SAVING_OPTIONS.items():
+        parser.add_argument(flag, **settings)
+    parser.add_argument(
+        "--video_codec",
+        choices=["auto", *CODECS],
+        default="auto",
+        help="how videos are written: auto is h264 (MP4) if PyAV is installed, else vp8 (WebM); browsers do not play mpeg4 "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--max_pixels",
         type=positive_int,
@@ -90,6 +110,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args: argparse.Namespace = parser.parse_args(argv)
     if (args.backend or args.precision) and args.run_mode != "auto":
         parser.error("--run_mode already says backend and precision; leave out --run_mode, or both of the others")
+    misplaced = find_misplaced(args, ("--image_dir", args.image_dir), ("--image_list", args.image_list))
+    if misplaced:
+        parser.error(misplaced)
+    if args.no_pictures and not (args.image_file or args.save_results or args.save_jsonl or args.skip_done):
+        parser.error("--no_pictures leaves nothing to write; add --save_results or --save_jsonl")
     return args
 
 
@@ -102,30 +127,58 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Detect, draw and save; return the exit code."""
+    if args.video_file and is_url(args.video_file):
+        raise ImageError(
+            f"'{hide_password(args.video_file)}' is a url. Pass it as --stream_url to read it as a camera."
+        )
     if read_model_config(args.model_dir)[0]["task"] == "classification":
         from res2net_runtime.classification.cli import run_classifier
 
         return run_classifier(args, _predictor_options(args))
-    if args.image_dir:
-        paths = find_images(args.image_dir)
-    else:
-        paths = [Path(file) for file in (args.image_file, args.video_file) if file]
+    images = images_of(args)
+    paths = [image.path for image in images] or [Path(file) for file in (args.video_file,) if file]
     output_dir = make_output_folder(args.output_dir, paths)
     predictor = Predictor(args.model_dir, **_predictor_options(args))
-    threshold = predictor.info.draw_threshold if args.threshold is None else args.threshold
-    output = Output(output_dir, threshold, args.save_results)
-    with predictor:
+    output = Output(
+        output_dir,
+        predictor.info.draw_threshold if args.threshold is None else args.threshold,
+        args.save_results,
+        save_jsonl=args.save_jsonl,
+        skip_done=args.skip_done,
+        save_pictures=not args.no_pictures,
+        suffix=args.shard.suffix if args.shard else "",
+        video_codec=args.video_codec,
+    )
+    with predictor, ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
         if args.video_file:
             summary = run_video(predictor, paths[0], output)
-        elif args.camera_id is not None:
-            summary = run_camera(predictor, args.camera_id, output)
+        elif args.stream_url or args.camera_id is not None:
+            summary = run_camera(predictor, args.stream_url or args.camera_id, output)
         else:
-            summary = run_images(predictor, paths, output)
+            summary = run_images(predictor, images, output)
     if args.image_file and summary.shown is not None:
         print_detections(summary.shown)
-    what = "frames" if args.video_file or args.camera_id is not None else "images"
-    report(summary, what)
+    report(summary, "images" if images else "frames")
     return 1 if summary.failures else 0
+
+
+def images_of(args: argparse.Namespace) -> list[ImageFile]:
+    """Return the images that a command line names; none if it names a video, a camera or a stream.
+
+    Raises:
+        ImageError: There is no image, or two have one name.
+    """
+    if not (args.image_file or args.image_dir or args.image_list):
+        return []
+    return select_images(
+        args.image_file,
+        args.image_dir,
+        args.image_list,
+        recursive=args.recursive,
+        list_root=args.list_root,
+        shard=args.shard,
+        output_dir=args.output_dir,
+    )
 
 
 def _predictor_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -158,11 +211,15 @@ def report(summary: Summary, what: str) -> None:
     output = summary.output
     for failure in summary.failures:
         print(f"Error: {failure}", file=sys.stderr)
-    if not summary.done:
+    skipped = f", {summary.skipped} done before" if summary.skipped else ""
+    if not summary.done and not summary.skipped:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
     found = f"{summary.drawn} detections with a score of at least {output.threshold:g}"
-    print(f"{summary.done} of {total} {what}, {found}, {summary.engine}.")
-    print(f"Pictures{' and results' if output.save_results else ''} are in '{output.directory}'.")
+    print(f"{summary.done} of {total} {what}{skipped}, {found}, {summary.engine}.")
+    has_results = output.save_results or output.save_jsonl or output.skip_done
+    written = ["Pictures"] * output.save_pictures + ["results"] * has_results
+    if written:
+        print(f"{' and '.join(written).capitalize()} are in '{printable(output.directory)}'.")
     if summary.failures and what == "images":
         print(f"{len(summary.failures)} of {total} images failed; see above.", file=sys.stderr)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from res2net_runtime.errors import Res2NetError
@@ -15,6 +17,7 @@ from res2net_runtime.errors import Res2NetError
 __all__ = [
     "DEBUG_VARIABLE",
     "EXIT_INTERRUPTED",
+    "ending_on_signals",
     "is_found",
     "prepare_stdout",
     "python_command",
@@ -58,6 +61,28 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP raise ``SystemExit``, so that files are closed as after an error.
+
+    Otherwise a video that is being written would be lost: its index comes last.
+    """
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    except ValueError:  # outside the main thread, signals cannot be handled
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def python_command() -> str:

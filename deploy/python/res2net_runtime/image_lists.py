@@ -9,16 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import find_images
 from res2net_runtime.texts import hide_password, is_url, printable, storable
 
 __all__ = [
+    "SAVING_OPTIONS",
+    "SELECTION_OPTIONS",
     "ImageFile",
     "Shard",
-    "add_selection_arguments",
+    "find_misplaced",
     "leave_out_done",
     "make_image_ids",
     "name_images",
@@ -44,8 +46,14 @@ class ImageFile:
     image_id: int
 
 
-class Shard(NamedTuple):
-    """A share of the images: every ``count``-th one, beginning with the one of number ``index``, from 1."""
+@dataclass(frozen=True)
+class Shard:
+    """A share of the images: every ``count``-th one, beginning with the one of number ``index``, from 1.
+
+    Attributes:
+        index: Which share, from 1.
+        count: How many shares there are.
+    """
 
     index: int
     count: int
@@ -64,28 +72,52 @@ def parse_shard(text: str) -> Shard:
     return Shard(int(match[1]), int(match[2]))
 
 
-def add_selection_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options for many images, which all commands that run on images have."""
-    parser.add_argument("--recursive", action="store_true", help="also read the images in subfolders")
-    parser.add_argument(
-        "--list_root", metavar="DIR", help="folder that the paths in a list begin from (default: that of the list)"
-    )
-    parser.add_argument(
-        "--shard",
-        type=parse_shard,
-        metavar="I/N",
-        help="run on the I-th of N equal shares of the images, so that N processes or machines can do one share each; the "
+# The options for many images, for ``add_argument``: all commands that run on images have them.
+SELECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "--recursive": {"action": "store_true", "help": "also read the images in subfolders"},
+    "--list_root": {
+        "metavar": "DIR",
+        "help": "folder that the paths in a list begin from (default: the folder of the list)",
+    },
+    "--shard": {
+        "type": parse_shard,
+        "metavar": "I/N",
+        "help": "run on the I-th of N equal shares of the images, so that N processes or machines can do one share each; the "
         "names of result files then end with .I-of-N",
-    )
-    parser.add_argument(
-        "--save_jsonl", action="store_true", help="write results.jsonl as images are done: one image per line"
-    )
-    parser.add_argument(
-        "--skip_done",
-        action="store_true",
-        help="go on where an earlier run with this option has stopped: leave out the images that are in results.jsonl, and "
-        "append the others. Implies --save_jsonl",
-    )
+    },
+}
+# And those for results.
+SAVING_OPTIONS: dict[str, dict[str, Any]] = {
+    "--save_jsonl": {"action": "store_true", "help": "write results.jsonl as images are done: one image per line"},
+    "--skip_done": {
+        "action": "store_true",
+        "help": "go on where an earlier run with this option has stopped: leave out the images that results.jsonl holds, and "
+        "append the others; implies --save_jsonl",
+    },
+    "--no_pictures": {"action": "store_true", "help": "write no pictures and no video"},
+}
+
+
+def find_misplaced(
+    args: argparse.Namespace, directory: tuple[str, str | None], list_file: tuple[str, str | None]
+) -> str | None:
+    """Return what is wrong if an option for many images is given without the images that it is for; else None.
+
+    Args:
+        args: The command line.
+        directory: The command's flag for a folder, and its value.
+        list_file: The same for a list.
+    """
+    (folder_flag, folder), (list_flag, listed) = directory, list_file
+    for flag, is_given, needed, is_there in (
+        ("--recursive", args.recursive, folder_flag, folder),
+        ("--list_root", args.list_root, list_flag, listed),
+        ("--shard", args.shard, f"{folder_flag} and {list_flag}", folder or listed),
+        ("--skip_done", args.skip_done, f"{folder_flag} and {list_flag}", folder or listed),
+    ):
+        if is_given and not is_there:
+            return f"{flag} goes with {needed}"
+    return None
 
 
 def select_images(
@@ -116,7 +148,7 @@ def select_images(
     """
     if directory is not None:
         root = Path(directory)
-        paths = find_images(root, recursive)
+        paths = find_images(directory, recursive)
         own = None if output_dir is None else Path(output_dir).resolve()
         if recursive and own is not None and own != root.resolve():
             paths = [path for path in paths if own not in path.resolve().parents]

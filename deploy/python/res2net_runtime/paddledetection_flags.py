@@ -69,7 +69,7 @@ INFER_FLAGS: dict[str, Answer] = {
     # images and results
     "--camera_id=-1": Means(),
     "--save_images=true": Means(),
-    "--save_images": Refused("Pictures are always written. Leave it out."),
+    "--save_images=false": Means(("--no_pictures",)),
     "--use_coco_category": Noted("bbox.json always holds the category ids of the dataset."),
     "--scaled": Noted("Boxes are always in pixels of the original image."),
     "--task_type=detection": Means(),

@@ -25,9 +25,7 @@ def picture_names(names: Sequence[str]) -> list[str]:
         for name in names
     ]
     taken = Counter(picture.lower() for picture in pictures)
-    return [
-        picture if taken[picture.lower()] == 1 else f"{name}.png" for name, picture in zip(names, pictures)
-    ]
+    return [picture if taken[picture.lower()] == 1 else f"{name}.png" for name, picture in zip(names, pictures)]
 
 
 def save_picture(path: Path, picture_rgb: np.ndarray) -> None:

@@ -6,7 +6,9 @@ the process.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from res2net_runtime.errors import Res2NetError
 from res2net_runtime.texts import printable, storable
 
 __all__ = ["JsonLines", "ResultFiles", "read_json_lines"]
+
+logger = logging.getLogger(__name__)
 
 # The key that only this file has -> the file.
 _FILES = {"bbox": "bbox", "segmentation": "mask"}
@@ -140,9 +144,9 @@ class _GrowingFile:
         self._path, self._closing = path, closing.encode()
         self.is_empty = True
         with self._saying_what_failed():
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | (0 if keeps_old else os.O_TRUNC), 0o666)
             # Without a buffer, a line is on its way to the disk when append returns.
-            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+            self._lock()
             self._end = _end_of_last_line(self._file.read()) if keeps_old else 0
             self._file.truncate(self._end)
             self._write(opening.encode())
@@ -160,6 +164,21 @@ class _GrowingFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _lock(self) -> None:
+        """Refuse a file that another process is writing; the system frees the lock when a process ends, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise Res2NetError(
+                f"The results '{printable(self._path)}' are being written by another process. Wait for it, choose another "
+                "folder, or give each process a share of the images with --shard."
+            ) from error
+        except OSError:  # some network disks have no locks
+            logger.warning(
+                "'%s' is on a disk without locks: do not let two processes write there", printable(self._path)
+            )
 
     def _write(self, content: bytes) -> None:
         try:

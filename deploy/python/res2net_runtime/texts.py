@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["hide_password", "is_url", "make_console_safe", "printable", "storable"]
+__all__ = ["hide_password", "is_url", "printable", "storable"]
 
 # Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
 # surrogates, unassigned characters, and separators of lines and paragraphs.
@@ -43,13 +42,6 @@ def hide_password(url: str) -> str:
         return printable(url.partition("://")[0] + "://...")
     host = parts.netloc.rpartition("@")[2]
     return printable(urlunsplit((parts.scheme, host, parts.path, "...=..." if parts.query else "", "")))
-
-
-def make_console_safe() -> None:
-    """Let ``print`` escape characters that the terminal's encoding lacks; by default it raises ``UnicodeEncodeError``."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _escape(character: str) -> str:

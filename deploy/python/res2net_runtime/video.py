@@ -131,11 +131,18 @@ class Camera(_Capture):
     def __init__(self, source: int | str) -> None:
         if isinstance(source, str):
             check_stream_url(source)
-            timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
+            timeouts = [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                _STREAM_TIMEOUT_MS,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                _STREAM_TIMEOUT_MS,
+            ]
             advice = "check the url, the network and the password, and try it in a player."
             super().__init__(source, f"stream '{hide_password(source)}'", advice, cv2.CAP_FFMPEG, timeouts)
         else:
-            advice = "check that it is connected, that no other program uses it, and that you may read it. The first is 0."
+            advice = (
+                "check that it is connected, that no other program uses it, and that you may read it. The first is 0."
+            )
             super().__init__(source, f"camera {source}", advice)
         self._newest: np.ndarray | None = None
         self._has_ended = False

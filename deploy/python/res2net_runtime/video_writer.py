@@ -70,10 +70,14 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         with self._open_path:
-            if self._writer is not None:
-                self._writer.release()
+            try:
+                if self._writer is not None:
+                    self._writer.release()
+            except OSError as problem:
+                if error is None:  # else the first error says more
+                    raise self._cannot_write(problem.strerror or str(problem)) from problem
 
     def write(self, picture_rgb: np.ndarray, until_s: float | None = None) -> None:
         """Append a picture.
@@ -95,8 +99,11 @@ class VideoWriter:
             )
         picture_bgr = _with_even_sides(cv2.cvtColor(picture_rgb, cv2.COLOR_RGB2BGR))
         frames = 1 if until_s is None else max(1, round(until_s * self._fps) - self._written)
-        for _ in range(frames):
-            self._writer.write(picture_bgr)
+        try:
+            for _ in range(frames):
+                self._writer.write(picture_bgr)
+        except OSError as error:
+            raise self._cannot_write(error.strerror or str(error)) from error
         self._written += frames
 
     def _open(self, size_wh: tuple[int, int]) -> Any:
@@ -107,14 +114,16 @@ class VideoWriter:
         except OSError as error:
             raise self._cannot_write(error.strerror or str(error)) from error
         if writer is None:
-            raise self._cannot_write(f"OpenCV {cv2.__version__} does not have the encoder, or the folder cannot be written")
+            raise self._cannot_write(
+                f"OpenCV {cv2.__version__} does not have the encoder, or the folder cannot be written"
+            )
         logger.info("writing '%s': %s", printable(self.path), self._codec.title)
         return writer
 
     def _cannot_write(self, reason: str) -> ImageError:
         return ImageError(
-            f"Cannot write the video '{printable(self.path)}' ({self._codec.title}): {reason}. Choose another folder or another "
-            "--video_codec."
+            f"Cannot write the video '{printable(self.path)}' ({self._codec.title}): {reason}. Choose another folder or "
+            "another --video_codec."
         )
 
 
@@ -133,6 +142,7 @@ class _PyAvWriter:
         context = self._stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc = _BT601, _BT709, _BT709
         context.color_range = _LIMITED_RANGE
+        self._container.start_encoding()  # opens the file now, and not with the first picture that the encoder gives back
 
     def write(self, picture_bgr: np.ndarray) -> None:
         self._container.mux(self._stream.encode(self._frame_class.from_ndarray(picture_bgr, "bgr24")))
@@ -151,7 +161,9 @@ def choose_codec() -> str:
     """Return the name of the best codec that browsers play and that the installed packages write: H.264 with PyAV, else VP8."""
     if has_pyav():
         return "h264"
-    logger.info("videos become WebM files. With PyAV (pip install av) they are H.264 in MP4, and written several times as fast")
+    logger.info(
+        "videos become WebM files. With PyAV (pip install av) they are H.264 in MP4, and written several times as fast"
+    )
     return "vp8"
 
 

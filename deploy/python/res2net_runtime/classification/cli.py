@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -12,7 +13,10 @@ from typing import Any
 
 from res2net_runtime.classification.classifier import Classifier
 from res2net_runtime.errors import ModelFolderError
-from res2net_runtime.files import find_images, make_output_folder
+from res2net_runtime.files import make_output_folder, replacing
+from res2net_runtime.image_lists import leave_out_done, select_images
+from res2net_runtime.result_files import JsonLines, read_json_lines
+from res2net_runtime.texts import printable, storable
 
 __all__ = ["run_classifier"]
 
@@ -26,27 +30,53 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
         args: The command line of the runtime.
         options: Those of :class:`Classifier`.
     """
-    if not (args.image_file or args.image_dir):
-        raise ModelFolderError(f"'{args.model_dir}' is a classifier, which needs --image_file or --image_dir.")
+    if not (args.image_file or args.image_dir or args.image_list):
+        raise ModelFolderError(
+            f"'{args.model_dir}' is a classifier, which needs --image_file, --image_dir or --image_list."
+        )
     if args.threshold is not None:
         raise ModelFolderError(f"'{args.model_dir}' is a classifier; --threshold is for detectors. Leave it out.")
-    paths = find_images(args.image_dir) if args.image_dir else [Path(args.image_file)]
-    output_dir = make_output_folder(args.output_dir) if args.save_results else None
-    results, failures, started = [], 0, time.perf_counter()
-    with Classifier(args.model_dir, **options) as classifier:
+    images = select_images(
+        args.image_file,
+        args.image_dir,
+        args.image_list,
+        recursive=args.recursive,
+        list_root=args.list_root,
+        shard=args.shard,
+    )
+    suffix = args.shard.suffix if args.shard else ""
+    saves_lines = args.save_jsonl or args.skip_done
+    output_dir = make_output_folder(args.output_dir) if args.save_results or saves_lines else Path()
+    lines_path = output_dir / f"results{suffix}.jsonl"
+    results: list[dict[str, Any]] = []
+    failures, started = 0, time.perf_counter()
+    with Classifier(args.model_dir, **options) as classifier, contextlib.ExitStack() as stack:
+        lines = stack.enter_context(JsonLines(lines_path, keeps_old=args.skip_done)) if saves_lines else None
+        if args.skip_done:
+            results += read_json_lines(lines_path)
+            images = leave_out_done(images, {record["file_name"]: record["image_id"] for record in results})
+        skipped = len(results)
         try:
-            for path, prediction in zip(paths, classifier.predict_iter(paths)):
+            predictions = classifier.predict_iter([image.path for image in images])
+            for image, prediction in zip(images, predictions):
                 if prediction.error is not None:
                     failures += 1
                     print(f"Error: {prediction.error}", file=sys.stderr)
                     continue
                 classes = prediction.classification.top(_TOP)
-                print(f"{path}: " + ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes))
+                shown = ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes)
+                print(f"{printable(image.path)}: {printable(shown)}")
                 rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
-                results.append({"file_name": path.name, "classes": rows})
+                results.append({"file_name": storable(image.name), "image_id": image.image_id, "classes": rows})
+                if lines is not None:
+                    lines.add(results[-1])
         finally:  # after Ctrl-C, too
-            if output_dir is not None:
-                (output_dir / "classes.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            if args.save_results:
+                content = [{key: value for key, value in one.items() if key != "image_id"} for one in results]
+                with replacing(output_dir / f"classes{suffix}.json") as unfinished:
+                    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         engine = classifier.description
-    print(f"{len(results)} of {len(paths)} images in {time.perf_counter() - started:.2f} s with {engine}")
+    done_before = f" ({skipped} done before)" if skipped else ""
+    count = f"{len(results) - skipped} of {len(images)} images{done_before}"
+    print(f"{count} in {time.perf_counter() - started:.2f} s with {engine}")
     return 1 if failures else 0

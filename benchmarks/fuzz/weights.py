@@ -38,6 +38,7 @@ _CALLS = (
     b"cbuiltins\nlist\n",
     b"ccollections\nOrderedDict\n",
 )
+_SLOW_BYTES = 100_000
 _OPCODES = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
 
 
@@ -132,6 +133,8 @@ def _change_member(content: bytes, random: random.Random) -> bytes:
 
 def _change_opcodes(content: bytes, random: random.Random) -> bytes:
     """Delete, double, exchange, insert or change whole opcodes of a pickle; what follows the pickle stays."""
+    if len(content) > _SLOW_BYTES:  # pickletools takes seconds for what is deep already
+        return _change_bytes(content, random)
     try:
         starts = [place for _, _, place in pickletools.genops(content) if place is not None]
     except Exception:  # not a pickle any more

@@ -126,6 +126,10 @@ def read_weights(
         choice = choose_trunk(file.tensors, prefix, copy, file.note)
     except WeightsError as error:
         raise WeightsError(f"weights: {file.path} {error}") from error
+    if copy == "averaged" and not choice.is_one_of_copies:
+        raise WeightsError(
+            f"weights: {file.path} has no averaged weights. Do not ask for them, and the plain ones are taken."
+        )
     return _with_our_names(file, choice, spec, dialect, f"{spec.name} ({file.path})" if spec else str(file.path))
 
 

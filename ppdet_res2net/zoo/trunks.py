@@ -43,12 +43,14 @@ class TrunkChoice:
         prefix: What stands before the trunk's own names.
         names: The tensors that are used, in the file's order.
         note: What was taken and left out, for reports; "" if that is everything.
+        is_one_of_copies: Whether the file has averaged weights beside the plain ones, or only averaged ones.
     """
 
     layout: Layout | None
     prefix: str
     names: tuple[str, ...]
     note: str
+    is_one_of_copies: bool
 
 
 def choose_trunk(
@@ -69,7 +71,7 @@ def choose_trunk(
     if prefix is not None:
         place, why = _with_prefix(found, prefix), ""
     elif not found:
-        return TrunkChoice(None, "", tuple(tensors), f"taken: {note}" if note else "")
+        return TrunkChoice(None, "", tuple(tensors), f"taken: {note}" if note else "", bool(note))
     else:
         place, why = _only(found, tensors, copy)
     layout = found[place]
@@ -78,7 +80,7 @@ def choose_trunk(
     names = tuple(name for name in tensors if _belongs(name, place, is_detector))
     used = set(names)
     left_out = Counter(_part(name, place) for name in tensors if name not in used)
-    return TrunkChoice(layout, place, names, _describe(place, why or note, left_out))
+    return TrunkChoice(layout, place, names, _describe(place, why or note, left_out), bool(why or note))
 
 
 def _with_prefix(found: Mapping[str, Layout], prefix: str) -> str:

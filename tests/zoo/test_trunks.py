@@ -170,6 +170,7 @@ def test_a_choice_that_the_file_does_not_have(tmp_path, tensors):
     assert "has only averaged weights, in 'state_dict_ema'" in error_of(
         write(tmp_path, {"state_dict_ema": tensors}), copy="plain"
     )
+    assert "x.pth has no averaged weights. Do not ask for them" in error_of(write(tmp_path, tensors), copy="averaged")
 
 
 # Several trunks

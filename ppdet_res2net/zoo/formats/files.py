@@ -274,7 +274,7 @@ def _translated(name: str, read: Callable[[], _Result]) -> _Result:
         raise WeightsError(
             f"weights: {name} is refused: reading it would call '{_shown(error.name)}', which weights do not need. "
             "Nothing was run. If you trust its author, save only the weights with the original program, for instance "
-            'torch.save(torch.load(PATH, weights_only=False)["state_dict"], "weights.pth").'
+            'torch.save(torch.load(PATH, weights_only=False)["state_dict"], "weights.pth"); of a whole model, .state_dict().'
         ) from error
     except (EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(

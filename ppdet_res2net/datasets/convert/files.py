@@ -125,7 +125,13 @@ class ImageIndex:
 
 
 def find_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files below a folder whose names end in ``suffix``, in any case, sorted. Hidden ones are left out."""
+    """Return the files below a folder whose names end in ``suffix``, in any case, sorted. Hidden ones are left out.
+
+    Raises:
+        DatasetError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder '{folder}'. Check the path.")
     found = (path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

@@ -19,7 +19,7 @@ from ppdet_res2net.errors import DatasetError
 
 MOST_KILOBYTES = 300 * 1024
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "gb18030", "latin-1")
-tried = settings(max_examples=200, deadline=None, database=None)
+tried = settings(max_examples=100, deadline=None, database=None)
 
 numbers = st.one_of(
     st.integers(-5, 70),

@@ -225,7 +225,7 @@ def test_missing_files(folder):
         convert(folder, list_file=folder / "none.txt")
     with pytest.raises(DatasetError, match="there is no image folder '.*nowhere'"):
         convert_voc(folder / "labels", folder / "nowhere")
-    with pytest.raises(DatasetError, match="there are no XML files in"):
+    with pytest.raises(DatasetError, match="there is no folder '.*nowhere'"):
         convert_voc(folder / "nowhere", folder / "images")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.coco_file import CocoFile, parse_coco
 from ppdet_res2net.data.foreign_formats import recognise
+from ppdet_res2net.data.garbage import paused_garbage_collection
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import IGNORED
 from ppdet_res2net.data.text_files import parse_json, read_text
@@ -39,7 +40,8 @@ def read_annotations(annotation_path: str | os.PathLike) -> CocoFile:
         DatasetError: The file is missing, empty, not JSON or not in COCO's format, or has one of the errors of
             :mod:`ppdet_res2net.data.structure`.
     """
-    file = parse_coco(read_json(annotation_path))
+    with paused_garbage_collection():
+        file = parse_coco(read_json(annotation_path))
     groups = group_by_problem(file.findings)
     _refuse(groups, annotation_path)
     for problem, findings in groups.items():

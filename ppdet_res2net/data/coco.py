@@ -17,6 +17,7 @@ from ppdet_res2net.data.annotations import (
     read_categories,
 )
 from ppdet_res2net.data.coco_file import CocoAnnotation, CocoFile, CocoImage
+from ppdet_res2net.data.garbage import paused_garbage_collection
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import InstanceSelection, refuse_without_masks, select_instances
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
@@ -172,8 +173,9 @@ class COCODataSet:
         Raises:
             DatasetError: As for :meth:`parse_dataset`.
         """
-        file = self._read()
-        self._records = self._make_records(file)
+        with paused_garbage_collection():
+            file = self._read()
+            self._records = self._make_records(file)
         return file
 
     def _read(self) -> CocoFile:
@@ -182,7 +184,8 @@ class COCODataSet:
 
     def _parse(self) -> list[dict]:
         if self._records is None:
-            self._records = self._make_records(self._read())
+            self.read_file()
+        assert self._records is not None  # read_file has set them
         return self._records
 
     @property

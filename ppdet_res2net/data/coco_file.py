@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
@@ -34,6 +35,7 @@ from ppdet_res2net.data.values import MAX_ID, show, to_flag, to_number, to_whole
 __all__ = ["CocoAnnotation", "CocoCategory", "CocoFile", "CocoImage", "parse_coco"]
 
 NO_CATEGORY = MAX_ID + 1
+_FLOAT = frozenset((float,))
 _ABSENT = object()
 
 
@@ -291,6 +293,9 @@ class _AnnotationParser:
 
     def _number(self, entries: list[dict]) -> list[int]:
         """Return an id for each annotation: its own, or a new one."""
+        written_ids = [entry.get("id") for entry in entries]
+        if {int}.issuperset(map(type, written_ids)) and len(set(written_ids)) == len(written_ids):
+            return written_ids
         seen: set[int] = set()
         ids: list[int | None] = []
         for entry in entries:
@@ -382,5 +387,7 @@ class _AnnotationParser:
 def _to_box(box: object) -> Sequence[float] | None:
     if not isinstance(box, list) or len(box) != 4:
         return None
+    if _FLOAT.issuperset(map(type, box)) and math.isfinite(sum(box)):
+        return box  # by far the most
     numbers = [to_number(number) for number in box]
     return None if None in numbers else numbers  # type: ignore[return-value]

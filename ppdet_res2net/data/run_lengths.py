@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.values import show, to_whole_number
@@ -10,7 +9,8 @@ from ppdet_res2net.data.values import show, to_whole_number
 __all__ = ["read_run_lengths"]
 
 # COCO writes 5 bits of a number per character, from "0" on; the sixth bit says that the number goes on.
-FIRST_CHARACTER, MORE, SIGN, VALUE = ord("0"), 0x20, 0x10, 0x1F
+FIRST_CHARACTER, BITS, MORE, SIGN, VALUE = ord("0"), 5, 0x20, 0x10, 0x1F
+ALPHABET = bytes(range(FIRST_CHARACTER, FIRST_CHARACTER + 64))
 MAX_CHARACTERS = 7  # of one number: runs have 32 bits
 
 
@@ -45,48 +45,45 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
         if wrong is not None:
             return f"run lengths with {show(counts[wrong])} among the counts"
         counts = whole
-    try:
-        runs = np.array(counts, np.int64)
-    except OverflowError:
-        return "run lengths with a count of more than 64 bits"
-    return _complain(runs, height * width) or mask_utils.frPyObjects(
+    return _complain(counts, height * width) or mask_utils.frPyObjects(
         {"size": [height, width], "counts": counts}, height, width
     )
 
 
-def _complain(runs: np.ndarray | str, pixels: int) -> str:
+def _complain(runs: list[int] | str, pixels: int) -> str:
     if isinstance(runs, str):
         return runs
     if len(runs) > pixels + 1:
         return f"{len(runs)} run lengths for {pixels} pixels"
-    if len(runs) and (runs.min() < 0 or runs.max() > pixels):
-        return "run lengths that are negative, or longer than the image"
-    total = int(runs.sum())
+    if runs and min(runs) < 0:
+        return "run lengths that are negative"
+    total = sum(runs)
     if total != pixels:
-        return f"run lengths that do not add up to the pixels of the image: {total} instead of {pixels}"
+        return f"run lengths that do not add up to the pixels of the image: {show(total)} instead of {pixels}"
     return ""
 
 
-def _decompress(counts: bytes) -> np.ndarray | str:
+def _decompress(counts: bytes) -> list[int] | str:
     """Decode COCO's compressed runs, or say why they cannot be decoded.
 
     Numbers are signed. From the fourth run on, each is the difference to the run two before.
     """
-    characters = np.frombuffer(counts, np.uint8).astype(np.int64) - FIRST_CHARACTER
-    if not len(characters):
+    if not counts:
         return "run lengths without any count"
-    if characters.min() < 0 or characters.max() > (MORE | SIGN | VALUE):
+    if counts.translate(None, ALPHABET):
         return "run lengths with characters that COCO's compressed form does not use"
-    ends = np.flatnonzero(characters < MORE)
-    if not len(ends) or ends[-1] != len(characters) - 1:
-        return "run lengths that are cut off within a number"
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > MAX_CHARACTERS:
-        return "run lengths with a number of more than 32 bits"
-    places = np.arange(len(characters)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((characters & VALUE) << (5 * places), starts)
-    runs -= np.where(characters[ends] & SIGN, 1 << (5 * lengths), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = character - FIRST_CHARACTER
+        value |= (bits & VALUE) << shift
+        shift += BITS
+        if bits & MORE:
+            if shift >= BITS * MAX_CHARACTERS:
+                return "run lengths with a number of more than 32 bits"
+            continue
+        if bits & SIGN:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    return "run lengths that are cut off within a number" if shift else runs

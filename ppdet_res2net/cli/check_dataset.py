@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppdet_res2net.cli._common import STDOUT, CommandParser, check_writable, json_option, text_output, write_json
@@ -109,7 +110,8 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
             )
         folder = Path(dataset.dataset_dir, dataset.image_dir)
         with_masks = True if "gt_poly" in dataset.data_fields else None
-        sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks))
+        allow_empty = dataset.allow_empty and split == "train"  # nothing can be scored without an object
+        sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks, allow_empty))
     return sources
 
 
@@ -120,6 +122,6 @@ def _fix(report, path: str, said) -> None:
     print(f"\nwrote {path}; changes:", file=said)
     for change in changes or ["none were needed"]:
         print(f"  {change}", file=said)
-    source = check.DatasetSource(Path(path), report.source.image_dir, Path(path).stem, report.source.with_masks)
+    source = replace(report.source, annotation_path=Path(path), name=Path(path).stem)
     (again,) = check.check_datasets([source])
     print(f"left to correct by hand: {check.summarize(again)}", file=said)

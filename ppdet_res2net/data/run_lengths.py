@@ -34,7 +34,7 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
             swapped = ", which is [width, height]," if sides == [width, height] else ""
             return f"run lengths of size {show(size)}{swapped} in an image of [height, width] = {[height, width]}"
     if isinstance(counts, (str, bytes)):
-        compressed = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+        compressed = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
         runs = _decompress(compressed)
         return _complain(runs, height * width) or {"size": [height, width], "counts": compressed}
     if not isinstance(counts, list):

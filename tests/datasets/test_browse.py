@@ -67,3 +67,10 @@ def test_the_command(folder, tmp_path, capsys):
     assert main(["browse-dataset", "-c", "demo_mask_rcnn", *arguments]) == 0
     assert f"wrote {page} with 3 images of epoch 0" in capsys.readouterr().out
     assert "Training images of demo_mask_rcnn" in page.read_text()
+
+
+def test_the_title_is_escaped(folder, tmp_path):
+    write_browse_page(
+        loader_for(dataset_in(folder)), ["a", "b", "c"], SAMPLE_TRANSFORMS, tmp_path / "a.html", "<script>", 1
+    )
+    assert "<script>" not in (tmp_path / "a.html").read_text()

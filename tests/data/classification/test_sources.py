@@ -349,5 +349,27 @@ def test_object_crops(tmp_path):
     assert write_object_crops(file, tmp_path / "images", tmp_path / "crops", margin=0.25) == 1
     assert Image.open(tmp_path / "crops/nut/5.png").size == (5, 5)
     file.write_text("{}")
-    with pytest.raises(DatasetError, match="cannot be read as COCO annotations: KeyError"):
+    with pytest.raises(DatasetError, match="is not in COCO's format"):
         write_object_crops(file, tmp_path / "images", tmp_path / "other")
+
+
+def test_class_names_are_no_paths(tmp_path, caplog):
+    """Nothing is written outside the folder, and different classes never share one."""
+    write_image(tmp_path / "images/1.png")
+    names = ["a/b", "..", "a_b", "A_B", "con", "/etc", "a:b ", "x\n\x1b[0m", "猫", "é" * 200]
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 8, "height": 6}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": number, "bbox": [0, 0, 4, 4]} for number in range(len(names))
+        ],
+    }
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(content))
+    assert write_object_crops(file, tmp_path / "images", tmp_path / "out" / "crops") == len(names)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["crops"]
+    crops = {int(path.stem): path.parent.name for path in (tmp_path / "out").rglob("*.png")}
+    assert crops[2] == "a_b" and crops[8] == "猫" and crops[0].startswith("a_b_") and crops[4] == "_con"
+    assert len({folder.casefold() for folder in crops.values()}) == len(names)
+    assert all(len(folder.encode()) < 130 and folder.isprintable() for folder in crops.values())
+    assert "the objects of class '..' are in the folder '_'" in caplog.text

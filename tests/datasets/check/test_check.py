@@ -195,6 +195,31 @@ def test_pages_escape_names(data, tmp_path):
         write_page([data.check()], data.file / "page.html")
 
 
+def test_an_unknown_category_is_marked_in_its_picture(data, tmp_path):
+    data.annotate(1, category_id=9, bbox=[30, 20, 9, 9])
+    write_page([data.check()], tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text()
+    assert '<rect class="box marked"' in html and "unknown category</text>" in html
+    assert "unknown category, annotation id 15" in html
+
+
+def test_one_and_several_are_said_in_good_english(data):
+    data.annotate(bbox=[5, 5, 0, 9])
+    assert "1 annotation with a box of zero or negative size" in format_report(data.check())
+    data.annotate(bbox=[5, 5, 9, 0])
+    text = format_report(data.check())
+    assert "2 annotations with a box of zero or negative size" in text
+    assert "In training and scoring, they are not used." in text and "[is/are]" not in text
+
+
+def test_a_file_without_usable_objects_is_an_error(data):
+    for annotation in data.content["annotations"]:
+        annotation["ignore"] = 1
+    report = data.check()
+    assert [finding.detail for finding in found(report)["no-objects"]] == ["none of 4 annotations can be used"]
+    assert "no-objects" not in found(data.check(allow_empty=True))
+
+
 def test_findings_without_ids_are_described():
     from ppdet_res2net.data.structure import NO_ID
 

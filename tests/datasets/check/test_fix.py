@@ -118,3 +118,42 @@ def test_nothing_left_to_write(data):
         DatasetError, match="no image of '.*all.json' can be used.*Check that '.*images' is the right folder"
     ):
         data.fix()
+
+
+def test_ids_in_other_spellings_are_kept_and_written_as_numbers(data):
+    """Ids that are text get numbers, and so do the annotations that refer to them."""
+    for image in data.content["images"]:
+        image["id"] = f"a{image['id']}"
+    for annotation in data.content["annotations"]:
+        annotation.update(
+            image_id=f"a{annotation['image_id']}", id=str(annotation["id"]), iscrowd="false", attributes={"x": 1}
+        )
+    data.content["info"] = {"year": 2024}
+    changes, after, content = data.fix()
+    assert found(after) == {} and len(content["annotations"]) == 4
+    assert (
+        [image["id"] for image in content["images"]]
+        == [one["image_id"] for one in content["annotations"]]
+        == [1, 2, 3, 4]
+    )
+    assert [one["id"] for one in content["annotations"]] == [11, 12, 13, 14] and content["info"] == {"year": 2024}
+    assert content["annotations"][0]["attributes"] == {"x": 1} and content["annotations"][0]["iscrowd"] == 0
+    assert "gave whole numbers to images with other ids: now id 1, 2, 3, 4 (4 in all)" in changes
+
+
+def test_all_that_is_removed_is_listed(data):
+    for number in range(20):
+        data.annotate(bbox=[5, 5, 0, number], segmentation=[], id=100 + 2 * number)
+    changes, _, _ = data.fix()
+    assert "id 100, 102, 104, 106, 108, 110, 112, 114, 116, 118, 120" in changes and "(20 in all)" in changes
+
+
+def test_what_a_person_has_to_decide_first_is_not_written(data):
+    data.content["categories"].append({"id": 3, "name": "pear"})
+    with pytest.raises(DatasetError, match="category id 3 is both 'apple' and 'pear', so nobody can tell"):
+        data.fix()
+    data.content["categories"].pop()
+    for annotation in data.content["annotations"]:
+        annotation["ignore"] = 1
+    with pytest.raises(DatasetError, match="cannot be corrected automatically.*without an object that can be used"):
+        data.fix()

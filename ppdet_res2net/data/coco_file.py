@@ -295,7 +295,7 @@ class _AnnotationParser:
         """Return an id for each annotation: its own, or a new one."""
         written_ids = [entry.get("id") for entry in entries]
         if {int}.issuperset(map(type, written_ids)) and len(set(written_ids)) == len(written_ids):
-            return written_ids
+            return written_ids  # type: ignore[return-value]
         seen: set[int] = set()
         ids: list[int | None] = []
         for entry in entries:

@@ -44,7 +44,7 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
         wrong = next((index for index, run in enumerate(whole) if run is None), None)
         if wrong is not None:
             return f"run lengths with {show(counts[wrong])} among the counts"
-        counts = whole
+        counts = [run for run in whole if run is not None]
     return _complain(counts, height * width) or mask_utils.frPyObjects(
         {"size": [height, width], "counts": counts}, height, width
     )

@@ -235,7 +235,8 @@ def score_detections(
         iou_types: What is scored: ``bbox``, ``segm``.
         classwise: Add AP per class to the figures and the tables.
     """
-    figures, report = {}, []
+    figures: dict[str, dict] = {}
+    report: list[str] = []
     for iou_type in iou_types:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

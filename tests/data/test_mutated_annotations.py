@@ -85,7 +85,7 @@ TEXTS = [
     "nan",
     "0x1",
 ]
-ATOMS = [*NUMBERS, *TEXTS, True, False, None, [], {}, [[]], [None], [{}], [[[]]]]
+ATOMS = [*NUMBERS, *TEXTS, True, False, None, [], {}, [[]], [None], [{}], [[[]]], [1], {"id": 1}]
 SEGMENTATIONS = [
     SQUARE, [SQUARE[:4]], [SQUARE[:5]], [SQUARE[:7]], [[], SQUARE], [None, SQUARE], [[5, 5], SQUARE], [[SQUARE]], [[[SQUARE]]],
     [[[4, 4], [20, 4], [20, 18]]], [[4, 4], [20, 4], [20, 18]], [list(map(str, SQUARE))], [[True] * 6], [[*SQUARE[:7], None]],

@@ -141,7 +141,7 @@ class _Fixer:
         for image in entries:
             names[image.get("id")].add(repr(image.get("file_name")))
         # If two images share an id, it is unclear which of them its annotations belong to.
-        unusable = {number for number, found in names.items() if len(found) > 1}
+        unusable = {number for number, found in names.items() if number is not None and len(found) > 1}
         bad_files = {
             finding.subject_id
             for problem in (MISSING_FILE, UNREADABLE, SIZE_DIFFERS)
@@ -152,7 +152,7 @@ class _Fixer:
             if image.get("id") is not None:
                 first_of.setdefault(image["id"], image)
         measured = []
-        annotated = {one.get("image_id") for one in self.content["annotations"] if isinstance(one.get("image_id"), int)}
+        annotated = {_image_id(one) for one in self.content["annotations"]}
         for number, image in first_of.items():
             if number in bad_files or not is_text(image.get("file_name")):
                 unusable.add(number)
@@ -169,12 +169,10 @@ class _Fixer:
             image["height"], image["width"] = size
         joined = self._find_empty_copies([one for one in first_of.values() if one["id"] not in unusable], annotated)
         kept = [image for number, image in first_of.items() if number not in unusable and number not in joined]
-        lost = [one for one in self.content["annotations"] if one.get("image_id") in unusable]
-        self.content["annotations"] = [
-            one for one in self.content["annotations"] if one.get("image_id") not in unusable
-        ]
+        lost = [one for one in self.content["annotations"] if _image_id(one) in unusable]
+        self.content["annotations"] = [one for one in self.content["annotations"] if _image_id(one) not in unusable]
         self.content["images"] = kept
-        self._say("removed unusable images with their annotations", unusable - {None}, removed=True)
+        self._say("removed unusable images with their annotations", unusable, removed=True)
         self._say(
             "those annotations", [n for one in lost if (n := to_whole_number(one.get("id"))) is not None], removed=True
         )
@@ -313,6 +311,12 @@ class _Fixer:
             entry["area"] = float(entry["bbox"][2] * entry["bbox"][3])
         else:
             entry["area"] = annotation.measured_area
+
+
+def _image_id(annotation: dict) -> int | None:
+    """Return the id of its image, or None if there is no whole number, which :meth:`_Fixer._number` would have written."""
+    number = annotation.get("image_id")
+    return number if type(number) is int else None
 
 
 def _to_id(value: object) -> int | None:

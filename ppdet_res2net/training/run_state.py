@@ -18,6 +18,7 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.training.changes import advance_schedule, list_changes
 from ppdet_res2net.training.checkpoint import (
     TrainingState,
+    checkpoint_base,
     load_training_state,
     read_checkpoint_info,
     save_checkpoint,
@@ -26,7 +27,8 @@ from ppdet_res2net.training.ema import WeightAverage
 from ppdet_res2net.training.machine import describe_machine, list_differences, list_versions
 from ppdet_res2net.training.step import TrainStep
 from ppdet_res2net.training.task import Task
-from ppdet_res2net.zoo.load import load_into, load_weights, trunk_metadata
+from ppdet_res2net.zoo.formats import load_weights_file
+from ppdet_res2net.zoo.load import check_dialect, load_into, read_weights, trunk_metadata
 
 __all__ = ["Position", "RunState"]
 
@@ -117,7 +119,11 @@ class RunState:
                 f"Cannot resume from '{checkpoint}': it has done {position.steps} steps, and this run ends after "
                 f"{total_steps}. Train longer with a larger epoch (or --max_steps), or use the weights as they are."
             )
-        load_weights(self.task.model, checkpoint)
+        weights = read_weights(checkpoint)
+        check_dialect(weights, self.task.model)
+        # All tensors of the file, which this package wrote: no trunk has to be found in it.
+        file = Path(f"{checkpoint_base(checkpoint)}.pdparams")
+        load_into(self.task.model, load_weights_file(file), source=weights.source)
         if self.average is not None:
             load_into(self.task.model, state.tensors["weights"], source=f"the state of '{checkpoint}'")
             self.average.set_state(state.tensors["average"], saved["average"])

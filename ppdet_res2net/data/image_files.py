@@ -27,24 +27,24 @@ __all__ = [
 MISSING_FILE = Problem(
     "missing-image",
     ERROR,
-    "images whose file is missing",
-    "are refused",
-    "Copy the files there, correct the image folder, or remove the entries.",
+    "[image/images] whose file is missing",
+    "[is/are] refused",
+    "Copy the files there, correct the image folder or the file names, or remove the entries.",
     "image",
 )
 UNREADABLE = Problem(
     "unreadable-image",
     ERROR,
-    "image files that cannot be read",
-    "are refused as soon as they are read",
+    "image [file/files] that cannot be read",
+    "[is refused as soon as it is/are refused as soon as they are] read",
     "Copy them again, save them as JPEG or PNG, or remove the entries.",
     "image",
 )
 SIZE_DIFFERS = Problem(
     "size-differs",
     ERROR,
-    "image files whose size differs from the annotations",
-    "are refused as soon as they are read, as the boxes may be misplaced",
+    "image [file/files] whose size differs from the annotations",
+    "[is refused as soon as it is/are refused as soon as they are] read, as the boxes may be misplaced",
     "If the image was resized, restore the original or scale its annotations; if the boxes fit the file, correct width "
     "and height; otherwise annotate it again.",
     "image",
@@ -52,17 +52,18 @@ SIZE_DIFFERS = Problem(
 STORED_TURNED = Problem(
     "stored-turned",
     NOTE,
-    "images that were annotated as stored, not as their EXIF orientation shows them,",
-    "are trained as they are stored",
+    "[image that was annotated as stored, not as its EXIF orientation shows it,/images that were annotated as stored, not as "
+    "their EXIF orientation shows them,]",
+    "[is used as it is/are used as they are] stored",
     "Nothing needs to be done here, but other programs may show the boxes in the wrong place.",
     "image",
 )
-
 SHOWN_TURNED = Problem(
     "shown-turned",
     WARNING,
-    "images that their EXIF orientation turns or mirrors without changing their size",
-    "are trained as the orientation shows them",
+    "[image that its EXIF orientation turns or mirrors without changing its size/images that their EXIF orientation turns or "
+    "mirrors without changing their size]",
+    "[is used as the orientation shows it/are used as the orientation shows them]",
     "Look at them with --html. If the boxes are beside the objects, the annotation tool has ignored the orientation: remove "
     "the tag from the files (docs/data.md has a command).",
     "image",

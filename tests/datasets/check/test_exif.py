@@ -58,5 +58,5 @@ def test_the_finding_names_the_image_and_the_reading(tmp_path, capsys):
     assert main(["--annotations", str(tmp_path / "ann.json"), "--images", str(tmp_path / "images")]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "2 images that their EXIF orientation turns or mirrors without changing their size" in out
-    assert "are trained as the orientation shows them" in out and "remove the tag from the files" in out
+    assert "are used as the orientation shows them" in out and "remove the tag from the files" in out
     assert "'2.jpg'" in out and "'3.jpg'" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +74,7 @@ class Named(Kind):
 
     def arguments(self, name: str) -> Arguments:
         """Return the kind of a class's arguments."""
-        return Arguments.of(name, self.classes()[name], self.table().get(name, {}))
+        return _arguments_of(name, self.classes()[name], type(self))
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
         if key == "name":
@@ -82,6 +83,11 @@ class Named(Kind):
         if named is None or named.name not in self.table() or named.name not in self.classes():
             return None
         return self.arguments(named.name).part(named.kwargs, key)
+
+
+@functools.cache
+def _arguments_of(name: str, cls: type, setting: type[Named]) -> Arguments:
+    return Arguments.of(name, cls, setting().table().get(name, {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,10 +164,7 @@ class OptimizerSetting(Kind):
         return {"type": kind, **self._arguments(kind).read_arguments(arguments, place, report)}
 
     def _arguments(self, kind: str) -> Arguments | MappingOf:
-        if not self._is_optimizer:
-            return MappingOf(REGULARIZERS[kind], required=tuple(REGULARIZERS[kind]), owner=kind)
-        arguments = Arguments.of(kind, optimizer_class(kind), OPTIMIZERS[kind])
-        return dataclasses.replace(arguments, settings={**arguments.settings, "param_groups": PARAM_GROUPS})
+        return _optimizer_arguments(kind) if self._is_optimizer else _regularizer_arguments(kind)
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
         if key == "type":
@@ -169,6 +172,17 @@ class OptimizerSetting(Kind):
         kind = value.get("type") if isinstance(value, dict) else None
         table = OPTIMIZERS if self._is_optimizer else REGULARIZERS
         return self._arguments(kind).part(value, key) if isinstance(kind, str) and kind in table else None
+
+
+@functools.cache
+def _optimizer_arguments(kind: str) -> Arguments:
+    arguments = Arguments.of(kind, optimizer_class(kind), OPTIMIZERS[kind])
+    return dataclasses.replace(arguments, settings={**arguments.settings, "param_groups": PARAM_GROUPS})
+
+
+@functools.cache
+def _regularizer_arguments(kind: str) -> MappingOf:
+    return MappingOf(REGULARIZERS[kind], required=tuple(REGULARIZERS[kind]), owner=kind)
 
 
 def optimizer_class(name: str) -> Any:
@@ -208,14 +222,14 @@ class TransformList(Kind):
     def read(self, value: Any, place: Place, report: Report) -> Any:
         if not isinstance(value, list):
             return self._refuse(value, place, report)
-        return [self._read_one(part, (*place, str(index)), report) for index, part in enumerate(value)]
+        classes = self._classes()
+        return [self._read_one(part, classes, (*place, str(index)), report) for index, part in enumerate(value)]
 
-    def _read_one(self, transform: object, place: Place, report: Report) -> object:
+    def _read_one(self, transform: object, classes: Mapping[str, type], place: Place, report: Report) -> object:
         if not isinstance(transform, dict) or len(transform) != 1:
             report.expect(place, transform, "one transform and its arguments: 'Decode: {}'")
             return transform
         ((name, arguments),) = transform.items()
-        classes = self._classes()
         table = list(self._table())
         if name not in classes:
             text = f"'{dotted(place)}': there is no transform '{clip(name)}'.{hint(name, table)}"
@@ -225,21 +239,23 @@ class TransformList(Kind):
         elif not isinstance(arguments, (dict, type(None))):
             report.expect((*place, name), arguments, f"its arguments ('{name}: {{}}' for none)")
         else:
-            return {name: self._arguments(name).read_arguments(arguments or {}, (*place, name), report)}
+            kind = _transform_arguments(name, classes[name], self)
+            return {name: kind.read_arguments(arguments or {}, (*place, name), report)}
         return transform
 
     def _table(self) -> Mapping[str, Mapping[str, Kind]]:
         return TRANSFORMS["classifier" if self.is_of_classifier else "detector"]
 
-    def _arguments(self, name: str) -> Arguments:
-        kinds: dict[str, Kind] = {**TRANSFORM_ARGUMENTS, **self._table().get(name, {})}
-        nested = TransformList()
-        kinds.update(dict.fromkeys(("transforms", "transforms1", "transforms2"), nested))
-        return Arguments.of(name, self._classes()[name], kinds)
-
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
         index = position(key, value) if isinstance(value, list) else None
         return None if index is None else (TransformEntry(self), value[index])
+
+
+@functools.cache
+def _transform_arguments(name: str, cls: type, owner: TransformList) -> Arguments:
+    kinds: dict[str, Kind] = {**TRANSFORM_ARGUMENTS, **owner._table().get(name, {})}
+    kinds.update(dict.fromkeys(("transforms", "transforms1", "transforms2"), TransformList()))
+    return Arguments.of(name, cls, kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,9 +265,10 @@ class TransformEntry(Anything):
     owner: TransformList
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
-        if key not in self.owner._table() or key not in self.owner._classes():
+        classes = self.owner._classes()
+        if key not in self.owner._table() or key not in classes:
             return None
-        return self.owner._arguments(key), value.get(key) if isinstance(value, dict) else None
+        return _transform_arguments(key, classes[key], self.owner), value.get(key) if isinstance(value, dict) else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdet_res2net.config.mistakes import Layer, clip, position, show
-from ppdet_res2net.config.recipe_files import RecipeFiles, merge, resolve_config_path, without_base_batch
+from ppdet_res2net.config.recipe_files import Merged, RecipeFiles, merge, resolve_config_path, without_base_batch
 from ppdet_res2net.config.yaml_io import MAX_DEPTH, parse_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
@@ -76,10 +76,14 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
         ConfigError: A file is missing, invalid, or based on itself; an override cannot be applied; or a key, module,
             argument, value, transform or tag is not allowed. Nothing in the files is executed, unless ``trust_recipe``.
     """
-    from ppdet_res2net.config.validate import check_config, complete_architecture, is_text_setting  # slow: needs Paddle
-
     resolved = resolve_config_path(path)
     merged = RecipeFiles(trust_recipe).read(resolved)
+    return Config(_override_and_check(merged, overrides, trust_recipe), resolved)
+
+
+def _override_and_check(merged: Merged, overrides: Iterable[str], trust_recipe: bool) -> dict:
+    from ppdet_res2net.config.validate import check_config, complete_architecture, is_text_setting  # slow: needs Paddle
+
     data, override_layers = merged.data, []
     for override in overrides:
         keys, text = _split_override(override)
@@ -91,7 +95,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
         override_layers.append(Layer(source, _nested(keys, value)))
         data = _assign(data, keys, 0, value, clip(override, _LONGEST_OVERRIDE))
     data = complete_architecture(without_base_batch(data, override_layers))
-    return Config(check_config(data, [*merged.layers, *override_layers], trust_recipe), resolved)
+    return check_config(data, [*merged.layers, *override_layers], trust_recipe)
 
 
 def _nested(keys: tuple[str, ...], value: Any) -> dict:

@@ -160,6 +160,10 @@ class ModuleSection(Kind):
         if value.name not in allowed and not report.trust:
             report.add(place, f"'{dotted(place)}' is {show(value)}; expected {self.expected}.")
             return value
+        if value.name in MODULES:  # the object is made from these arguments alone
+            missing = [name for name in module_arguments(value.name).without_default if name not in value.kwargs]
+            if missing:
+                report.add(place, f"'{dotted(place)}': !{value.name} needs the arguments {', '.join(missing)}.")
         return Tagged(value.name, self._read_arguments(value.name, value.kwargs, place, report))
 
     @staticmethod

@@ -18,6 +18,7 @@ from ppdet_res2net.modeling.dialect import DIALECTS
 from ppdet_res2net.modeling.norm import NORM_TYPES
 from ppdet_res2net.modeling.res2net import STAGE_DEPTHS, VARIANTS
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from ppdet_res2net.zoo.catalog import list_models
 
 __all__ = ["ARGUMENTS", "MODULES", "NULLABLE_REFERENCES", "PARTS", "REFERENCES", "RULES", "Module", "roles_of"]
 
@@ -157,7 +158,12 @@ MODULES: dict[str, Module] = {
             ),
             "variant": Text(VARIANTS),
             "dialect": Text(tuple(DIALECTS)),
-            "model": nullable(Text(meaning="a zoo name, which sets depth, width, scales, variant, groups and dialect")),
+            "model": nullable(
+                Text(
+                    tuple(list_models()),
+                    meaning="a zoo name, which sets depth, width, scales, variant, groups and dialect",
+                )
+            ),
         },
     ),
     "ResNet": Module("backbone", _RESNET),
@@ -239,7 +245,7 @@ MODULES: dict[str, Module] = {
     "SIoULoss": Module("loss"),
     "COTLoss": Module("loss"),
     # schedule; what their lists and mappings take is in readers.py
-    "LearningRate": Module("optim", {"base_lr": Number(0, 1000, meaning="learning rate after the warm-up")}),
+    "LearningRate": Module("optim", {"base_lr": Number(0, meaning="learning rate after the warm-up")}),
     "OptimizerBuilder": Module(
         "optim",
         {
@@ -271,6 +277,23 @@ PARTS = {
     "test_proposal": "ProposalGenerator",
     "roi_extractor": "RoIAlign",
 }
+
+
+def _check_trunk(arguments: Mapping) -> tuple[str, str] | None:
+    num_stages = arguments.get("num_stages", 4)
+    for name in ("freeze_at", "return_idx", "dcn_v2_stages"):
+        value = arguments.get(name, -1)
+        if max(value if isinstance(value, list) else [value]) >= num_stages:
+            return name, f"{name} is {value}, but num_stages is {num_stages}; the first stage is 0."
+    depth = arguments.get("depth", 50)
+    if isinstance(depth, list) and len(depth) < num_stages:
+        return "depth", f"depth has {len(depth)} entries; expected {num_stages}, because num_stages is {num_stages}."
+    return _check_groups(arguments)
+
+
+def _check_groups(arguments: Mapping) -> tuple[str, str] | None:
+    width, groups = arguments.get("width", 26), arguments.get("groups", 1)
+    return ("groups", f"width is {width}, which cannot be divided into {groups} groups.") if width % groups else None
 
 
 def _check_anchors(arguments: Mapping) -> tuple[str, str] | None:
@@ -336,6 +359,8 @@ DECAYS, WARMUPS = ("PiecewiseDecay", "CosineDecay"), ("LinearWarmup", "ExpWarmup
 
 # Checks of the arguments of a class against each other, by its name.
 RULES: dict[str, Callable[[Mapping], tuple[str, str] | None]] = {
+    "Res2Net": _check_trunk,
+    "Res2NetC5": _check_groups,
     "AnchorGenerator": _check_anchors,
     "RPNTargetAssign": _check_overlaps,
     "RoIAlign": _check_levels,

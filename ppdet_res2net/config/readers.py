@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ppdet_res2net.config.kinds import Kind, ListOf, MappingOf, Null, Number, OneOf, Switch, Text, Whole, nullable
+from res2net_runtime.classification.preprocess import INTERPOLATIONS, LIBRARIES
 
 __all__ = ["DATASETS", "OPTIMIZERS", "PARAM_GROUPS", "REGULARIZERS", "SCHEDULES", "TRANSFORMS", "TRANSFORM_ARGUMENTS"]
 
@@ -42,8 +43,8 @@ DATASETS: dict[str, Mapping[str, Kind]] = {
     "VOCDataSet": {**_COCO, "label_list": nullable(_PATH)},
     "ClassFolderDataSet": {"dataset_dir": _PATH, "image_dir": _PATH, "label_file": nullable(_PATH)},
     "ClassListDataSet": {"dataset_dir": _PATH, "list_file": _PATH, "image_dir": _PATH, "label_file": nullable(_PATH)},
-    "CIFARDataSet": {"dataset_dir": _PATH, "split": Text()},
-    "ImageNetDataSet": {"dataset_dir": _PATH, "split": Text(), "label_file": nullable(_PATH)},
+    "CIFARDataSet": {"dataset_dir": _PATH, "split": Text(("train", "val", "test"))},
+    "ImageNetDataSet": {"dataset_dir": _PATH, "split": Text(("train", "val")), "label_file": nullable(_PATH)},
 }
 
 _WARMUP = {
@@ -188,8 +189,8 @@ _OF_CLASSIFIERS: dict[str, Mapping[str, Kind]] = {
     "ClassifierInput": {
         "size_px": _SIDE_PX,
         "crop_fraction": Number(0, 1, above=True),
-        "interpolation": Text(),
-        "library": Text(),
+        "interpolation": Text(tuple(INTERPOLATIONS)),
+        "library": Text(LIBRARIES),
     },
     "MixImages": {"mixup_alpha": Number(0, 1000), "cutmix_alpha": Number(0, 1000), "switch_prob": _SHARE},
 }

@@ -124,18 +124,15 @@ def _check_architecture(config: Mapping, report: Report) -> None:
         return
     place = ("architecture",)
     known = roles_of("architecture")
+    section = config.get(name, {})
     if name in known:
-        missing = [
-            f"{name}.{argument}"
-            for argument in module_arguments(name).required_references
-            if argument not in (config.get(name) or {})
-        ]
-        if missing and isinstance(config.get(name, {}), dict):
-            parts = ", ".join(missing)
+        needed = module_arguments(name).required_references
+        missing = [f"{name}.{argument}" for argument in needed if isinstance(section, dict) and argument not in section]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
             report.add(
                 place,
-                f"'architecture' is '{name}', but {parts} {'is' if len(missing) == 1 else 'are'} not set. Use a "
-                f"recipe of a {name}, or set them.",
+                f"'architecture' is '{name}', but {', '.join(missing)} {verb} not set. Use a recipe of a {name}, or set them.",
             )
     elif name not in registered_classes():
         advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN or {CLASSIFIER}."

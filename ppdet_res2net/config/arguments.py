@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 from ppdet_res2net.config.kinds import Kind, MappingOf, Switch
 from ppdet_res2net.config.mistakes import Place, Report, dotted
-from ppdet_res2net.config.modules import REFERENCES, RULES
+from ppdet_res2net.config.modules import REFERENCES
+from ppdet_res2net.config.rules import RULES
 from ppdet_res2net.config.trust import TRUST
 
 __all__ = ["Arguments"]

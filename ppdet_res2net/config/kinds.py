@@ -253,12 +253,14 @@ class ListOf(Kind):
         element: Kind of its elements.
         shortest, longest: Limits of its length.
         rising: Whether each element must be larger than the one before.
+        ordered: Whether no element may be smaller than the one before.
     """
 
     element: Kind
     shortest: int = 0
     longest: int = 1000
     rising: bool = False
+    ordered: bool = False
 
     @property
     def expected(self) -> str:
@@ -282,6 +284,8 @@ class ListOf(Kind):
         read = [self.element.read(part, (*place, str(index)), report) for index, part in enumerate(value)]
         if self.rising and len(report.mistakes) == before and any(a >= b for a, b in zip(read, read[1:])):
             report.add(place, f"'{dotted(place)}' is {show(value)}; each entry must be larger than the one before.")
+        if self.ordered and len(report.mistakes) == before and any(a > b for a, b in zip(read, read[1:])):
+            report.add(place, f"'{dotted(place)}' is {show(value)}; expected the smaller number first.")
         return read
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
@@ -331,14 +335,13 @@ class MappingOf(Kind):
         settings: Kind of each key's value.
         required: Keys that must be there.
         owner: What the required keys belong to, for the message; None: the place.
-        rule: A check of the mapping as a whole, called if each value is right: it returns the key to correct and what is
-            wrong, or None.
+        rule: A check of the mapping as a whole, called if each value is right: it returns what is wrong, or None.
     """
 
     settings: Mapping[str, Kind]
     required: Sequence[str] = ()
     owner: str | None = None
-    rule: Callable[[Mapping], tuple[str, str] | None] | None = None
+    rule: Callable[[Mapping], str | None] | None = None
     expected = "a mapping"
 
     def suits(self, value: object) -> bool:
@@ -365,9 +368,9 @@ class MappingOf(Kind):
             plural = "s" if len(missing) > 1 else ""
             report.add(place, f"'{dotted(place)}': {subject} the argument{plural} {', '.join(missing)}.")
         if self.rule is not None and len(report.mistakes) == before:
-            broken = self.rule(read)
-            if broken is not None:
-                report.add((*place, broken[0]), f"'{dotted(place)}': {broken[1]}")
+            problem = self.rule(read)
+            if problem is not None:
+                report.add(place, f"'{dotted(place)}': {problem}")
         return read
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:

@@ -10,17 +10,16 @@ Which arguments a module has is read from its constructor; what values they take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ppdet_res2net.config.kinds import Kind, ListOf, Null, Number, OneOf, Switch, Text, Whole, nullable
 from ppdet_res2net.modeling.dialect import DIALECTS
 from ppdet_res2net.modeling.norm import NORM_TYPES
 from ppdet_res2net.modeling.res2net import STAGE_DEPTHS, VARIANTS
-from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.zoo.catalog import list_models
 
-__all__ = ["ARGUMENTS", "MODULES", "NULLABLE_REFERENCES", "PARTS", "REFERENCES", "RULES", "Module", "roles_of"]
+__all__ = ["ARGUMENTS", "MODULES", "NULLABLE_REFERENCES", "PARTS", "REFERENCES", "Module", "roles_of"]
 
 
 class Module(NamedTuple):
@@ -276,96 +275,6 @@ PARTS = {
     "train_proposal": "ProposalGenerator",
     "test_proposal": "ProposalGenerator",
     "roi_extractor": "RoIAlign",
-}
-
-
-def _check_trunk(arguments: Mapping) -> tuple[str, str] | None:
-    num_stages = arguments.get("num_stages", 4)
-    for name in ("freeze_at", "return_idx", "dcn_v2_stages"):
-        value = arguments.get(name, -1)
-        if max(value if isinstance(value, list) else [value]) >= num_stages:
-            return name, f"{name} is {value}, but num_stages is {num_stages}; the first stage is 0."
-    depth = arguments.get("depth", 50)
-    if isinstance(depth, list) and len(depth) < num_stages:
-        return "depth", f"depth has {len(depth)} entries; expected {num_stages}, because num_stages is {num_stages}."
-    return _check_groups(arguments)
-
-
-def _check_groups(arguments: Mapping) -> tuple[str, str] | None:
-    width, groups = arguments.get("width", 26), arguments.get("groups", 1)
-    return ("groups", f"width is {width}, which cannot be divided into {groups} groups.") if width % groups else None
-
-
-def _check_anchors(arguments: Mapping) -> tuple[str, str] | None:
-    strides = arguments.get("strides", [16.0])
-    for name in ("anchor_sizes", "aspect_ratios"):
-        values = arguments.get(name) or [0]
-        per_level = [isinstance(value, list) for value in values]
-        if any(per_level) and not all(per_level):
-            return name, f"{name} mixes numbers and lists; give numbers for all levels, or one list for each level."
-        if all(per_level) and len(values) not in (1, len(strides)):
-            return name, (
-                f"{name} has {len(values)} lists, but strides has {len(strides)} entries; give one list for each stride."
-            )
-    return None
-
-
-def _check_overlaps(arguments: Mapping) -> tuple[str, str] | None:
-    if arguments.get("negative_overlap", 0.3) > arguments.get("positive_overlap", 0.7):
-        return "negative_overlap", "negative_overlap is above positive_overlap, so an anchor could be both."
-    return None
-
-
-def _check_levels(arguments: Mapping) -> tuple[str, str] | None:
-    if arguments.get("start_level", 0) > arguments.get("end_level", 3):
-        return "end_level", "end_level is below start_level."
-    return None
-
-
-def _check_schedulers(arguments: Mapping) -> tuple[str, str] | None:
-    if "schedulers" not in arguments:
-        return None
-    first, *others = (Tagged.from_value(scheduler) for scheduler in arguments["schedulers"])
-    if first.name not in DECAYS:
-        return (
-            "schedulers",
-            f"the first of schedulers is {first.name}; expected {' or '.join(DECAYS)}, then the warm-up.",
-        )
-    if others and others[0].name not in WARMUPS:
-        return "schedulers", f"the second of schedulers is {others[0].name}; expected {' or '.join(WARMUPS)}."
-    if not others and first.kwargs.get("use_warmup", True):
-        return "schedulers", (
-            f"schedulers has no warm-up after {first.name}. Add one, such as '!LinearWarmup {{steps: 500}}', or set "
-            f"use_warmup: false in {first.name}."
-        )
-    return None
-
-
-def _check_milestones(arguments: Mapping) -> tuple[str, str] | None:
-    milestones = arguments.get("milestones", [8, 11])
-    if "gamma" not in arguments and "values" not in arguments and len(milestones) > 2:
-        return "milestones", f"milestones has {len(milestones)} entries, so gamma is needed: one number, or as many."
-    for name, expected in (("gamma", len(milestones)), ("values", len(milestones) + 1)):
-        given = arguments.get(name)
-        if isinstance(given, list) and len(given) != expected:
-            return (
-                name,
-                f"{name} has {len(given)} entries; expected {expected}, because milestones has {len(milestones)}.",
-            )
-    return None
-
-
-DECAYS, WARMUPS = ("PiecewiseDecay", "CosineDecay"), ("LinearWarmup", "ExpWarmup")
-
-# Checks of the arguments of a class against each other, by its name.
-RULES: dict[str, Callable[[Mapping], tuple[str, str] | None]] = {
-    "Res2Net": _check_trunk,
-    "Res2NetC5": _check_groups,
-    "AnchorGenerator": _check_anchors,
-    "RPNTargetAssign": _check_overlaps,
-    "RoIAlign": _check_levels,
-    "LearningRate": _check_schedulers,
-    "PiecewiseDecay": _check_milestones,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ppdet_res2net.config.kinds import Kind, ListOf, MappingOf, Null, Number, OneOf, Switch, Text, Whole, nullable
+from ppdet_res2net.data.coco import DATA_FIELDS
 from res2net_runtime.classification.preprocess import INTERPOLATIONS, LIBRARIES
 
 __all__ = ["DATASETS", "OPTIMIZERS", "PARAM_GROUPS", "REGULARIZERS", "SCHEDULES", "TRANSFORMS", "TRANSFORM_ARGUMENTS"]
@@ -22,15 +23,14 @@ _COLOUR = OneOf((Number(0, 255), ListOf(Number(0, 255), 3, 3)))
 
 
 def _interval(limit: Number) -> ListOf:
-    return ListOf(limit, 2, 2)
+    return ListOf(limit, 2, 2, ordered=True)
 
 
-_DATA_FIELDS = ListOf(Text(), 1, 20, meaning="what a record holds")
 _COCO = {
     "dataset_dir": nullable(Text(meaning="folder that the other paths are relative to")),
     "image_dir": nullable(Text(meaning="folder of the images")),
     "anno_path": nullable(Text(meaning="annotation file")),
-    "data_fields": _DATA_FIELDS,
+    "data_fields": ListOf(Text(DATA_FIELDS), 1, 20, meaning="what a record holds"),
     "sample_num": Whole(-1, meaning="images to use; -1: all"),
     "empty_ratio": Number(meaning="share of images without objects"),
     "repeat": Whole(1, 100_000, meaning="how often each image occurs in an epoch"),
@@ -40,7 +40,7 @@ DATASETS: dict[str, Mapping[str, Kind]] = {
     "COCODataSet": _COCO,
     "ImageFolder": {**_COCO, "use_default_label": OneOf((Null(),))},
     # It can be named, so that the message can say that its annotations must be converted.
-    "VOCDataSet": {**_COCO, "label_list": nullable(_PATH)},
+    "VOCDataSet": {**_COCO, "data_fields": ListOf(Text(), 1, 20), "label_list": nullable(_PATH)},
     "ClassFolderDataSet": {"dataset_dir": _PATH, "image_dir": _PATH, "label_file": nullable(_PATH)},
     "ClassListDataSet": {"dataset_dir": _PATH, "list_file": _PATH, "image_dir": _PATH, "label_file": nullable(_PATH)},
     "CIFARDataSet": {"dataset_dir": _PATH, "split": Text(("train", "val", "test"))},

@@ -24,7 +24,7 @@ RECIPES = sorted(file for file in CONFIGS.rglob("*.yml") if "_base_" not in file
 VALUES = ("abc", "-1", "0.5", "1e18", "99999999999999999999", "[]", "{}", "null", ".nan", "-.inf", "true", "3")
 VALUES += ("[null, null]", "2024-05-01", '"\\ud800"', "!FPN {}")
 # A null neck belongs to detectors without a pyramid. What depends on several modules together is told when they are built.
-MOSTLY_TEXT = {"TrainDataset", "EvalDataset", "TestDataset", "save_dir", "weights", "pretrain_weights"}
+MOSTLY_TEXT = {"TrainDataset", "EvalDataset", "TestDataset", "save_dir", "weights", "pretrain_weights", "metric"}
 BUILT_TOGETHER = {"MaskRCNN.neck=null", "FasterRCNN.neck=null"}
 # A detector that is built in a fraction of a second.
 SMALL = {"Res2Net.depth": "[1, 1, 1, 1]", "Res2Net.width": "4", "TwoFCHead.out_channel": "8", "FPN.out_channel": "8"}

@@ -6,10 +6,13 @@ python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photo
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +22,18 @@ import numpy as np
 import yaml
 
 from res2net_runtime.arguments import FlagParser, positive_int
+from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
 from res2net_runtime.console import python_command, run_command
 from res2net_runtime.engines import FORMATS
-from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import find_images, replacing
 from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
+from res2net_runtime.texts import printable
 
 __all__ = ["QuantizationReport", "compare_precisions", "quantize_model"]
 
@@ -56,6 +61,7 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
         ModelFolderError: The folder is incomplete or has no format ``onnx``.
         ImageError: An image cannot be read.
         BackendError: A package is missing, or ONNX Runtime cannot quantise the network.
+        Res2NetError: A disk is full, or the folder cannot be written.
     """
     folder = load_model_folder(model_dir)
     if "onnx" not in folder.formats:
@@ -74,7 +80,11 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
     reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
 
     source, target = folder.formats["onnx"].model_path, folder.path / MODEL_NAME
+    model_bytes = source.stat().st_size
+    _require_space(Path(tempfile.gettempdir()), 3 * model_bytes, "set TMPDIR to a folder on another disk")
+    _require_space(folder.path, model_bytes, "copy the model folder to another disk")
     with replacing(target) as unfinished, loading("ONNX Runtime", source):
+        check_graph(folder.formats["onnx"], "onnx")
         quantization.quantize_static(
             source,
             unfinished,
@@ -88,6 +98,21 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
         )
     _register_format(folder.path / CONFIG_NAME)
     return target
+
+
+def _require_space(folder: Path, count_bytes: int, remedy: str) -> None:
+    """Check that a folder can take files of this size: ONNX Runtime cuts them short silently, and then blames the model."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # takes the space without writing
+                os.posix_fallocate(file.fileno(), 0, count_bytes)
+            elif shutil.disk_usage(folder).free < count_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise Res2NetError(
+            f"Quantising needs {count_bytes / 1e6:.3g} MB in '{printable(folder)}', which cannot be had: "
+            f"{error.strerror or error}. Change that, or {remedy}."
+        ) from error
 
 
 def _register_format(config_path: Path) -> None:

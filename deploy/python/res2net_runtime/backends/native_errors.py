@@ -78,6 +78,7 @@ def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]
 # What is wrong with the machine, not with the model -> what to do. Native code gives the system's words, not its numbers.
 _REMEDIES = {
     errno.ENOSPC: "Free space on the disk, or set TMPDIR to a folder on another one.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose another disk.",
     errno.EDQUOT: "Free space on the disk, or set TMPDIR to a folder on another one.",
     errno.EROFS: "Choose a folder that can be written.",
     errno.EACCES: "Choose a folder whose permissions allow it.",

@@ -85,7 +85,7 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         "--do_eval": Refused("Run eval.py, with the images as the recipe's EvalDataset."),
         "--rtn_im_file": Noted("Results always contain the name of the image file."),
         "--visualize=true": Means(),
-        "--visualize": Refused("Pictures are always written. Leave it out."),
+        "--visualize=false": Means(("--no_pictures",)),
         "--use_vdl=false": Means(),
         "--use_vdl": Refused("The pictures are files in --output_dir. Leave it out."),
         "--vdl_log_dir": Refused("The pictures are files in --output_dir. Leave it out."),

@@ -62,6 +62,10 @@ class ImageFolder:
         """Return the path that a name stands for, whether or not it exists."""
         return os.path.join(self.folder, file_name)
 
+    def holds(self, file_name: str) -> bool:
+        """Whether a name stands for a path inside the folder, whether or not there is such a file."""
+        return self._is_inside(self.join(file_name))
+
     def find(self, file_name: str) -> str | None:
         """Return the path of a regular file inside the folder, or None if there is none of this name."""
         if file_name not in self._found:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import ClassNames, find_label_file, read_class_names
+from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import images_below
@@ -89,7 +90,8 @@ class ClassListDataSet(LabelledImages):
     Args:
         dataset_dir: The dataset's folder.
         list_file: The list, below ``dataset_dir``.
-        image_dir: What the paths are relative to, below ``dataset_dir``.
+        image_dir: What the paths are relative to, below ``dataset_dir``. Paths that lead out of it are refused; ``/`` allows
+            absolute ones.
         label_file: Names the classes; see :func:`read_class_names`. Default: one of the usual names in
             ``dataset_dir`` if there is one, else the classes are named by their numbers, up to the largest label.
     """
@@ -108,7 +110,7 @@ class ClassListDataSet(LabelledImages):
     def _read(self) -> Contents:
         lines = read_lines(self.list_file, "image list", may_be_empty=True)
         classes = read_class_names(self.label_file) if self.label_file else None
-        names, labels = [], []
+        names, labels, folder = [], [], ImageFolder(self.root)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -124,6 +126,9 @@ class ClassListDataSet(LabelledImages):
                     f"{where}: the label of '{path}' is {label}, but '{self.label_file}' names {len(classes.names)} classes, "
                     f"so labels go from 0 to {len(classes.names) - 1}. Correct the line, or the file of names."
                 )
+            # Most names are plain: only those that could lead out of the folder are worth the time.
+            if (path[0] == "/" or ".." in path) and not folder.holds(path.strip()):
+                raise DatasetError(f"{where}: {folder.explain(path.strip())}.")
             names.append(str(self.root / path.strip()))
             labels.append(int(label))
         if classes is None:

@@ -373,3 +373,17 @@ def test_class_names_are_no_paths(tmp_path, caplog):
     assert len({folder.casefold() for folder in crops.values()}) == len(names)
     assert all(len(folder.encode()) < 130 and folder.isprintable() for folder in crops.values())
     assert "the objects of class '..' are in the folder '_'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "a/../../secret.png"])
+def test_a_list_names_nothing_outside_its_folder(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/list.txt").write_text(f"a.png 0\n{name} 0\n")
+    dataset = ClassListDataSet(str(tmp_path / "data"), "list.txt")
+    with pytest.raises(
+        DatasetError, match=rf"list.txt', line 2: '{name}' is outside the image folder '.*data'; if this is"
+    ):
+        len(dataset)
+    inside = ClassListDataSet(str(tmp_path / "data"), "list.txt", image_dir="/")
+    if name.startswith("/"):
+        assert inside.roidbs[1]["im_file"] == name

@@ -20,6 +20,7 @@ from ppdet_res2net.data.coco_file import CocoAnnotation, CocoFile, CocoImage
 from ppdet_res2net.data.garbage import paused_garbage_collection
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import InstanceSelection, refuse_without_masks, select_instances
+from ppdet_res2net.data.problems import inflect
 from ppdet_res2net.errors import ConfigError, DatasetError, did_you_mean
 
 __all__ = ["COCODataSet", "copy_record"]
@@ -241,14 +242,14 @@ class COCODataSet:
             self._add_objects(record, indices, selection)
             (records if indices else empty_records).append(record)
         chosen = self._choose_empty(empty_records, len(records))
-        logger.info(
-            "'%s': %d images with %d objects, %d images without any, %d images not used",
-            self.annotation_path,
-            len(records),
-            sum(len(members[image.id]) for image in used if image.id in members),
-            len(chosen),
-            len(images) - len(records) - len(chosen),
+        objects = sum(len(members[image.id]) for image in used if image.id in members)
+        left = len(images) - len(records) - len(chosen)
+        counts = (
+            f"{len(records)} {inflect('[image/images]', len(records))} with {objects} {inflect('[object/objects]', objects)}",
+            f"{len(chosen)} {inflect('[image/images]', len(chosen))} without any",
+            f"{left} {inflect('[image/images]', left)} not used",
         )
+        logger.info("'%s': %s", self.annotation_path, ", ".join(counts))
         return records + chosen
 
     def _image_record(self, image: CocoImage) -> dict:

@@ -234,7 +234,7 @@ def test_images_without_objects(write, caplog):
     shapes = {key: np.shape(empty[key]) for key in ("gt_bbox", "gt_class", "is_crowd")}
     assert shapes == {"gt_bbox": (0, 4), "gt_class": (0, 1), "is_crowd": (0, 1)}
     assert empty["gt_poly"] == [] and empty["gt_bbox"].dtype == np.float32
-    assert "1 images with 1 objects, 1 images without any, 0 images not used" in caplog.text
+    assert "1 image with 1 object, 1 image without any, 0 images not used" in caplog.text
     assert len(load(arguments, allow_empty=True, empty_ratio=0.1)) == 1
     assert len(load(arguments, allow_empty=True, empty_ratio=0.5)) == 2
     assert "no image of" in error_of(write([])) and "allow_empty: true" in error_of(write([]))

@@ -298,9 +298,7 @@ def test_masks_that_are_to_be_trained_must_be_there(demo_data, tmp_path):
         train(make_config(demo_data, tmp_path, "TrainDataset.data_fields=[image,gt_class]"))
     data = copy_data(demo_data, tmp_path)
     edit_annotations(data, lambda content: [a.pop("segmentation") for a in content["annotations"]])
-    with pytest.raises(
-        DatasetError, match="none of the .* annotations has a segmentation.*this recipe trains masks"
-    ):
+    with pytest.raises(DatasetError, match="none of the .* annotations has a segmentation.*this recipe trains masks"):
         train(make_config(data, tmp_path))
     assert not tmp_path.joinpath("demo_mask_rcnn").exists()
 

@@ -14,6 +14,7 @@ from PIL import Image
 from res2net_runtime import ImageError, decode_image
 from res2net_runtime.classification.preprocess import open_rgb
 
+FAR_AWAY = b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1) + bytes(40)
 READERS = [decode_image, open_rgb]
 
 
@@ -90,6 +91,11 @@ def test_a_declared_size_is_refused_before_decoding(data):
 def test_formats_of_no_use_here_are_not_decoded(read, data):
     with pytest.raises(ImageError, match="damaged|of a format that|Cannot read image"):
         read(data)
+
+
+def test_a_directory_beyond_all_files():
+    with pytest.raises(ImageError, match="it is damaged, cut short, or of a format"):
+        decode_image(FAR_AWAY)
 
 
 @pytest.mark.parametrize("read", READERS)

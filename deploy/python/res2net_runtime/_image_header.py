@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 
 # Start-of-frame markers of JPEG; C4, C8 and CC lie in the same range and mean something else.
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -22,6 +23,8 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_2000_SIZE = b"\xff\x4f\xff\x51"  # start of a codestream, and the marker of its size
 # A block of 64 pixels takes at least one bit in Huffman's coding.
+_JPEG_START_OF_SCAN = 0xDA
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JPEG_HUFFMAN, _JPEG_PIXELS_OF_A_BYTE = frozenset({0xC0, 0xC1, 0xC2}), 512
 # Progressive JPEGs have about ten scans, each of which takes as long as decoding the image.
 _JPEG_SCANS, _JPEG_SCANS_OF_SMALL, _JPEG_SCANNED_PIXELS = 20, 200, 2 * 10**9
@@ -37,7 +40,7 @@ def read_image_size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(signature):
             try:
                 return read(data)
-            except (struct.error, IndexError):
+            except (struct.error, IndexError, OverflowError):
                 return None
     return _avif_size(data) if data[4:8] == b"ftyp" else None
 
@@ -54,15 +57,20 @@ def find_bomb(data: bytes) -> str | None:
 def _jpeg_bomb(data: bytes) -> str | None:
     """A decoder fills in what is missing, scan by scan."""
     try:
-        frame = _jpeg_frame(data)
+        segments = dict(reversed(list(_jpeg_segments(data))))  # the first one of each kind
+        frame = next(((marker, place) for marker, place in segments.items() if marker in _JPEG_START_OF_FRAME), None)
+        if frame is None:
+            return None
+        marker, place = frame
+        height, width, components = struct.unpack_from(">HHB", data, place + 3)
+        scan_components = data[segments[_JPEG_START_OF_SCAN] + 2] if _JPEG_START_OF_SCAN in segments else 0
     except (struct.error, IndexError):
-        frame = None
-    if frame is None:
         return None
-    marker, height, width = frame
     pixels = height * width
     if marker in _JPEG_HUFFMAN and pixels > _JPEG_PIXELS_OF_A_BYTE * len(data):
         return f"it is cut short: {width}x{height} pixels cannot be in {len(data)} bytes"
+    if marker not in _JPEG_PROGRESSIVE and scan_components >= components:
+        return None  # it has all colours in one scan; a decoder stops there
     # Within a scan, 0xFF is followed by 0 or a restart marker, so this counts scans, and those of thumbnails.
     scans = data.count(b"\xff\xda")
     allowed = max(_JPEG_SCANS, min(_JPEG_SCANS_OF_SMALL, _JPEG_SCANNED_PIXELS // max(1, pixels)))
@@ -88,30 +96,32 @@ def has_float_samples(data: bytes) -> bool:
         return False
     try:
         return _tiff_tags(data).get(_TIFF_SAMPLE_FORMAT) == _TIFF_FLOAT
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    frame = _jpeg_frame(data)
-    return None if frame is None else frame[1:]
+    for marker, place in _jpeg_segments(data):
+        if marker in _JPEG_START_OF_FRAME:
+            return struct.unpack_from(">HH", data, place + 3)
+    return None
 
 
-def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
-    """Return the marker of the first frame, which says how it is coded, its height and its width."""
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and place of each part before the first scan, and of that scan's header."""
     position = 2
     while True:
         found = _JPEG_MARKER.search(data, position)
         if found is None:
-            return None
-        position = found.end() - 1
-        marker = data[position]
-        if marker in _JPEG_START_OF_FRAME:
-            return (marker, *struct.unpack_from(">HH", data, position + 4))
+            return
+        position = found.end()
+        marker = data[position - 1]
         if marker in _JPEG_WITHOUT_CONTENT:
-            position += 1
             continue
-        position += 1 + struct.unpack_from(">H", data, position + 1)[0]
+        yield marker, position
+        if marker == _JPEG_START_OF_SCAN:
+            return
+        position += struct.unpack_from(">H", data, position)[0]
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:

@@ -84,16 +84,16 @@ def _check_graph(graph: Message, folder: Path) -> None:
 
 
 def _check_tensor(tensor: Message, folder: Path) -> None:
-    name, kind = clip(tensor.text(8)), tensor.integer(2)
+    name, kind = tensor.text(8), tensor.integer(2)
     if kind not in _ELEMENT_BYTES:
-        raise GraphError(f"the array '{name}' has elements of the type {kind}")
+        raise GraphError(f"the array '{clip(name)}' has elements of the type {kind}")
     size = check_count(tensor.integers(1)) * _ELEMENT_BYTES[kind]
     if tensor.integer(14) == _EXTERNAL or tensor.values(13):
         _check_external(tensor, name, size, folder)
     elif tensor.values(9):
         found = len(tensor.parts(9)[-1])
         if found != size:
-            raise GraphError(f"the array '{name}' has {found} bytes, expected {size}")
+            raise GraphError(f"the array '{clip(name)}' has {found} bytes, expected {size}")
 
 
 def _check_external(tensor: Message, name: str, size: int, folder: Path) -> None:
@@ -107,12 +107,16 @@ def _check_external(tensor: Message, name: str, size: int, folder: Path) -> None
         or "\\" in location
         or path.resolve().parent != folder.resolve()
     ):
-        raise GraphError(f"the array '{name}' is in the file '{clip(location)}', outside of the model folder")
+        raise GraphError(f"the array '{clip(name)}' is in the file '{clip(location)}', outside of the model folder")
     if not path.is_file():
-        raise GraphError(f"the array '{name}' is in the file '{clip(location)}', which is not in the model folder")
+        raise GraphError(
+            f"the array '{clip(name)}' is in the file '{clip(location)}', which is not in the model folder"
+        )
     try:
         offset, length = int(where.get("offset", "0")), int(where.get("length", str(size)))
     except ValueError as error:
-        raise GraphError(f"the array '{name}' has a place in '{clip(location)}' that is not a number") from error
+        raise GraphError(f"the array '{clip(name)}' has a place in '{clip(location)}' that is not a number") from error
     if length != size or not 0 <= offset <= path.stat().st_size - size:
-        raise GraphError(f"the array '{name}' has {length} bytes at {offset} of '{clip(location)}', expected {size}")
+        raise GraphError(
+            f"the array '{clip(name)}' has {length} bytes at {offset} of '{clip(location)}', expected {size}"
+        )

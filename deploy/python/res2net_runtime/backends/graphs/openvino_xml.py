@@ -27,6 +27,7 @@ OPERATORS = frozenset(
     Unsqueeze VariadicSplit
     """.split()
 )
+_VERSIONS = frozenset(f"opset{number}" for number in range(1, 30))
 # Bytes of an element.
 _ELEMENT_BYTES = {
     **dict.fromkeys(("boolean", "i8", "u8"), 1),
@@ -48,10 +49,10 @@ def check(files: ModelFiles) -> None:
     ports: dict[str, set[str]] = {}
     for layer in net.iterfind("layers/layer"):
         number = layer.get("id", "")
-        if not re.fullmatch(r"[0-9]{1,9}", number) or number in ports:
+        if not (number.isascii() and number.isdigit() and len(number) < 10) or number in ports:
             raise GraphError(f"it has two layers, or none, numbered {clip(number)}")
         _check_layer(layer, weights_bytes, files.params_path.name)
-        ports[number] = {port.get("id", "") for port in layer.iterfind("*/port")}
+        ports[number] = {port.get("id", "") for side in layer for port in side}
     if not ports:
         raise GraphError("it has no layers")
     for edge in net.iterfind("edges/edge"):
@@ -75,30 +76,28 @@ def _parse(data: bytes) -> ElementTree.Element:
 
 
 def _check_layer(layer: ElementTree.Element, weights_bytes: int, weights_name: str) -> None:
-    kind, name = layer.get("type"), clip(layer.get("name", ""))
+    kind, name = layer.get("type"), layer.get("name", "")
     check_known(kind, OPERATORS)
-    if not re.fullmatch(r"opset[0-9]{1,2}", layer.get("version", "")) or layer.find("body") is not None:
-        raise GraphError(f"the layer '{name}' is of the version {clip(layer.get('version'))}")
-    for dim in layer.iterfind("*/port/dim"):
-        _integer(dim.text, -1, name)
+    if layer.get("version", "") not in _VERSIONS or layer.find("body") is not None:
+        raise GraphError(f"the layer '{clip(name)}' is of the version {clip(layer.get('version'))}")
     if kind != "Const":
         return
     data = layer.find("data")
     element = "" if data is None else data.get("element_type", "")
     if data is None or element not in _ELEMENT_BYTES:
-        raise GraphError(f"the layer '{name}' has elements of the type {clip(element)}")
-    shape = [_integer(side, 0, name) for side in data.get("shape", "").split(",") if side.strip()]
-    offset, size = _integer(data.get("offset"), 0, name), _integer(data.get("size"), 0, name)
+        raise GraphError(f"the layer '{clip(name)}' has elements of the type {clip(element)}")
+    shape = [_integer(side, name) for side in data.get("shape", "").split(",") if side.strip()]
+    offset, size = _integer(data.get("offset"), name), _integer(data.get("size"), name)
     if (
         size != max(1, check_count(shape)) * _ELEMENT_BYTES[element]
         and size != check_count(shape) * _ELEMENT_BYTES[element]
     ):
-        raise GraphError(f"the layer '{name}' has {size} bytes for the shape {clip(shape)} of {element}")
+        raise GraphError(f"the layer '{clip(name)}' has {size} bytes for the shape {clip(shape)} of {element}")
     if offset + size > weights_bytes:
-        raise GraphError(f"the weights in '{weights_name}' end before those of the layer '{name}'")
+        raise GraphError(f"the weights in '{weights_name}' end before those of the layer '{clip(name)}'")
 
 
-def _integer(value: str | None, least: int, name: str) -> int:
-    if value is None or not re.fullmatch(r" ?-?[0-9]{1,18}", value) or int(value) < least:
-        raise GraphError(f"the layer '{name}' has {clip(value)} where a whole number is expected")
+def _integer(value: str | None, name: str) -> int:
+    if value is None or not re.fullmatch(r" ?[0-9]{1,18}", value):
+        raise GraphError(f"the layer '{clip(name)}' has {clip(value)} where a whole number is expected")
     return int(value)

@@ -235,7 +235,7 @@ def _parse(data: bytes) -> Any:
     if re.search(rb"\\u[dD][89a-fA-F]", data):
         raise GraphError("it has a name that is not text")
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         if isinstance(error, GraphError):
             raise
@@ -244,13 +244,6 @@ def _parse(data: bytes) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise GraphError(f"it has the number {name}")
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise GraphError("it has an object with two equal keys")
-    return found
 
 
 def _take(container: Any, key: str, kind: type) -> Any:

@@ -21,6 +21,7 @@ from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.instances import CUT, DROPPED_BOX
 from ppdet_res2net.data.masks import Mask, outline_box
 from ppdet_res2net.data.problems import ERROR, describe, list_first
+from ppdet_res2net.data.structure import SPELLING
 from ppdet_res2net.data.values import MAX_ID, to_flag, to_whole_number
 from ppdet_res2net.datasets.check.content import AREA_DIFFERS, REPEATED
 from ppdet_res2net.datasets.check.run import DatasetReport, check_content
@@ -74,6 +75,9 @@ class _Fixer:
         self.changes: list[str] = []
 
     def run(self) -> None:
+        for problem, what in zip(SPELLING.values(), ("images", "annotations", "categories")):
+            findings = self.report.groups.get(problem, [])
+            self._say(f"wrote the ids of {what} as whole numbers", [one.subject_id for one in findings])
         self._number("category", "categories", "category_id")
         self._number("image", "images", "image_id")
         self._mend_categories()
@@ -251,7 +255,7 @@ class _Fixer:
         lost = [position for position in range(len(entries)) if position not in positions]
         self._say_lost([entries[position] for position in lost])
         for text, numbers in done.items():
-            self._say(text, numbers, removed=text.startswith("removed annotations"))
+            self._say(text, numbers, removed=text.startswith("removed"))
         self.content["annotations"] = kept
 
     def _say_lost(self, entries: list[dict]) -> None:

@@ -139,6 +139,7 @@ def test_ids_in_other_spellings_are_kept_and_written_as_numbers(data):
     assert [one["id"] for one in content["annotations"]] == [11, 12, 13, 14] and content["info"] == {"year": 2024}
     assert content["annotations"][0]["attributes"] == {"x": 1} and content["annotations"][0]["iscrowd"] == 0
     assert "gave whole numbers to images with other ids: now id 1, 2, 3, 4 (4 in all)" in changes
+    assert "wrote the ids of annotations as whole numbers: id 11, 12, 13, 14 (4 in all)" in changes
 
 
 def test_all_that_is_removed_is_listed(data):

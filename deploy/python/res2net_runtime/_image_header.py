@@ -187,7 +187,7 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
     """Return the tags of the first image that are needed here; of a tag with several values, the first value."""
     order = "<" if data[:2] == b"II" else ">"
     directory = struct.unpack_from(order + "I", data, 4)[0]
-    tags = {}
+    tags: dict[int, int] = {}
     for index in range(struct.unpack_from(order + "H", data, directory)[0]):
         entry = directory + 2 + 12 * index
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)

@@ -52,6 +52,12 @@ def _check_levels(arguments: Mapping) -> str | None:
     return None
 
 
+def _check_cotuning(arguments: Mapping) -> str | None:
+    if arguments.get("use_cot") and not arguments.get("cot_classes"):
+        return "use_cot needs cot_classes, the number of classes of the weights that training starts from."
+    return None
+
+
 def _check_schedulers(arguments: Mapping) -> str | None:
     if "schedulers" not in arguments:
         return None
@@ -101,6 +107,7 @@ RULES: dict[str, Callable[[Mapping], str | None]] = {
     "AnchorGenerator": _check_anchors,
     "RPNTargetAssign": _check_overlaps,
     "RoIAlign": _check_levels,
+    "BBoxHead": _check_cotuning,
     "LearningRate": _check_schedulers,
     "PiecewiseDecay": _check_milestones,
     "RandomResize": _check_random_sizes,

@@ -134,6 +134,7 @@ def _check_architecture(config: Mapping, report: Report) -> None:
                 place,
                 f"'architecture' is '{name}', but {', '.join(missing)} {verb} not set. Use a recipe of a {name}, or set them.",
             )
+        _check_neck(config, name, report)
     elif name not in registered_classes():
         advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN or {CLASSIFIER}."
         report.add(place, f"'architecture' is '{clip(name)}', which is not registered.{advice}")
@@ -142,3 +143,19 @@ def _check_architecture(config: Mapping, report: Report) -> None:
         report.add(place, f"'architecture' is '{name}', which is a module but not a whole detector.{advice}")
     elif not report.trust:
         report.add(place, refuse_class(f"'architecture' is '{name}'", known))
+
+
+def _check_neck(config: Mapping, name: str, report: Report) -> None:
+    """Refuse a detector without a neck whose trunk returns several maps."""
+    section = config.get(name)
+    if not isinstance(section, dict) or section.get("neck", True) is not None:
+        return
+    trunk = section.get("backbone")
+    settings = config.get(trunk) if isinstance(trunk, str) else None
+    stages = settings.get("return_idx", [0, 1, 2, 3]) if isinstance(settings, dict) else [0]
+    if isinstance(stages, list) and len(stages) > 1:
+        report.add(
+            (name, "neck"),
+            f"'{name}.neck' is null, but {trunk} returns {len(stages)} maps. Set {trunk}.return_idx to one stage, or a neck "
+            "such as FPN.",
+        )

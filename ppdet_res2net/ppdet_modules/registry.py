@@ -204,10 +204,10 @@ def _class_behind(constructor: Callable) -> type | None:
 
 @contextlib.contextmanager
 def _refusals_as_config_errors(what: str) -> Iterator[None]:
-    """Turn the errors with which ppdet's constructors refuse arguments into ConfigError. Our own errors pass unchanged."""
+    """Turn the errors of ppdet's constructors into ConfigError: they have no checks of their own. Our errors pass unchanged."""
     try:
         yield
     except Res2NetError:
         raise
-    except (AssertionError, TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: {error or type(error).__name__}") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {str(error) or type(error).__name__}") from error

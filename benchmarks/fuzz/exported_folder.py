@@ -73,9 +73,10 @@ def try_one(generator: random.Random, folder: Path) -> str:
     model_dir = folder / "model"
     shutil.copytree(_toy(), model_dir)
     name = generator.choice(list(_ENGINES))
-    config = {**CONFIG, "formats": {name: yaml.safe_load((_toy() / "infer_cfg.yml").read_text())["formats"][name]}}
+    names: dict[str, str] = yaml.safe_load((_toy() / "infer_cfg.yml").read_text())["formats"][name]
+    config = {**CONFIG, "formats": {name: names}}
     (model_dir / "infer_cfg.yml").write_text(yaml.safe_dump(config))
-    files = [*config["formats"][name].values(), "infer_cfg.yml"]
+    files = [*names.values(), "infer_cfg.yml"]
     what = generator.choices(files, [6, 2, 3][: len(files)] if len(files) == 3 else [6, 3])[0]
     _damage(model_dir / what, generator)
     engine = generator.choice(_ENGINES[name])

@@ -11,6 +11,7 @@ import random
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,7 +29,7 @@ def _images() -> list[bytes]:
     photo = Image.fromarray(noise).resize((96, 72), Image.Resampling.BICUBIC)
     exif = Image.Exif()
     exif[0x0112] = 6
-    forms = [
+    forms: list[tuple[str, dict[str, Any], str]] = [
         ("JPEG", {}, "RGB"),
         ("JPEG", {"progressive": True, "exif": exif}, "RGB"),
         ("JPEG", {}, "CMYK"),
@@ -76,7 +77,7 @@ def prepare() -> None:
 def try_one(generator: random.Random, folder: Path) -> str:
     """Damage an image, and read it in both ways."""
     if generator.random() < 0.1:
-        data = generator.choice((_huge_png, _scans, _empty_header))(generator)
+        data = bytearray(generator.choice((_huge_png, _scans, _empty_header))(generator))
     else:
         data = bytearray(generator.choice(_images()))
         for _ in range(generator.choice((1, 1, 2, 5))):

@@ -82,7 +82,7 @@ def _check_events(data: bytes) -> None:
             if event.anchor in anchors:
                 raise PlainYamlError(f"Line {line}: the alias *{clip(event.anchor)} is inside of what it stands for.")
             counts[-1] += sizes.get(event.anchor, 1)
-        elif isinstance(event, yaml.NodeEvent):
+        elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             if event.tag not in (None, "!"):  # "!" is what PyYAML says of quoted text
                 raise PlainYamlError(f"Line {line} has the tag {clip(event.tag)}; plain values are expected.")
             if isinstance(event, yaml.ScalarEvent):

@@ -156,6 +156,8 @@ class _Fixer:
             if image.get("id") is not None:
                 first_of.setdefault(image["id"], image)
         measured = []
+        # The check has not looked at the files of entries whose id or size was unclear.
+        examined = {id(entries[image.position]) for image in self.report.file.images}
         annotated = {_image_id(one) for one in self.content["annotations"]}
         for number, image in first_of.items():
             if number in bad_files or not is_text(image.get("file_name")):
@@ -163,13 +165,14 @@ class _Fixer:
             if number in unusable:
                 continue
             problem, size = read_size(image)
-            if problem is not None:
-                found = self._measure(image)
+            if problem is not None or id(image) not in examined:
+                found = self._measure(image, size if problem is None else None)
                 if found is None:
                     unusable.add(number)
                     continue
-                size = found
-                measured.append(number)
+                if problem is not None:
+                    size = found
+                    measured.append(number)
             image["height"], image["width"] = size
         joined = self._find_empty_copies([one for one in first_of.values() if one["id"] not in unusable], annotated)
         kept = [image for number, image in first_of.items() if number not in unusable and number not in joined]
@@ -206,11 +209,11 @@ class _Fixer:
             copies |= {number for number in numbers if number != keep and number not in annotated}
         return copies
 
-    def _measure(self, image: dict) -> tuple[int, int] | None:
-        """Return the size of an image file, or None if it cannot be read."""
+    def _measure(self, image: dict, annotated_hw: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Return the size of an image file, or None if it cannot be read or does not have the annotated size."""
         try:
             data = read_image_file(resolve_image_path(self.source.image_dir, image["file_name"]))
-            return decode_as_annotated(data, None)[0].shape[:2]
+            return decode_as_annotated(data, annotated_hw)[0].shape[:2]
         except Res2NetError:
             return None
 

@@ -142,6 +142,18 @@ def test_ids_in_other_spellings_are_kept_and_written_as_numbers(data):
     assert "wrote the ids of annotations as whole numbers: id 11, 12, 13, 14 (4 in all)" in changes
 
 
+def test_files_of_images_with_unclear_ids_are_looked_at_too(data):
+    data.content["images"][0].update(id=1.5, file_name="nowhere.png")
+    data.content["images"][1].update(id="b", height=None)
+    data.content["images"][2].update(id="c", height=7)
+    for annotation, number in zip(data.content["annotations"], (1.5, "b", "c")):
+        annotation["image_id"] = number
+    changes, after, content = data.fix()
+    assert after.count("error") == 0 and [image["id"] for image in content["images"]] == [6, 4]
+    assert "removed unusable images with their annotations: id 5, 7 (2 in all)" in changes
+    assert "set width and height to those of the file: images id 6 (1 in all)" in changes
+
+
 def test_all_that_is_removed_is_listed(data):
     for number in range(20):
         data.annotate(bbox=[5, 5, 0, number], segmentation=[], id=100 + 2 * number)

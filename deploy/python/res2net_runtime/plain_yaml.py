@@ -73,11 +73,11 @@ def load_plain_yaml(data: bytes) -> Any:
 
 def _check_events(data: bytes) -> None:
     """Refuse tags, and what is nested too deeply or stands for too many values."""
-    sizes: dict[str, int] = {}  # of anchors, as far as they are complete
+    sizes: dict[str | None, int] = {}  # of anchors, as far as they are complete
     counts = [0]  # values at each level that is open
     anchors: list[str | None] = []
     for event in yaml.parse(data, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in anchors:
                 raise PlainYamlError(f"Line {line}: the alias *{clip(event.anchor)} is inside of what it stands for.")

@@ -74,7 +74,7 @@ class Named(Kind):
 
     def arguments(self, name: str) -> Arguments:
         """Return the kind of a class's arguments."""
-        return _arguments_of(name, self.classes()[name], type(self))
+        return _arguments_of(name, self.classes()[name], self)
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
         if key == "name":
@@ -86,8 +86,8 @@ class Named(Kind):
 
 
 @functools.cache
-def _arguments_of(name: str, cls: type, setting: type[Named]) -> Arguments:
-    return Arguments.of(name, cls, setting().table().get(name, {}))
+def _arguments_of(name: str, cls: type, setting: Named) -> Arguments:
+    return Arguments.of(name, cls, setting.table().get(name, {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +247,9 @@ class TransformList(Kind):
         return TRANSFORMS["classifier" if self.is_of_classifier else "detector"]
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
-        index = position(key, value) if isinstance(value, list) else None
+        if not isinstance(value, list):
+            return None
+        index = position(key, value)
         return None if index is None else (TransformEntry(self), value[index])
 
 

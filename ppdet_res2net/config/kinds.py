@@ -289,7 +289,9 @@ class ListOf(Kind):
         return read
 
     def part(self, value: object, key: str) -> tuple[Kind, object] | None:
-        index = position(key, value) if isinstance(value, list) else None
+        if not isinstance(value, list):
+            return None
+        index = position(key, value)
         return None if index is None else (self.element, value[index])
 
 

@@ -142,9 +142,8 @@ def _depth(node: object, place: Place) -> int:
     for depth, key in enumerate(place):
         if isinstance(node, Tagged):
             node = node.kwargs
-        index = position(key, node) if isinstance(node, list) else None
-        if index is not None:
-            node = node[index]
+        if isinstance(node, list) and position(key, node) is not None:
+            node = node[int(key)]
         elif isinstance(node, dict) and key in map(str, node):
             node = next(value for name, value in node.items() if str(name) == key)
         else:

@@ -61,7 +61,8 @@ def _check_cotuning(arguments: Mapping) -> str | None:
 def _check_schedulers(arguments: Mapping) -> str | None:
     if "schedulers" not in arguments:
         return None
-    first, *others = (Tagged.from_value(scheduler) for scheduler in arguments["schedulers"])
+    parts = [Tagged.from_value(scheduler) for scheduler in arguments["schedulers"]]
+    first, *others = [part for part in parts if part is not None]  # each names its class, or the rule is not called
     if first.name not in DECAYS:
         return f"the first of schedulers is {first.name}; expected {' or '.join(DECAYS)}, then the warm-up."
     if others and others[0].name not in WARMUPS:

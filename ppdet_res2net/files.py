@@ -8,7 +8,7 @@ from pathlib import Path
 
 from res2net_runtime.files import IMAGE_SUFFIXES, make_output_folder, replacing, sync_to_disk
 
-__all__ = ["file_sha256", "images_below", "make_output_folder", "replacing", "sync_to_disk"]
+__all__ = ["file_sha256", "files_below", "images_below", "make_output_folder", "replacing", "sync_to_disk"]
 
 _BLOCK_BYTES = 1 << 22
 
@@ -23,13 +23,21 @@ def file_sha256(path: Path) -> str:
 
 
 def images_below(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the paths of the images in a folder, at any depth: hidden ones left out, links followed, sorted."""
+    """Return the paths of the images in a folder, as :func:`files_below` does."""
+    return files_below(folder, IMAGE_SUFFIXES)
+
+
+def files_below(folder: str | os.PathLike[str], suffixes: str | tuple[str, ...]) -> list[str]:
+    """Return the paths of files with these endings in a folder, at any depth: hidden ones left out, links followed, sorted.
+
+    Args:
+        folder: The folder.
+        suffixes: An ending or several, in lower case; those of the files may be in any case.
+    """
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         found += [
-            os.path.join(parent, name)
-            for name in sorted(files)
-            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES)
+            os.path.join(parent, name) for name in sorted(files) if name[0] != "." and name.lower().endswith(suffixes)
         ]
     return found

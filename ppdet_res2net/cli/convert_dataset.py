@@ -28,7 +28,7 @@ _FORMATS = {
     "labelme": ("JSON files of labelme and its relatives", "--annotations labelme --out train.json"),
     "yolo": (
         "text files of YOLO, with boxes or outlines",
-        "--images yolo/images/train --names yolo/data.yaml --out train.json",
+        "--names yolo/data.yaml --split train --out train.json",
     ),
 }
 
@@ -68,12 +68,23 @@ def _parser() -> CommandParser:
     )
     labelme.add_argument("--annotations", required=True, type=Path, metavar="DIR", help="folder of the JSON files")
     labelme.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, if they are elsewhere")
-    yolo.add_argument("--images", required=True, type=Path, metavar="DIR", help="folder of the images")
+    labelme.add_argument(
+        "--extract_images",
+        action="store_true",
+        help="write images that are missing from the copies in the JSON files (imageData), to the folder of the images",
+    )
+    yolo.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images, or a text file with an image per line (default: as the data.yaml says)",
+    )
+    yolo.add_argument("--split", choices=("train", "val", "test"), help="which images of the data.yaml to take")
     yolo.add_argument(
         "--labels",
         type=Path,
         metavar="DIR",
-        help="folder of the text files (default: the images' folder, with 'labels' instead of 'images')",
+        help="folder of the text files (default: the images' folder, with 'labels' instead of 'images'; or that folder itself)",
     )
     for one in (voc, labelme):
         one.add_argument(
@@ -104,34 +115,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     check_writable(args.out)
     _refuse_to_replace_labels(args.out)
-    result = _convert(args)
+    image_dir, result = _convert(args)
     print(f"wrote {args.out}: {result.write(args.out)}")
     for line in result.skipped.lines():
         print(f"left out: {line}", file=sys.stderr)
     for line in result.notes.lines():
         print(f"note: {line}", file=sys.stderr)
-    images = args.images or args.annotations
-    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", images))
+    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
     if not result.skipped.total or args.skip_unsupported:
         return 0
     print("Not everything was converted; with --skip_unsupported, the exit code is 0 nevertheless.", file=sys.stderr)
     return 1
 
 
-def _convert(args: argparse.Namespace) -> DatasetBuilder:
+def _convert(args: argparse.Namespace) -> tuple[Path, DatasetBuilder]:
+    """Return the folder that file names are relative to, and what was converted."""
     from ppdet_res2net.datasets import convert
 
-    image_dir = args.images or args.annotations
     if args.format == "yolo":
-        return convert.convert_yolo(
-            image_dir, args.labels or _labels_beside(image_dir), convert.read_class_table(args.names)
-        )
+        if args.images and args.split:
+            raise ConfigError(
+                "--split chooses images of the data.yaml, but --images was given, too. Leave one of them out."
+            )
+        table = convert.read_class_table(args.names)
+        sources = [args.images] if args.images else convert.read_split(Path(args.names), args.split)
+        images = convert.YoloImages.of(sources)
+        return images.root, convert.convert_yolo(images, args.labels, table)
+    image_dir = args.images or args.annotations
     names = convert.read_names(args.names) if args.names else None
-    shared = {"ignore_difficult": args.ignore_difficult, "measure_images": args.measure_images}
+    options = {"ignore_difficult": args.ignore_difficult, "measure_images": args.measure_images}
     if args.format == "labelme":
-        return convert.convert_labelme(args.annotations, image_dir, names, **shared)
-    return convert.convert_voc(
-        args.annotations, image_dir, names, args.list, args.masks, first_pixel=args.first_pixel, **shared
+        return image_dir, convert.convert_labelme(
+            args.annotations, image_dir, names, extract_images=args.extract_images, **options
+        )
+    return image_dir, convert.convert_voc(
+        args.annotations, image_dir, names, args.list, args.masks, first_pixel=args.first_pixel, **options
     )
 
 
@@ -153,12 +171,3 @@ def _refuse_to_replace_labels(path: Path) -> None:
         raise ConfigError(
             f"'{path}' exists and is not an annotation file in COCO's format. Choose another name for --out."
         )
-
-
-def _labels_beside(image_dir: Path) -> Path:
-    """Return where YOLO usually keeps the labels: the path with its last folder 'images' replaced by 'labels'."""
-    parts = list(image_dir.parts)
-    for index in reversed(range(len(parts))):
-        if parts[index] == "images":
-            return Path(*parts[:index], "labels", *parts[index + 1 :])
-    return image_dir

@@ -180,6 +180,8 @@ def read_bytes(
                 f"set the environment variable {MAX_BYTES_VARIABLE}."
             )
         return path.read_bytes()
+    except Res2NetError:
+        raise  # some of these are a ValueError too
     except (FileNotFoundError, NotADirectoryError) as error:
         folder = path.absolute().parent
         close = did_you_mean(path.name, os.listdir(folder)) if folder.is_dir() else f" There is no folder '{folder}'."

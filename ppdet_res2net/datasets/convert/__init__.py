@@ -7,5 +7,16 @@ from ppdet_res2net.datasets.convert.labelme import convert_labelme
 from ppdet_res2net.datasets.convert.names import read_class_table, read_names
 from ppdet_res2net.datasets.convert.voc import convert_voc
 from ppdet_res2net.datasets.convert.yolo import convert_yolo
+from ppdet_res2net.datasets.convert.yolo_description import read_split
+from ppdet_res2net.datasets.convert.yolo_images import YoloImages
 
-__all__ = ["DatasetBuilder", "convert_labelme", "convert_voc", "convert_yolo", "read_class_table", "read_names"]
+__all__ = [
+    "DatasetBuilder",
+    "YoloImages",
+    "convert_labelme",
+    "convert_voc",
+    "convert_yolo",
+    "read_class_table",
+    "read_names",
+    "read_split",
+]

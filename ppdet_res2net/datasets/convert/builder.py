@@ -13,6 +13,9 @@ from res2net_runtime.texts import printable, storable
 
 __all__ = ["DatasetBuilder", "rectangle"]
 
+# labelme's lists of classes begin with these, which are none, and people label with the first what is to be ignored.
+_NO_CLASSES = ("__ignore__", "_background_")
+
 
 class DatasetBuilder:
     """A dataset in the making.
@@ -30,7 +33,9 @@ class DatasetBuilder:
         self.images: list[dict] = []
         self.skipped = Tally()
         self.notes = Tally()
-        self._names = None if names is None else list(names)
+        self._names = None if names is None else [name for name in names if name not in _NO_CLASSES]
+        if self._names is not None and len(self._names) < len(names):
+            self.notes.add("names that labelme has for no class; they get no category", ", ".join(_NO_CLASSES))
         self._objects: list[tuple[str, dict]] = []
         self._sources: dict[str, str] = {}
 
@@ -84,6 +89,9 @@ class DatasetBuilder:
         """
         if storable(name) != name:
             raise DatasetError(f"{source}: the class name '{printable(name)}' has half of a character. Write it again.")
+        if name in _NO_CLASSES:
+            self.skipped.add(f"objects of '{name}', which labelme has for no class", source)
+            return
         if self._names is not None and name not in self._names:
             raise DatasetError(
                 f"{source}: the class '{name}' is not among the {len(self._names)} names given."
@@ -144,6 +152,7 @@ class DatasetBuilder:
         if not self.images or not self.names:
             missing = "images" if not self.images else "objects"
             left_out = "".join(f" Left out: {line}." for line in self.skipped.lines())
+            left_out += "".join(f" Note: {line}." for line in self.notes.lines())
             raise DatasetError(
                 f"no {missing} were found, so '{path}' is not written. Check the folders that were given.{left_out}"
             )

@@ -14,7 +14,7 @@ from PIL import Image
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError
-from ppdet_res2net.files import images_below
+from ppdet_res2net.files import files_below, images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
 
 __all__ = ["PILLOW_ERRORS", "SIZE_DIFFERS", "ImageIndex", "find_files", "list_images", "measure_image", "take_size"]
@@ -36,18 +36,27 @@ class ImageIndex:
 
     Args:
         root: The folder.
+        may_be_empty: Whether a folder without images, or none, is no error.
 
     Raises:
         DatasetError: It holds no images.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, may_be_empty: bool = False) -> None:
         self.root = root
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for path in list_images(root):
-            self._by_name[_composed(path.name)].append(path)
-            self._by_stem[_composed(path.stem)].append(path)
+        for path in [] if may_be_empty and not images_below(root) else list_images(root):
+            self.add(path)
+
+    def add(self, path: Path) -> None:
+        """Add an image, which lies below the folder."""
+        self._by_name[_composed(path.name)].append(path)
+        self._by_stem[_composed(path.stem)].append(path)
+
+    def has(self, annotation: Path, wanted: str) -> bool:
+        """Tell whether there is an image, or several, for an annotation file; see :meth:`find`."""
+        return bool(self._find_own(annotation) or self._find_named(wanted))
 
     def relative_name(self, path: Path) -> str:
         """Return the path of an image below the folder, with slashes."""
@@ -125,15 +134,16 @@ class ImageIndex:
 
 
 def find_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files below a folder whose names end in ``suffix``, in any case, sorted. Hidden ones are left out.
+    """Return the files below a folder whose names end in ``suffix``, in any case, sorted; hidden ones are left out.
 
     Raises:
-        DatasetError: There is no such folder.
+        DatasetError: There is no such folder, or it is a file.
     """
+    if folder.is_file():
+        raise DatasetError(f"'{folder}' is a file. Pass its folder '{folder.parent}': all files in it are converted.")
     if not folder.is_dir():
         raise DatasetError(f"there is no folder '{folder}'. Check the path.")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in map(Path, files_below(folder, suffix)) if path.is_file())
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -12,7 +12,9 @@ from ppdet_res2net.data.masks import rasterize, read_mask
 from ppdet_res2net.data.text_files import read_json_file
 from ppdet_res2net.data.values import show, to_flag, to_whole_number
 from ppdet_res2net.datasets.convert.builder import DatasetBuilder
+from ppdet_res2net.datasets.convert.failures import Failures
 from ppdet_res2net.datasets.convert.files import SIZE_DIFFERS, ImageIndex, find_files, take_size
+from ppdet_res2net.datasets.convert.labelme_pictures import write_picture
 from ppdet_res2net.datasets.convert.labelme_shapes import read_shape
 from ppdet_res2net.errors import DatasetError
 
@@ -29,6 +31,7 @@ def convert_labelme(
     names: Sequence[str] | None = None,
     ignore_difficult: bool = False,
     measure_images: bool = False,
+    extract_images: bool = False,
 ) -> DatasetBuilder:
     """Read the JSON files of labelme.
 
@@ -42,6 +45,8 @@ def convert_labelme(
         names: Class names in the order of their ids; None: those that occur, sorted.
         ignore_difficult: Make objects that X-AnyLabeling marks as difficult crowd regions.
         measure_images: Take the sizes of the images, whatever the files say.
+        extract_images: Write the copy of an image that a JSON file has in it (``imageData``) to ``image_dir``, if the image
+            is not there.
 
     Raises:
         DatasetError: A file is missing or wrong; it is named.
@@ -50,29 +55,48 @@ def convert_labelme(
     if not files:
         raise DatasetError(f"there are no JSON files in '{annotation_dir}'. Pass the folder that labelme saves to.")
     builder = DatasetBuilder(names)
-    images = ImageIndex(image_dir)
+    try:
+        images = ImageIndex(image_dir, may_be_empty=extract_images)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{error} If the JSON files have copies of the images (imageData), --extract_images writes them."
+        ) from error
+    failures = Failures()
     for path in files:
-        content = read_json_file(path)
-        if isinstance(content, dict) and {"images", "categories"} <= content.keys():
-            builder.notes.add(_COCO, f"'{path}'")
-            continue
-        file = _LabelFile(path, content)
-        image_path = file.find_image(images, path.relative_to(annotation_dir), builder)
-        size = take_size(image_path, file.size if file.shapes else None, measure_images)
-        if size is None:
-            for position, _ in enumerate(file.shapes, 1):
-                builder.skipped.add(SIZE_DIFFERS, file.where(position))
-            continue
-        image = builder.add_image(images.relative_name(image_path), *size, f"'{path}'")
-        if image is not None:
-            for name, shapes in file.objects():
-                _add_object(builder, image, name, shapes, file, ignore_difficult)
-            file.note_what_is_lost(builder)
+        with failures.collect():
+            content = read_json_file(path)
+            if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+                builder.notes.add(_COCO, f"'{path}'")
+                continue
+            file = _LabelFile(path, content)
+            image_path = file.find_image(images, path.relative_to(annotation_dir), builder, extract_images)
+            _convert_file(builder, file, images.relative_name(image_path), image_path, ignore_difficult, measure_images)
+    failures.raise_if_any()
     if builder.notes[_COCO] == len(files):
         raise DatasetError(
             f"the JSON files in '{annotation_dir}' are in COCO's format already. Nothing is to be converted."
         )
     return builder
+
+
+def _convert_file(
+    builder: DatasetBuilder,
+    file: _LabelFile,
+    image_name: str,
+    image_path: Path,
+    ignore_difficult: bool,
+    measure_images: bool,
+) -> None:
+    size = take_size(image_path, file.size if file.shapes else None, measure_images)
+    if size is None:
+        for position, _ in enumerate(file.shapes, 1):
+            builder.skipped.add(SIZE_DIFFERS, file.where(position))
+        return
+    image = builder.add_image(image_name, *size, f"'{file.path}'")
+    if image is not None:
+        for name, shapes in file.objects():
+            _add_object(builder, image, name, shapes, file, ignore_difficult)
+        file.note_what_is_lost(builder)
 
 
 class _LabelFile:
@@ -101,19 +125,26 @@ class _LabelFile:
         height, width = (to_whole_number(self.content.get(key)) for key in ("imageHeight", "imageWidth"))
         return (height, width) if height and width and min(height, width) > 0 else None
 
-    def find_image(self, images: ImageIndex, relative: Path, builder: DatasetBuilder) -> Path:
-        """Return the image of this file, whose path below the folder of annotations is ``relative``."""
+    def find_image(self, images: ImageIndex, relative: Path, builder: DatasetBuilder, extract: bool) -> Path:
+        """Return the image of this file, whose path below the folder of annotations is ``relative``.
+
+        If there is none, and ``extract`` is set, the copy in the file is written beside the other images.
+        """
         named = self.content.get("imagePath")
         try:
             wanted = named if isinstance(named, str) and named.strip() else f"{relative.stem}.jpg"
             return images.find(relative, wanted, f"'{self.path}'", builder.notes)
         except DatasetError as error:
-            if not self.content.get("imageData"):
+            copy = self.content.get("imageData")
+            if not copy or images.has(relative, wanted):
                 raise
-            raise DatasetError(
-                f"{error} The file has a copy of the image in it (imageData); labelme's 'labelme_export_json' writes it as a "
-                "file."
-            ) from error
+            if not extract:
+                raise DatasetError(
+                    f"{error} The file has a copy of the image in it (imageData); --extract_images writes it there."
+                ) from error
+            path = write_picture(copy, images.root / relative, f"'{self.path}'")
+            images.add(path)
+            return path
 
     def objects(self) -> list[tuple[str, list[tuple[int, dict]]]]:
         """Return name and shapes of each object, with the positions of the shapes.
@@ -128,6 +159,8 @@ class _LabelFile:
             label, group = shape.get("label"), shape.get("group_id")
             if type(label) is int:
                 label = str(label)
+            if isinstance(group, float) and group.is_integer():
+                group = int(group)
             if not isinstance(label, str) or not label.strip():
                 found = "" if label is None else f", but {show(label)}"
                 raise DatasetError(f"{self.where(position)} has no label{found}. Name it in labelme.")
@@ -135,7 +168,8 @@ class _LabelFile:
                 raise DatasetError(
                     f"{self.where(position)} has the group_id {show(group)}; expected a whole number or null."
                 )
-            key = (label.strip(), "alone", position) if group is None else (label.strip(), "group", group)
+            is_alone = group is None or group == ""
+            key = (label.strip(), "alone", position) if is_alone else (label.strip(), "group", group)
             groups.setdefault(key, []).append((position, shape))
         return [(key[0], shapes) for key, shapes in groups.items()]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.values import show
 from ppdet_res2net.datasets.convert.builder import rectangle
 from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS
+from ppdet_res2net.datasets.convert.labelme_pictures import open_picture
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["read_shape"]
@@ -89,7 +86,7 @@ def _read_points(shape: dict, where: str) -> np.ndarray:
 def _read_mask(shape: dict, points: np.ndarray, height: int, width: int, where: str) -> dict:
     """Return the RLE of a mask shape: a picture whose corner lies at the first point."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
+        with open_picture(shape.get("mask")) as picture:
             if picture.width > width or picture.height > height:
                 raise DatasetError(
                     f"{where} is a mask of {picture.width}x{picture.height} pixels, but the image has {width}x{height}. Draw "
@@ -98,7 +95,7 @@ def _read_mask(shape: dict, points: np.ndarray, height: int, width: int, where: 
             part = np.array(picture) > 0
     except DatasetError:
         raise
-    except (KeyError, TypeError, *PILLOW_ERRORS) as error:
+    except PILLOW_ERRORS as error:
         raise DatasetError(f"{where} is a mask without a readable picture: {error}. Draw it again.") from error
     if part.ndim != 2 or not len(points):
         missing = "a point for its corner" if part.ndim == 2 else "one value per pixel"

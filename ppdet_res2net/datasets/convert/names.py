@@ -1,12 +1,14 @@
-"""Class names: one per line, or the ``names`` of a YOLO ``data.yaml``."""
+"""Class names: one per line, or the ``names`` of a YOLO ``data.yaml`` or of Darknet's ``obj.data``."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
+from ppdet_res2net.data.text_files import read_text
+from ppdet_res2net.datasets.convert.yolo_description import find_beside, read_description
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.plain_yaml import clip
 from res2net_runtime.texts import storable
@@ -15,6 +17,9 @@ __all__ = ["ClassTable", "read_class_table", "read_names"]
 
 _WHAT = "class names"
 _NUMBER = re.compile("[0-9]{1,9}")
+# How other files begin: JSON, YAML, a list in Python, TensorFlow's label map
+_NO_LIST = re.compile(r"[\[{]|<[?!]|- |names\s*[:=]|item\s*\{")
+_NUMBERED_LINE = re.compile(r"(?P<number>[0-9]{1,9})(?P<colon>\s*[:=])?\s+(?P<name>\S.*)")
 _HOLDS_NONE = "holds no class names: expected one per line, or 'names: [...]' in a YAML file."
 
 
@@ -24,57 +29,46 @@ class ClassTable(dict[int, str]):
     Attributes:
         keypoint_shape: The number of key points in a row, and of the numbers for each (2 or 3); None if the dataset's rows
             have no key points, or if it was not said.
+        blank_line: The number of a blank line between names, from 1; None if there is none.
     """
 
     keypoint_shape: tuple[int, int] | None = None
+    blank_line: int | None = None
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
-    """Read class names in their order: one per line, or the ``names`` of a YOLO ``data.yaml``. Blank lines do not count.
+    """Read class names in their order: one per line, or those of a YOLO dataset. Blank lines do not count.
 
     Raises:
         DatasetError: The file cannot be read, holds no names, or has a name twice.
     """
-    table = _read_yaml(Path(path)) if _is_yaml(path) else _read_lines(Path(path))
-    return list(table.values())
+    return list(_read(Path(path)).values())
 
 
 def read_class_table(path: str | os.PathLike) -> ClassTable:
     """Read the class names of a YOLO dataset by their numbers.
 
-    The keys of a mapping count, so it may begin at 1 and have gaps. Lines count from 0.
+    The keys of a mapping count, so it may begin at 1 and have gaps. Lines count from 0, unless each begins with its number.
 
     Raises:
         DatasetError: As for :func:`read_names`. Also, a blank line between names: some tools count it, others do not.
     """
-    if _is_yaml(path):
-        return _read_yaml(Path(path))
-    table = _read_lines(Path(path))
-    if list(table) != list(range(len(table))):
-        blank = next(number for number in range(len(table) + 1) if number not in table)
+    table = _read(Path(path))
+    if table.blank_line is not None:
         raise DatasetError(
-            f"'{path}', line {blank + 1} is blank. Some tools count blank lines and some do not, so the numbers of the classes "
-            "below it are not certain. Remove the line, or write a data.yaml that gives each number its name."
+            f"'{path}', line {table.blank_line} is blank. Some tools count blank lines and some do not, so the numbers of the "
+            "classes below it are not certain. Remove the line, or write a data.yaml that gives each number its name."
         )
     return table
 
 
-def _is_yaml(path: str | os.PathLike) -> bool:
-    return Path(path).suffix.lower() in (".yaml", ".yml")
-
-
-def _read_lines(path: Path) -> ClassTable:
-    lines = read_text(path, _WHAT, may_be_empty=True).split("\n")
-    return _checked(ClassTable((number, line.strip()) for number, line in enumerate(lines) if line.strip()), path)
-
-
-def _read_yaml(path: Path) -> ClassTable:
-    content = parse_plain_yaml(read_text(path, _WHAT), f"{_WHAT} '{path}'")
-    if not isinstance(content, dict):
-        raise DatasetError(f"'{path}' {_HOLDS_NONE}")
+def _read(path: Path) -> ClassTable:
+    content = read_description(path, _WHAT)
+    if content is None:
+        return _checked(_read_lines(path), path)
     names = content.get("names")
-    if isinstance(names, str) and _is_list_beside(names, path):  # as in Darknet: the name of a list
-        table = read_class_table(path.parent / names)
+    if isinstance(names, str) and (listed := find_beside(names, path)):  # as in Darknet: the name of a list
+        table = _read(listed)
     elif isinstance(names, list):
         table = _checked(ClassTable(enumerate(names)), path)
     elif isinstance(names, dict):
@@ -83,13 +77,7 @@ def _read_yaml(path: Path) -> ClassTable:
             raise DatasetError(
                 f"'{path}': '{wrong}' among the names is not the number of a class. Write them as '0: cat', or as a list."
             )
-        by_number = sorted((int(key), name) for key, name in names.items())
-        table = _checked(ClassTable(by_number), path)
-        if len(table) < len(by_number):
-            twice = next(key for key in names if str(int(key)) != key)
-            raise DatasetError(
-                f"'{path}' gives the class '{twice}' two names, with different spellings of its number. Remove one."
-            )
+        table = _checked(_numbered(names.items(), path), path)
     else:
         raise DatasetError(f"'{path}' {_HOLDS_NONE}")
     _check_count(content, table, path)
@@ -97,13 +85,36 @@ def _read_yaml(path: Path) -> ClassTable:
     return table
 
 
-def _is_list_beside(name: str, path: Path) -> bool:
-    """Tell whether a name is that of a text file in or below the folder of a YAML file."""
-    try:
-        listed = (path.parent / name).resolve()
-        return listed.is_file() and not _is_yaml(name) and path.parent.resolve() in listed.parents
-    except (OSError, ValueError):  # too long for a file name, or with a NUL character
-        return False
+def _read_lines(path: Path) -> ClassTable:
+    """Read a name per line, or ``0 name`` or ``1: name`` in every line.
+
+    Raises:
+        DatasetError: It looks like another kind of file, whose lines would become names.
+    """
+    lines = [line.strip() for line in read_text(path, _WHAT, may_be_empty=True).rstrip().split("\n")]
+    filled = [line for line in lines if line]
+    if filled and (_NO_LIST.match(filled[0]) or (len(filled) == 1 and "," in filled[0])):
+        raise DatasetError(
+            f"'{path}' is not a list with one class name per line; it begins with '{clip(filled[0])}'. Write one name per "
+            "line, or 'names: [...]' in a file that ends in .yaml."
+        )
+    pairs = [match for line in filled if (match := _NUMBERED_LINE.fullmatch(line))]
+    are_counted = [match["number"] for match in pairs] == [str(number) for number in range(len(filled))]
+    if len(pairs) == len(filled) and (are_counted or all(match["colon"] for match in pairs)):
+        return _numbered([(match["number"], match["name"]) for match in pairs], path)
+    table = ClassTable((number, line) for number, line in enumerate(lines) if line)
+    if "" in lines[: len(filled)]:
+        table.blank_line = lines.index("") + 1
+    return table
+
+
+def _numbered(pairs: Iterable[tuple[str, str]], path: Path) -> ClassTable:
+    table = ClassTable()
+    for key, name in sorted(pairs, key=lambda pair: int(pair[0])):
+        if int(key) in table:
+            raise DatasetError(f"'{path}' gives the class '{key}' two names. Remove one.")
+        table[int(key)] = name
+    return table
 
 
 def _checked(table: ClassTable, path: Path) -> ClassTable:
@@ -111,6 +122,7 @@ def _checked(table: ClassTable, path: Path) -> ClassTable:
         raise DatasetError(f"'{path}' {_HOLDS_NONE}")
     numbers: dict[str, int] = {}
     for number, name in table.items():
+        name = name.strip() if isinstance(name, str) else name
         if not isinstance(name, str) or not name.strip() or storable(name) != name:
             raise DatasetError(f"'{path}': class {number} has no name, but '{clip(name)}'. Write its name as text.")
         if name in numbers:
@@ -118,6 +130,7 @@ def _checked(table: ClassTable, path: Path) -> ClassTable:
                 f"'{path}' names two classes '{name}': {numbers[name]} and {number}. Every class needs a name of its own."
             )
         numbers[name] = number
+        table[number] = name
     return table
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.datasets.convert.builder import DatasetBuilder
+from ppdet_res2net.datasets.convert.failures import Failures
 from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS, SIZE_DIFFERS, ImageIndex, take_size
-from ppdet_res2net.datasets.convert.voc_lists import list_items
+from ppdet_res2net.datasets.convert.voc_lists import VocItem, list_items
 from ppdet_res2net.datasets.convert.voc_xml import read_flag, read_number, read_numbers, read_text_of, read_xml
 from ppdet_res2net.errors import DatasetError
 
@@ -63,34 +64,49 @@ def convert_voc(
     builder = DatasetBuilder(names)
     items = list_items(annotation_dir, list_file)
     images = ImageIndex(image_dir)
+    failures = Failures()
     for item in items:
-        root = read_xml(item.path)
-        where = f"'{item.path}'"
-        if item.image is None:
-            wanted = read_text_of(root, "filename", item.path, f"{item.path.stem}.jpg")
-            image_path = images.find(item.relative, wanted, where, builder.notes)
-        else:
-            image_path = images.find_named(item.image, where)
-        entries = list(root.iter("object"))
-        annotated = _read_size(root, item.path)
-        size = take_size(image_path, annotated if entries else None, measure_images)
-        if size is None:
-            for position, _ in enumerate(entries, 1):
-                builder.skipped.add(SIZE_DIFFERS, f"{where}, object {position}")
-            continue
-        image = builder.add_image(images.relative_name(image_path), *size, where)
-        if image is None:
-            continue
-        instances = _read_instances(mask_dir, item.path, image) if mask_dir else None
-        for position, entry in enumerate(entries, 1):
-            bitmap = None if instances is None else instances == position
-            _add_object(builder, image, entry, (item.path, position), bitmap, first_pixel, ignore_difficult)
+        with failures.collect():
+            _convert_file(builder, item, images, mask_dir, ignore_difficult, first_pixel, measure_images)
+    failures.raise_if_any()
     return builder
 
 
-def _read_size(root: ElementTree.Element, path: Path) -> tuple[int, int] | None:
+def _convert_file(
+    builder: DatasetBuilder,
+    item: VocItem,
+    images: ImageIndex,
+    mask_dir: Path | None,
+    ignore_difficult: bool,
+    first_pixel: int,
+    measure_images: bool,
+) -> None:
+    root = read_xml(item.path)
+    where = f"'{item.path}'"
+    if item.image is None:
+        wanted = read_text_of(root, "filename", where, f"{item.path.stem}.jpg")
+        image_path = images.find(item.relative, wanted, where, builder.notes)
+    else:
+        image_path = images.find_named(item.image, where)
+    entries = list(root.iter("object"))
+    annotated = _read_size(root, where)
+    size = take_size(image_path, annotated if entries else None, measure_images)
+    if size is None:
+        for position, _ in enumerate(entries, 1):
+            builder.skipped.add(SIZE_DIFFERS, f"{where}, object {position}")
+        return
+    image = builder.add_image(images.relative_name(image_path), *size, where)
+    if image is None:
+        return
+    instances = _read_instances(mask_dir, item.path, image) if mask_dir else None
+    for position, entry in enumerate(entries, 1):
+        bitmap = None if instances is None else instances == position
+        _add_object(builder, image, entry, f"{where}, object {position}", bitmap, first_pixel, ignore_difficult)
+
+
+def _read_size(root: ElementTree.Element, where: str) -> tuple[int, int] | None:
     """Return (height, width), or None if the file does not say: some tools write 0."""
-    height, width = (read_number(root, f"size/{side}", path, 0.0) for side in ("height", "width"))
+    height, width = (read_number(root, f"size/{side}", where, 0.0) for side in ("height", "width"))
     return (int(height), int(width)) if height >= 1 and width >= 1 else None
 
 
@@ -98,49 +114,51 @@ def _add_object(
     builder: DatasetBuilder,
     image: dict,
     entry: ElementTree.Element,
-    place: tuple[Path, int],
+    where: str,
     bitmap: np.ndarray | None,
     first_pixel: int,
     ignore_difficult: bool,
 ) -> None:
-    path, position = place
-    where = f"'{path}', object {position}"
-    if read_flag(entry, "deleted", path):
+    if read_flag(entry, "deleted", where):
         builder.skipped.add(_DELETED, where)
         return
     if bitmap is not None and not bitmap.any():
         builder.skipped.add("objects without pixels in SegmentationObject", where)
         return
-    name = read_text_of(entry, "name", path)
+    name = read_text_of(entry, "name", where)
     for _ in entry.findall("part"):
         builder.notes.add(_PARTS, where)
     segmentation = None if bitmap is None else mask_utils.encode(np.asfortranarray(bitmap, dtype=np.uint8))
     box = None
     if entry.find(_BOX) is not None:
-        box = _read_box(entry, path, where, first_pixel)
+        box = _read_box(entry, where, first_pixel)
         if min(box[:2]) < 0 and first_pixel == 1:
             builder.notes.add(_FROM_ZERO, where)
     if segmentation is None:
-        outline = _read_outline(entry, path)
+        outline = _read_outline(entry, where)
         segmentation = None if outline is None else [outline]
     if box is None and segmentation is None:
         builder.skipped.add(_NO_BOX, where)
         return
-    is_crowd = ignore_difficult and read_flag(entry, "difficult", path)
+    is_crowd = ignore_difficult and read_flag(entry, "difficult", where)
     builder.add_object(image, name, where, box, segmentation, is_crowd)
 
 
-def _read_box(entry: ElementTree.Element, path: Path, where: str, first_pixel: int) -> list[float]:
-    x0, y0, x1, y1 = read_numbers(entry, _BOX, ("xmin", "ymin", "xmax", "ymax"), path)
+def _read_box(entry: ElementTree.Element, where: str, first_pixel: int) -> list[float]:
+    x0, y0, x1, y1 = read_numbers(entry, _BOX, ("xmin", "ymin", "xmax", "ymax"), where)
     if x1 < x0 or y1 < y0:
         raise DatasetError(f"{where}: the box ends before it begins: {[x0, y0, x1, y1]}. Correct the file.")
     return [x0 - first_pixel, y0 - first_pixel, x1, y1]
 
 
-def _read_outline(entry: ElementTree.Element, path: Path) -> list[float] | None:
-    """Return the outline of an object as x, y, x, y, ..., or None if it has none."""
+def _read_outline(entry: ElementTree.Element, where: str) -> list[float] | None:
+    """Return the outline of an object as x, y, x, y, ..., or None if it has none.
+
+    Raises:
+        DatasetError: It is in a form that no known tool writes.
+    """
     if entry.find(_ROTATED) is not None:
-        x, y, width, height, angle = read_numbers(entry, _ROTATED, ("cx", "cy", "w", "h", "angle"), path)
+        x, y, width, height, angle = read_numbers(entry, _ROTATED, ("cx", "cy", "w", "h", "angle"), where)
         # roLabelImg's angle is in radians and turns clockwise, as y points downwards.
         cosine, sine = math.cos(angle), math.sin(angle)
         corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
@@ -150,10 +168,15 @@ def _read_outline(entry: ElementTree.Element, path: Path) -> list[float] | None:
     if outline is None or not len(outline):
         return None
     if outline.find("pt") is not None:  # LabelMe: <pt><x>..</x><y>..</y></pt>
-        return [read_number(point, axis, path) for point in outline.findall("pt") for axis in ("x", "y")]
+        return [read_number(point, axis, where) for point in outline.findall("pt") for axis in ("x", "y")]
     # Roboflow: <x1>..</x1><y1>..</y1><x2>..</x2>...
     count = sum(child.tag.startswith("x") for child in outline)
-    return [read_number(outline, f"{axis}{number}", path) for number in range(1, count + 1) for axis in ("x", "y")]
+    if not count:
+        raise DatasetError(
+            f"{where}: <{_OUTLINE}> has neither <pt> nor <x1>, but <{outline[0].tag}>; this form is not known. Write points as "
+            "<pt><x>..</x><y>..</y></pt>."
+        )
+    return [read_number(outline, f"{axis}{number}", where) for number in range(1, count + 1) for axis in ("x", "y")]
 
 
 def _read_instances(mask_dir: Path, path: Path, image: dict) -> np.ndarray:

@@ -57,8 +57,8 @@ def read_xml(path: Path) -> ElementTree.Element:
     return root
 
 
-def read_text_of(element: ElementTree.Element, key: str, path: Path, default: str | None = None) -> str:
-    """Return the text of an element below another one.
+def read_text_of(element: ElementTree.Element, key: str, where: str, default: str | None = None) -> str:
+    """Return the text of an element below another one; ``where`` names the file, and the object, in messages.
 
     Raises:
         DatasetError: It is missing or empty, and there is no default.
@@ -67,43 +67,43 @@ def read_text_of(element: ElementTree.Element, key: str, path: Path, default: st
     if found is None or not found.strip():
         if default is None:
             raise DatasetError(
-                f"'{path}': <{element.tag}> has no <{key}>. Check that the file is in Pascal VOC's format."
+                f"{where}: <{element.tag}> has no <{key}>. Check that the file is in Pascal VOC's format."
             )
         return default
     return found.strip()
 
 
-def read_number(element: ElementTree.Element, key: str, path: Path, default: float | None = None) -> float:
+def read_number(element: ElementTree.Element, key: str, where: str, default: float | None = None) -> float:
     """Return the number in an element below another one.
 
     Raises:
         DatasetError: It is not a finite number; or it is missing, and there is no default.
     """
-    text = read_text_of(element, key, path, None if default is None else str(default))
+    text = read_text_of(element, key, where, None if default is None else str(default))
     try:
         number = float(text)
     except ValueError as error:
-        raise DatasetError(f"'{path}': <{key}> is '{text[:60]}', expected a number. Correct the file.") from error
+        raise DatasetError(f"{where}: <{key}> is '{text[:60]}', expected a number. Correct the file.") from error
     if not math.isfinite(number):
-        raise DatasetError(f"'{path}': <{key}> is '{text}', expected a finite number. Correct the file.")
+        raise DatasetError(f"{where}: <{key}> is '{text}', expected a finite number. Correct the file.")
     return number
 
 
-def read_numbers(element: ElementTree.Element, parent: str, keys: Sequence[str], path: Path) -> list[float]:
+def read_numbers(element: ElementTree.Element, parent: str, keys: Sequence[str], where: str) -> list[float]:
     """Return the numbers in several elements with one parent, such as the sides of ``bndbox``."""
-    return [read_number(element, f"{parent}/{key}", path) for key in keys]
+    return [read_number(element, f"{parent}/{key}", where) for key in keys]
 
 
-def read_flag(element: ElementTree.Element, key: str, path: Path) -> bool:
+def read_flag(element: ElementTree.Element, key: str, where: str) -> bool:
     """Return a flag such as ``difficult``: 0, 1, or how tools spell these. A missing one is False.
 
     Raises:
         DatasetError: It is none.
     """
-    text = read_text_of(element, key, path, "0")
+    text = read_text_of(element, key, where, "0")
     flag = False if text.lower() == _UNSPECIFIED else to_flag(text)
     if flag is None:
-        raise DatasetError(f"'{path}': <{key}> is '{text[:60]}', expected 0 or 1. Correct the file.")
+        raise DatasetError(f"{where}: <{key}> is '{text[:60]}', expected 0 or 1. Correct the file.")
     return flag
 
 

@@ -146,8 +146,12 @@ def test_voc_counts_pixels_from_one(folder):
     ("objects", "options", "message"),
     [
         (voc_object((30, 6, 11, 20)), {}, "a.xml', object 1: the box ends before it begins"),
-        (voc_object(("x", 6, 30, 20)), {}, "a.xml': <bndbox/xmin> is 'x', expected a number"),
-        (voc_object(name=""), {}, "a.xml': <object> has no <name>. Check that the file is in Pascal VOC's format"),
+        (voc_object(("x", 6, 30, 20)), {}, "a.xml', object 1: <bndbox/xmin> is 'x', expected a number"),
+        (
+            voc_object(name=""),
+            {},
+            "a.xml', object 1: <object> has no <name>. Check that the file is in Pascal VOC's format",
+        ),
         (
             voc_object(),
             {"names": ["bolt", "nuts"]},

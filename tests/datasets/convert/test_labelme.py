@@ -277,9 +277,7 @@ def test_a_missing_image(folder):
     ):
         convert(folder)
     write(folder, [], imageData="aGVsbG8=")
-    with pytest.raises(
-        DatasetError, match="a copy of the image in it .imageData.; labelme's 'labelme_export_json' writes"
-    ):
+    with pytest.raises(DatasetError, match="a copy of the image in it .imageData.; --extract_images writes it there"):
         convert(folder)
 
 
@@ -384,3 +382,27 @@ def test_composed_and_decomposed_letters_match(folder, write_image):
     write(folder, [shape("polygon", CORNERS)], "caf\u00e9")
     builder = convert(folder)
     assert [image["file_name"] for image in builder.images] == ["cafe\u0301.png"] and not list(builder.notes)
+
+
+def test_names_that_labelme_has_for_no_class(folder):
+    write(folder, [shape("polygon", CORNERS), shape("polygon", DIAMOND, label="__ignore__")])
+    for names in (["__ignore__", "_background_", "nut"], ["nut"], None):
+        builder = convert(folder, names=names)
+        assert builder.content["categories"] == [{"id": 1, "name": "nut"}]
+        place = f"'{folder / 'labels' / 'a.json'}', shape 2"
+        assert builder.skipped.lines() == [f"1 objects of '__ignore__', which labelme has for no class: {place}"]
+        assert bool(builder.notes.lines()) == (names is not None and len(names) > 1)
+
+
+def test_flags_without_objects_are_named(folder):
+    write(folder, [], flags={"sharp": True})
+    with pytest.raises(DatasetError, match="no objects were found, .* Note: 1 files with flags for the whole image"):
+        convert(folder).write(folder / "out.json")
+
+
+def test_a_file_is_not_a_folder(folder):
+    path = write(folder, [shape("polygon", CORNERS)])
+    with pytest.raises(
+        DatasetError, match="a.json' is a file. Pass its folder '.*labels': all files in it are converted"
+    ):
+        convert_labelme(path, folder / "images")

@@ -328,7 +328,7 @@ def test_wrong_values_are_named(folder):
         (entry("<robndbox><cx>1</cx></robndbox>"), "<object> has no <robndbox/cy>"),
     ):
         write(folder, content)
-        with pytest.raises(DatasetError, match=f"a.xml': {message}"):
+        with pytest.raises(DatasetError, match=f"a.xml', object 1: {message}"):
             convert(folder, ignore_difficult=True)
 
 

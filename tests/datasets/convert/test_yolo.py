@@ -31,6 +31,7 @@ def names_file(folder, text, name="data.yaml", encoding="utf-8"):
         ("names: {0: person, 2: car, 3: bus}\nnc: 4", {0: "person", 2: "car", 3: "bus"}),
         ("names: {'1': bolt, \"0\": nut}", {0: "nut", 1: "bolt"}),
         ("names: {10: k, 9: j}", {9: "j", 10: "k"}),
+        ("names: [' nut', 'bolt ']", {0: "nut", 1: "bolt"}),
         (
             "names: [no, on, 1e3, 007, null, 2024-05-01, 1.0, Yes, ~, 0x10, .5]",
             dict(enumerate(["no", "on", "1e3", "007", "null", "2024-05-01", "1.0", "Yes", "~", "0x10", ".5"])),
@@ -106,6 +107,47 @@ def test_names_in_text(folder):
         read_names(folder / "obj.names")
     names_file(folder, "nut\nbolt", "obj.names")
     assert read_class_table(names_file(folder, "nc: 2\nnames: obj.names")) == {0: "nut", 1: "bolt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0 nut\n1 bolt\n", {0: "nut", 1: "bolt"}),
+        ("1: nut\n 2:  hex bolt\n", {1: "nut", 2: "hex bolt"}),
+        ("1 euro\n2 euro\n", {0: "1 euro", 1: "2 euro"}),
+        ("0 nut\nbolt\n", {0: "0 nut", 1: "bolt"}),
+        ("007\n8\n", {0: "007", 1: "8"}),
+        ("# tag\nnut, hex\n", {0: "# tag", 1: "nut, hex"}),
+        ("classes = 2\nnames = x.names\n", {0: "nut", 1: "bolt"}),
+        ("# Darknet\nclasses=2\ntrain=a.txt\nnames=data/x.names\n", {0: "nut", 1: "bolt"}),
+    ],
+)
+def test_numbers_in_lists_of_names(folder, text, expected):
+    names_file(folder, "nut\nbolt\n", "x.names")
+    assert read_class_table(names_file(folder, text, "obj.data")) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["nut", "bolt"]',
+        "{0: nut}",
+        "names: [nut, bolt]\nnc: 2\n",
+        "- nut\n- bolt\n",
+        "nut,bolt\n",
+        "item {\n  id: 1\n}\n",
+        "<?xml version='1.0'?>",
+    ],
+)
+def test_other_files_are_no_lists_of_names(folder, text):
+    with pytest.raises(DatasetError, match="x.txt' is not a list with one class name per line; it begins with '"):
+        read_names(names_file(folder, text, "x.txt"))
+
+
+def test_a_darknet_file_that_counts_otherwise(folder):
+    names_file(folder, "nut\n", "x.names")
+    with pytest.raises(DatasetError, match="obj.data' names 1 classes, but says 'nc: 2'"):
+        read_names(names_file(folder, "classes = 2\nnames = x.names\n", "obj.data"))
 
 
 def test_the_keys_of_names_count(folder):
@@ -214,6 +256,7 @@ def test_label_files_without_image(folder, capsys):
     for name in ("classes.txt", "README.roboflow.txt", "train.txt", ".b.txt"):
         (folder / "labels" / name).write_text("nut")
     assert convert(folder, ROW).skipped.total == 0
+    (folder / "labels" / "notes.txt").write_text("images/a.png\n")
     (folder / "labels" / "b.txt").write_text(ROW)
     builder = convert(folder, ROW)
     assert builder.skipped.lines() == [f"1 label files without an image of their name: '{folder}/labels/b.txt'"]

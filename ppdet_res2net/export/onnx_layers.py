@@ -93,7 +93,7 @@ def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
     for i, layer in enumerate(cast("Iterable[ConvNorm]", block.branch2b)):
         part = splits[i] if i == 0 or block.is_stage_block else splits[i] + outputs[-1]
         outputs.append(_add_conv_norm(graph, part, layer))
-    outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.is_stage_block else splits[-1])
+    outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.pools_last_split else splits[-1])
     residual = _add_conv_norm(graph, graph.concat(*outputs, axis=1), block.branch2c)
     if block.has_projection:
         x = _add_projection(graph, x, block.branch1)

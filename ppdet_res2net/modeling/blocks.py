@@ -14,6 +14,7 @@ from paddle import ParamAttr, nn
 from paddle.nn.initializer import Constant
 from paddle.vision.ops import DeformConv2D
 
+from ppdet_res2net.modeling.dialect import Dialect
 from ppdet_res2net.modeling.norm import NormOptions, make_norm
 
 __all__ = ["Bottle2neck", "ConvNorm", "make_stem"]
@@ -88,7 +89,8 @@ class Bottle2neck(nn.Layer):
     """The Res2Net bottleneck: one 1x1 convolution, ``scales - 1`` small 3x3 convolutions in a hierarchy, one 1x1.
 
     In an *ordinary* block each split is added to the output of the one before; the last split passes unchanged. In a
-    *stage* block (the first of a stage) the splits are independent and the last one is 3x3 average-pooled.
+    *stage* block (the first of a stage) the splits are independent and the last one is 3x3 average-pooled, which some
+    dialects leave out at stride 1.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Bottle2neck(nn.Layer):
         is_first: bool,
         is_stage_block: bool,
         variant: str,
-        pool_counts_padding: bool,
+        dialect: Dialect,
         groups: int = 1,
         norm: NormOptions = NormOptions(),
         lr_mult: float = 1.0,
@@ -131,9 +133,10 @@ class Bottle2neck(nn.Layer):
             ]
         )
         self.branch2c = conv_norm(width * scales, out_channels, 1)
-        if is_stage_block:
+        self.pools_last_split = is_stage_block and (dialect.pools_at_stride_1 or self.split_stride > 1)
+        if self.pools_last_split:
             self.pool = nn.AvgPool2D(
-                kernel_size=3, stride=self.split_stride, padding=1, exclusive=not pool_counts_padding
+                kernel_size=3, stride=self.split_stride, padding=1, exclusive=not dialect.pool_counts_padding
             )
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -142,7 +145,7 @@ class Bottle2neck(nn.Layer):
         for i, conv in enumerate(self.branch2b):
             is_independent = i == 0 or self.is_stage_block
             outputs.append(conv(splits[i] if is_independent else splits[i] + outputs[-1]))
-        outputs.append(self.pool(splits[-1]) if self.is_stage_block else splits[-1])
+        outputs.append(self.pool(splits[-1]) if self.pools_last_split else splits[-1])
         residual = self.branch2c(paddle.concat(outputs, axis=1))  # (N, out_channels, H / stride, W / stride)
         return _relu_in_place(residual + (self.branch1(x) if self.has_projection else x))
 

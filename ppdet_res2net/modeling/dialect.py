@@ -1,4 +1,4 @@
-"""The three dialects of Res2Net: equal parameter shapes, different numbers.
+"""The four dialects of Res2Net: equal parameter shapes, different numbers.
 
 Weights of one dialect load into a model of another without an error, and give wrong results. Therefore the dialect is a
 named property of each model. Everything that differs is defined here.
@@ -18,9 +18,11 @@ class Dialect:
     """What distinguishes one published family of Res2Net implementations from the others.
 
     Attributes:
-        name: ``official``, ``paddle`` or ``ppdet``.
-        first_block_is_stage_block: The first block of the first stage (stride 1) treats its splits independently and
-            average-pools the last one, as the first block of every other stage does; otherwise it is an ordinary block.
+        name: ``official``, ``paddle``, ``ppdet`` or ``mmdet``.
+        first_block_is_stage_block: The first block of the first stage (stride 1) treats its splits independently, as
+            the first block of every other stage does; otherwise it is an ordinary block.
+        pools_at_stride_1: A stage block average-pools its last split even where its 3x3 convolutions have stride 1, as in
+            the first stage; otherwise the split passes unchanged there.
         pool_counts_padding: The 3x3 average pool of a stage block always divides by 9; otherwise by the number of
             pixels that lie inside the feature map.
         blocks_ignore_variant: Only the stem depends on the variant; the blocks are always those of variant b. So variant d
@@ -29,6 +31,7 @@ class Dialect:
 
     name: str
     first_block_is_stage_block: bool
+    pools_at_stride_1: bool
     pool_counts_padding: bool
     blocks_ignore_variant: bool
 
@@ -37,11 +40,13 @@ DIALECTS = {
     dialect.name: dialect
     for dialect in (
         # The authors' code, timm, mmpretrain, MindCV.
-        Dialect("official", True, True, False),
+        Dialect("official", True, True, True, False),
         # PaddleClas, and the ImageNet weights that PaddleDetection's recipes start from.
-        Dialect("paddle", False, False, False),
+        Dialect("paddle", False, True, False, False),
         # PaddleDetection, which never passes the variant on to its blocks.
-        Dialect("ppdet", False, False, True),
+        Dialect("ppdet", False, True, False, True),
+        # mmdetection. Its trunk always has the deep stem and pooled shortcuts of variant d.
+        Dialect("mmdet", True, False, True, False),
     )
 }
 

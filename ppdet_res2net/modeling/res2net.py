@@ -62,7 +62,7 @@ class Res2NetStage(nn.Layer):
                         is_first=i == 0,
                         is_stage_block=i == 0 and (stage > 0 or dialect.first_block_is_stage_block),
                         variant=variant,
-                        pool_counts_padding=dialect.pool_counts_padding,
+                        dialect=dialect,
                         groups=groups,
                         norm=norm,
                         lr_mult=lr_mult,
@@ -88,8 +88,9 @@ class Res2Net(nn.Layer):
         scales: Number of splits.
         variant: Like ResNet's: ``a`` strides in the 1x1 convolution, ``b`` in the 3x3 ones, ``c`` is b with the deep
             stem, ``d`` is c with an average-pooled shortcut.
-        dialect: ``official`` (the authors, timm, mmpretrain, MindCV), ``paddle`` (PaddleClas) or ``ppdet``
-            (PaddleDetection's detectors); see ``modeling/dialect.py``. It must be that of the weights.
+        dialect: ``official`` (the authors, timm, mmpretrain, MindCV), ``paddle`` (PaddleClas), ``ppdet``
+            (PaddleDetection's detectors) or ``mmdet`` (mmdetection's); see ``modeling/dialect.py``. It must be that of the
+            weights.
         lr_mult_list: Factor on the learning rate of each of the four stages.
         groups: Groups of the 3x3 convolutions.
         norm_type: ``bn``, ``sync_bn`` or ``gn``.

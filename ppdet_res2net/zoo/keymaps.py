@@ -54,7 +54,7 @@ LAYOUTS = {
             "ppdet",
             "PaddleDetection or this package",
             "res2.blocks.0.branch2b.0.conv.weight",
-            ("official", "paddle", "ppdet"),
+            ("official", "paddle", "ppdet", "mmdet"),
         ),
         Layout("detectron2", "the authors' fork of Detectron2", "res2.0.convs.0.weight", ()),
     )
@@ -73,7 +73,7 @@ _NORM_PARTS = {
     "moving_variance": "_variance",
 }
 # PyTorch's deep stem is a flat sequence of convolution, normalisation and ReLU. The last normalisation is ``bn1`` (the
-# authors, timm, MindCV: conv1.N), or part of the sequence (mmpretrain: stem.N).
+# authors, timm, MindCV: conv1.N), or part of the sequence (mmpretrain, mmdetection: stem.N).
 _DEEP_STEM = {
     "0": "conv1_1.conv",
     "1": "conv1_1.norm",

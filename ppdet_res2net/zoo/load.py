@@ -166,36 +166,29 @@ def _with_our_names(
     else:
         dialects, reason = tuple(DIALECTS), ""
     pools_shortcuts = spec is not None and spec.variant == "d" and not DIALECTS[spec.dialect].blocks_ignore_variant
-    if layout is not None and (not reason or layout.name == "detectron2"):
-        _refuse_mmdetection(file, choice, layout)
     tensors = to_our_names({name: file.tensors[name] for name in choice.names}, pools_shortcuts)
-    if not reason and layout is not None:
-        dialects = layout.dialects
-        if "backbone.res3.blocks.0.branch1.conv.conv.weight" in tensors:
+    if layout is not None and (not reason or not layout.dialects):
+        dialects, reason = _dialects_by_names(file, choice, layout)
+        if not reason and "backbone.res3.blocks.0.branch1.conv.conv.weight" in tensors:
             dialects = tuple(d for d in dialects if not DIALECTS[d].blocks_ignore_variant)
-        if len(dialects) < len(DIALECTS):
-            reason = (
-                f"their names are those of {layout.who}" if layout.name != "ppdet" else "their shortcuts are pooled"
-            )
+            reason = "their shortcuts are pooled"
     # A converted file says which model it was made of.
     return Weights(source, tensors, dialects, reason, spec or find_model(file.metadata.get("model", "")), choice.note)
 
 
-def _refuse_mmdetection(file: WeightsFile, choice: TrunkChoice, layout: Layout) -> None:
-    sign = computes_like_mmdetection(layout, choice.prefix, file.tensors)
-    if not sign:
-        return
-    remedy = "Use weights of another source ('ppdet-res2net models')."
-    if layout.name != "detectron2":
-        remedy += (
-            " If mmdetection's or mmsegmentation's own Res2Net did not train it, but mmpretrain's, timm's or the authors', say "
-            "so with 'ppdet-res2net convert-weights --dialect official'."
+def _dialects_by_names(file: WeightsFile, choice: TrunkChoice, layout: Layout) -> tuple[tuple[str, ...], str]:
+    """Return the dialects that a trunk with these names can have; and why, or "" if the names do not tell."""
+    if not layout.dialects:
+        raise WeightsError(
+            f"weights: {file.path} has a trunk of {layout.who}, which no dialect of this package computes: its stride is in "
+            "the 1x1 convolutions, and it never pools the last split. The results would be wrong. Use "
+            f"weights of another source ('{program('models')}')."
         )
-    raise WeightsError(
-        f"weights: {file.path} has the mmdet dialect ({sign}), which is not supported yet. In the first block of stage 1, "
-        "mmdetection passes the last split on, and the official dialect pools it: the shapes are equal, but the results would "
-        f"be wrong. {remedy}"
-    )
+    sign = computes_like_mmdetection(layout, choice.prefix, file.tensors)
+    if sign:
+        remedy = "if other code trained them, say so with 'ppdet-res2net convert-weights --dialect official'"
+        return ("mmdet",), f"{sign}; {remedy}"
+    return layout.dialects, f"their names are those of {layout.who}" if layout.name != "ppdet" else ""
 
 
 def load_pretrained(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> LoadReport:

@@ -51,9 +51,12 @@ Files of other programs can be used as well, wherever a name can; the report say
   choose one: `ppdet-res2net convert-weights NAME SRC DST --prefix student.backbone.`.
 - Of averaged and plain weights, the averaged ones are taken (`--copy plain` for the others). mmengine and Lightning exchange
   the two while they save: their `state_dict` holds the averaged ones.
-- Trunks of mmdetection, of mmsegmentation and of the authors' fork of Detectron2 are refused. In the first block of stage 1,
-  their code passes the last split on, and no dialect of this package does. They are recognised by the heads beside the trunk,
-  or by a stem called `stem.0` without mmpretrain's classifier; `--dialect official` says that other code trained the file.
+- Trunks that mmdetection trained have a dialect of their own: `Res2Net.dialect: mmdet`, variant d. They are recognised by a
+  stem called `stem.0` without mmpretrain's classifier. `convert-weights --dialect official` says that other code trained the
+  file. This holds for the ImageNet weights that mmdetection's recipes start from (`res2net101_v1d_26w_4s_mmdetv2`): they are
+  the authors' own (v1b) under new names, and mmdetection fine-tunes them in its own dialect. The authors' fork of mmdetection 1
+  has the official dialect; its stem is called `conv1.0`.
+- The authors' fork of Detectron2 has its stride in the 1x1 convolutions. No dialect here does; its files are refused.
 
 The column "proved" names the original implementation. With the same weights, our outputs equal its outputs to 1e-4 of
 each output's standard deviation in float32. The tests compare the four feature maps and, for classifiers, the logits of a

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -27,10 +27,7 @@ _PARTS = re.compile(
     r"(neck|fpn|rpn|roi|decode|decoder|aux|auxiliary|seg|segmentation|proj|projector|predictor|criterion|loss|metric|classifier"
     r"|n_averaged|steps|ema_)|\w*_(head|loss|metric|acc|accuracy)s?$|head"
 )
-# Trunks of these belong to OpenMMLab's frameworks, whose own Res2Net (not mmpretrain's) is a dialect of its own.
-_OPENMMLAB = re.compile(
-    r"(bbox|rpn|roi|mask|mask_iou|semantic|panoptic\w*|query|decode|auxiliary|dense|pts_bbox|keypoint|track)_head\."
-)
+# A classifier of mmpretrain, beside its trunk
 _MMPRETRAIN = re.compile(r"head\.fc\.(weight|bias)")
 
 
@@ -175,26 +172,21 @@ def _list(places: Iterable[str]) -> str:
     return ", ".join(named[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
-def computes_like_mmdetection(layout: Layout, place: str, names: Iterable[str]) -> str:
+def computes_like_mmdetection(layout: Layout, place: str, names: Collection[str]) -> str:
     """Return by what a trunk is known as one of mmdetection's own code, as the rest of a sentence; "" if it is not.
 
-    mmpretrain's Res2Net has the same names as those of mmdetection and mmsegmentation, but computes as the authors' does.
+    mmdetection's trunk always has a deep stem, which it calls ``stem.N``. The authors' forks of mmdetection and mmsegmentation
+    call it ``conv1.N`` and compute as their own code does. So does mmpretrain's trunk, whose deep stem is called ``stem.N``
+    too, but its files have a classifier.
 
     Args:
         layout: Of the trunk.
         place: The trunk's prefix.
         names: All names of the file.
     """
-    if layout.name == "detectron2":
-        return "its names are those of the authors' fork of Detectron2, which computes as mmdetection does"
-    if layout.name != "torch" or place.endswith("timm_model."):
+    if layout.name != "torch" or f"{place}stem.0.weight" not in names:
         return ""
-    names = list(names)
     wrapper = _wrapper(place)
-    beside = [name[len(wrapper) :] for name in names if name.startswith(wrapper)]
-    head = next((match[0].rstrip(".") for match in map(_OPENMMLAB.match, beside) if match), None)
-    if head is not None:
-        return f"its trunk stands beside a '{head}', as mmdetection's and mmsegmentation's do"
-    if f"{place}stem.0.weight" in names and not any(_MMPRETRAIN.fullmatch(name) for name in beside):
-        return "its stem is called 'stem.0', as mmdetection's is, and it has no classifier of mmpretrain"
-    return ""
+    if any(_MMPRETRAIN.fullmatch(name[len(wrapper) :]) for name in names if name.startswith(wrapper)):
+        return ""
+    return "they have a stem called 'stem.0', as mmdetection's, and no classifier of mmpretrain"

@@ -176,6 +176,7 @@ def test_images_without_detections(engine):
     [
         {"variant": "a", "dialect": "official"},
         {"variant": "d", "dialect": "paddle", "width": 26},
+        {"variant": "d", "dialect": "mmdet"},
         {"variant": "c", "dialect": "ppdet", "scales": 3},
         {"variant": "b", "dialect": "official", "groups": 4},
     ],

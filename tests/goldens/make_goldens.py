@@ -7,6 +7,8 @@ Each source needs its own environment. The committed files contain the versions 
     timm             pip install torch==2.13.0 timm==1.0.31
     mmpretrain       pip install torch==2.13.0 opencv-python rich addict termcolor yapf markdown einops;
                      pip install --no-deps mmpretrain==1.2.0 mmengine==0.10.7 mmcv-lite==2.2.0 model-index
+    mmdet            pip install torch==2.13.0 opencv-python-headless rich addict termcolor yapf scipy shapely terminaltables
+                     pycocotools tqdm; pip install --no-deps mmdet==3.3.0 mmengine==0.10.7 mmcv-lite==2.1.0
     mindcv           pip install mindspore==2.10.0 pyyaml tqdm; pip install --no-deps mindcv==0.3.0
     paddleclas       pip install paddlepaddle==3.3.1; pip install --no-deps paddleclas==2.6.0
     ppdet            as paddleclas, and paddledet==2.6.0 without its requirements
@@ -38,6 +40,7 @@ def main(source: str) -> None:
     models, packages = {
         "timm": (run_timm, ("timm", "torch", "numpy")),
         "mmpretrain": (run_mmpretrain, ("mmpretrain", "mmengine", "mmcv-lite", "torch", "numpy")),
+        "mmdet": (run_mmdet, ("mmdet", "mmengine", "mmcv-lite", "torch", "numpy")),
         "mindcv": (run_mindcv, ("mindcv", "mindspore", "numpy")),
         "paddleclas": (run_paddleclas, ("paddleclas", "paddlepaddle", "numpy")),
         "ppdet_detectors": (run_ppdet_detectors, ("paddledet", "paddlepaddle", "numpy")),
@@ -65,9 +68,9 @@ def main(source: str) -> None:
 # PyTorch
 
 
-def _do_without_torchvision() -> None:
-    """Replace torchvision, which timm and mmpretrain import only for other models and for data, by a dummy."""
-    if importlib.util.find_spec("torchvision") is not None:
+def _do_without(package: str) -> None:
+    """Replace a package that is imported only for other models and for data by a dummy, if it is missing."""
+    if importlib.util.find_spec(package) is not None:
         return
 
     class AnyAttribute(type):
@@ -85,7 +88,7 @@ def _do_without_torchvision() -> None:
     class Finder:
         @staticmethod
         def find_spec(name, path=None, target=None):
-            if name.partition(".")[0] == "torchvision":
+            if name == package or name.startswith(f"{package}."):
                 return importlib.machinery.ModuleSpec(name, Finder, is_package=True)
             return None
 
@@ -96,7 +99,7 @@ def _do_without_torchvision() -> None:
 
 
 def run_timm():
-    _do_without_torchvision()
+    _do_without("torchvision")
     import timm.models.res2net as original
     from timm.models import create_model
 
@@ -116,12 +119,23 @@ def run_timm():
 
 
 def run_mmpretrain():
-    _do_without_torchvision()
+    _do_without("torchvision")
     from mmpretrain import get_model
 
     for name in ("res2net50-w14-s8", "res2net50-w26-s8", "res2net101-w26-s4"):
         config = f"{name}_3rdparty_8xb32_in1k"
         yield (name, *_run_torch(get_model(config, pretrained=False), "backbone."))
+
+
+def run_mmdet():
+    """Run mmdetection's own trunk. It always has the deep stem and pooled shortcuts, whatever its arguments say."""
+    _do_without("torchvision")
+    _do_without("mmcv._ext")  # compiled operators, which the trunk does not use
+    from mmdet.models.backbones import Res2Net
+
+    for depth, width, scales in ((50, 26, 4), (101, 26, 4), (152, 26, 4), (50, 14, 8), (50, 48, 2)):
+        model = Res2Net(depth=depth, base_width=width, scales=scales)
+        yield (f"res2net{depth}_v1d_{width}w_{scales}s", *_run_torch(model, ""))
 
 
 def _run_torch(model, trunk: str):
@@ -142,7 +156,9 @@ def _run_torch(model, trunk: str):
             lambda _, __, out, key=f"c{stage + 1}": outputs.update({key: out.numpy()})
         )
     with torch.no_grad():
-        outputs["logits"] = model(torch.from_numpy(make_image())).numpy()
+        result = model(torch.from_numpy(make_image()))
+        if isinstance(result, torch.Tensor):
+            outputs["logits"] = result.numpy()
         kept = dict(outputs)
         for module in model.modules():
             if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):

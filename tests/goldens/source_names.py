@@ -36,6 +36,7 @@ def source_shapes(spec) -> Shapes:
     name_convolution, name_norm, name_head = {
         "timm": (_torch, _torch_norm, ("fc.weight", "fc.bias")),
         "mmpretrain": (_mmpretrain, _torch_norm, ("head.fc.weight", "head.fc.bias")),
+        "mmdet": (_mmdet, _torch_norm, None),
         "mindcv": (_mindcv, _mindcv_norm, ("classifier.weight", "classifier.bias")),
         "paddleclas": (_paddleclas, _paddle_norm, ("out.weight", "out.bias")),
         "ppdet": (_ppdet, _paddle_norm, None),
@@ -101,6 +102,12 @@ def _shortcut_index(spec, stage: int) -> int:
 def _mmpretrain(spec, place: tuple) -> tuple[str, str]:
     convolution, norm = _torch(spec, place)
     return f"backbone.{convolution}", f"backbone.{norm}"
+
+
+def _mmdet(spec, place: tuple) -> tuple[str, str]:
+    if place[0] == "stem":
+        return f"stem.{3 * place[1]}", f"stem.{3 * place[1] + 1}"
+    return _torch(spec, place)
 
 
 def _mindcv(spec, place: tuple) -> tuple[str, str]:

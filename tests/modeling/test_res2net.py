@@ -310,7 +310,7 @@ def test_a_zoo_name_sets_the_architecture():
         ({"variant": "e"}, "variant is 'e'; choose one of a, b, c, d"),
         (
             {"dialect": "offical"},
-            "unknown dialect 'offical'; choose one of official, paddle, ppdet. Did you mean 'official'?",
+            "unknown dialect 'offical'; choose one of official, paddle, ppdet, mmdet. Did you mean 'official'?",
         ),
         ({"dialect": ["paddle"]}, r"unknown dialect \['paddle'\]"),
         (

@@ -125,7 +125,7 @@ def test_guess_at_other_networks(tmp_path, names, text):
     assert text in error_of(lambda: create_backbone(NAME, weights=tmp_path / "x.pdparams"))
 
 
-@pytest.mark.parametrize("dialect", ["paddle", "ppdet"])
+@pytest.mark.parametrize("dialect", ["paddle", "ppdet", "mmdet"])
 def test_dialect_is_known_from_names(file, dialect):
     text = error_of(lambda: create_backbone(NAME, weights=file, dialect=dialect))
     assert "has the official dialect (their names are those of the authors, timm or mmpretrain)" in text

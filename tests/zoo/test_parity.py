@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ paddle = pytest.importorskip("paddle")
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
-from ppdet_res2net import create_backbone, create_classifier, get_model_spec, list_models  # noqa: E402
+from ppdet_res2net import create_backbone, create_classifier, get_model_spec, list_models, modeling  # noqa: E402
 from ppdet_res2net.modeling.dialect import DIALECTS  # noqa: E402
 from ppdet_res2net.zoo.load import load_into, to_our_names  # noqa: E402
 from tests.goldens.source_names import checksum, source_shapes, source_tensors  # noqa: E402
@@ -82,24 +83,51 @@ def test_distilled_weights_are_of_the_same_model(name):
     assert get_model_spec(name).architecture == get_model_spec(name[: -len("_ssld")]).architecture
 
 
+def mmdet_spec(depth: int, width: int, scales: int):
+    """Return the record of a trunk of mmdetection. The zoo has none."""
+    name = f"mmdet/res2net{depth}_v1d_{width}w_{scales}s"
+    architecture = {"depth": depth, "width": width, "scales": scales, "dialect": "mmdet"}
+    return dataclasses.replace(get_model_spec("timm/res2net50d"), name=name, task="backbone", **architecture)
+
+
+MMDET = [mmdet_spec(*sizes) for sizes in [(50, 26, 4), (101, 26, 4), (152, 26, 4), (50, 14, 8), (50, 48, 2)]]
+
+
+@pytest.mark.parametrize("spec", MMDET, ids=[spec.name for spec in MMDET])
+def test_trunks_equal_those_of_mmdetection(spec):
+    assert checksum(source_shapes(spec)) == golden_of(spec.name)["names_crc32"], "the source has other tensors"
+    model = modeling.Res2Net(**spec.architecture)
+    report = load_into(model, to_our_names(source_tensors(spec)))
+    assert len(report.matched) == len(model.state_dict())
+    trained = [tensor.size for key, tensor in model.state_dict().items() if not key.endswith(("_mean", "_variance"))]
+    assert sum(trained) == golden_of(spec.name)["parameters"]
+    assert max(max_error(spec.name, output, array) for output, array in run(model).items()) < TOLERANCE
+
+
 VARIANT_D = {
     "official": "timm/res2net50d",
     "paddle": "paddleclas/Res2Net50_vd_26w_4s",
     "ppdet": "ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco",
+    "mmdet": MMDET[0].name,
 }
 
 
 @pytest.mark.parametrize("right, wrong", list(itertools.permutations(DIALECTS, 2)))
 def test_every_other_dialect_fails_parity(right, wrong):
     name = VARIANT_D[right]
+    spec = MMDET[0] if right == "mmdet" else get_model_spec(name)
     # Give the tensors of the shortcuts the wrong dialect's names, as silent loading by shape would.
-    tensors = to_our_names(source_tensors(get_model_spec(name)), pools_shortcuts=True)
+    tensors = to_our_names(source_tensors(spec), pools_shortcuts=True)
     if DIALECTS[wrong].blocks_ignore_variant:
         tensors = {
             key.replace("branch1.conv.", "branch1.", 1) if ".branch1.conv." in key and "res2" not in key else key: array
             for key, array in tensors.items()
         }
-    model = create(name, dialect=wrong)
+    if spec.task == "classifier":
+        model = create(name, dialect=wrong)
+    else:
+        model = modeling.Res2Net(**{**spec.architecture, "dialect": wrong})
+        tensors = {key: array for key, array in tensors.items() if key.startswith("backbone.")}
     load_into(model, tensors)
     assert max_error(name, "c5", run(model)["c5"]) > 1e-2
 

@@ -209,23 +209,62 @@ def test_parts_of_a_model_in_dictionaries_of_their_own(tmp_path, tensors):
 # mmdetection
 
 
-@pytest.mark.parametrize(
-    "others, sign",
-    [
-        (("neck.x", "bbox_head.x"), "its trunk stands beside a 'bbox_head'"),
-        (("rpn_head.x", "roi_head.x"), "its trunk stands beside a 'rpn_head'"),
-        (("decode_head.x", "auxiliary_head.x"), "its trunk stands beside a 'decode_head'"),
-        (("query_head.x",), "its trunk stands beside a 'query_head'"),
-        ((), "its stem is called 'stem.0'"),
-    ],
-    ids=["one stage", "two stages", "mmsegmentation", "queries", "only the trunk"],
-)
-def test_trunks_of_mmdetection_are_refused(tmp_path, tensors, others, sign):
-    path = write(tmp_path, {"meta": {}, "state_dict": {**openmmlab(tensors), **dict.fromkeys(others, ONE)}})
-    text = error_of(path)
-    assert f"{path} has the mmdet dialect ({sign}" in text and "which is not supported yet" in text
+HEADS = {
+    "one stage": ("neck.fpn_convs.0.conv.weight", "bbox_head.cls_convs.0.conv.weight"),
+    "two stages": ("neck.lateral_convs.0.conv.weight", "rpn_head.rpn_conv.weight", "roi_head.bbox_head.fc_cls.weight"),
+    "mmsegmentation": ("decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"),
+    "queries": ("query_head.fc_cls.weight",),
+    "only the trunk": (),
+}
+
+
+@pytest.fixture(scope="module")
+def mmdet_model():
+    with without_random_weights():
+        return create_backbone(NAME, dialect="mmdet")
+
+
+@pytest.mark.parametrize("who", HEADS)
+def test_trunks_of_mmdetection_are_taken(tmp_path, tensors, mmdet_model, who):
+    content = {**openmmlab(changed(tensors)), **dict.fromkeys(HEADS[who], ONE)}
+    path = write(tmp_path, {"meta": {"epoch": 1}, "state_dict": content, "optimizer": {"state": {}}})
+    report = load_pretrained(mmdet_model, path)
+    assert len(report.matched) == 435 and report.fits
+    assert (mmdet_model.res1.conv1_3.norm.bias.numpy() == tensors["bn1.bias"] + 1).all()
+    if HEADS[who]:
+        assert report.note.startswith("taken: the trunk under 'backbone.'; not used, with the number of tensors: ")
+        assert all(f"{name.partition('.')[0]} (1)" in report.note for name in HEADS[who])
+
+
+@pytest.mark.parametrize("who", HEADS)
+def test_trunks_of_mmdetection_are_not_official(tmp_path, tensors, model, who):
+    path = write(tmp_path, {"state_dict": {**openmmlab(tensors), **dict.fromkeys(HEADS[who], ONE)}})
+    with pytest.raises(WeightsError) as caught:
+        load_pretrained(model, path)
+    text = str(caught.value)
+    assert f"{path} has the mmdet dialect (they have a stem called 'stem.0', as mmdetection's," in text
     assert "say so with 'ppdet-res2net convert-weights --dialect official'" in text
+    assert "Pass '-o Res2Net.dialect=mmdet' on a command line, or dialect='mmdet' in Python." in text
     assert read_weights(path, dialect="official").dialects == ("official",)
+
+
+def test_averaged_weights_of_mmdetection_are_taken(tmp_path, tensors):
+    """mmengine's hook exchanges the two while it saves; that of mmcv left its copies in the same dictionary."""
+    trunk, averaged = openmmlab(tensors), openmmlab(changed(tensors))
+    path = write(tmp_path, {"state_dict": averaged, "ema_state_dict": {"steps": ONE, **prefixed(trunk, "module.")}})
+    weights = read_weights(path)
+    assert weights.dialects == ("mmdet",) and (first_weight(weights) == tensors["conv1.0.weight"] + 1).all()
+    assert read_weights(path, copy="plain").dialects == ("mmdet",)
+    copies = {"ema_" + name.replace(".", "_"): array for name, array in averaged.items()}
+    assert read_weights(write(tmp_path, {"state_dict": {**trunk, **copies}})).dialects == ("mmdet",)
+
+
+@pytest.mark.parametrize("name", [NAME, "timm/res2net50_26w_4s"], ids=["the authors' fork", "mmpretrain's trunk"])
+def test_stems_of_other_code_beside_a_head_of_mmdetection_are_official(tmp_path, name):
+    """mmdetection's own stem is never called ``conv1``: its trunk ignores ``deep_stem=False``."""
+    trunk = trunk_of(source_tensors(get_model_spec(name)), "backbone.")
+    weights = read_weights(write(tmp_path, {"state_dict": {**trunk, "neck.x": ONE, "bbox_head.x": ONE}}))
+    assert weights.dialects == ("official",)
 
 
 def test_classifiers_of_mmpretrain_are_official(tmp_path, tensors):
@@ -236,8 +275,12 @@ def test_classifiers_of_mmpretrain_are_official(tmp_path, tensors):
 
 def test_the_authors_detectron2_is_refused(tmp_path):
     path = write(tmp_path, {"model": {"backbone.bottom_up.res2.0.convs.0.weight": ONE}, "__author__": "x"})
-    assert "has the mmdet dialect (its names are those of the authors' fork of Detectron2" in error_of(path)
-    assert "not supported yet" in error_of(path, dialect="official")
+    for dialect in (None, "official", "mmdet"):
+        text = error_of(path, dialect=dialect)
+        assert (
+            f"{path} has a trunk of the authors' fork of Detectron2, which no dialect of this package computes" in text
+        )
+        assert "its stride is in the 1x1 convolutions, and it never pools the last split" in text
 
 
 def test_convert_takes_the_choices(tmp_path, tensors, capsys):

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.annotations import read_annotations
+from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import select_instances
 from ppdet_res2net.data.transforms import Decode
@@ -26,6 +28,8 @@ _NOT_IN_NAMES = '/\\:*?"<>|'
 # Names that Windows gives to devices, in any folder and with any suffix.
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 _MAX_NAME_BYTES = 120
+
+_SHOWN_IDS = 10
 
 _HELD_OUT = 5  # every fifth digit is for validation
 _LARGEST_SHADE = 16
@@ -78,7 +82,8 @@ def write_object_crops(
         The number of crops.
 
     Raises:
-        DatasetError: The annotations or an image cannot be read, or the folder cannot be written or is not empty.
+        DatasetError: The annotations or an image cannot be read, no object can be cut out, or the folder cannot be written or
+            is not empty.
     """
     file = read_annotations(annotation_file)
     source = os.fspath(annotation_file)
@@ -93,21 +98,49 @@ def write_object_crops(
             logger.warning(
                 "the objects of class %r are in the folder '%s': its name cannot be a folder's", category.name, folder
             )
-    image_folder = ImageFolder(image_dir)
-    root, count = _new_folder(Path(output_dir)), 0
-    for image in file.images:
-        path = image_folder.find(image.file_name)
-        if path is None:
-            raise DatasetError(f"image id {image.id}: {image_folder.explain(image.file_name)}. Correct the file name.")
-        pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
+    if not objects:
+        check = command_line("check-dataset", "--annotations", Path(source), "--images", Path(image_dir))
+        raise DatasetError(
+            f"'{source}' has no object that can be cut out. '{check}' says what is wrong with its annotations."
+        )
+    images = [image for image in file.images if image.id in objects]
+    paths = _find_images(images, image_dir)
+    root, count, tiny = _new_folder(Path(output_dir)), 0, []
+    for image, path in zip(images, paths):
+        try:
+            pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
+        except DatasetError as error:
+            raise DatasetError(f"image id {image.id} ('{path}'): {error}") from error
         for annotation in objects[image.id]:
             crop = _cut(pixels, annotation.box_xywh or (), margin)
-            if crop.size:
-                class_dir = root / folder_of[annotation.category_id]
-                class_dir.mkdir(exist_ok=True)
-                Image.fromarray(crop).save(class_dir / f"{annotation.id}.png")
-                count += 1
+            if not crop.size:
+                tiny.append(annotation.id)
+                continue
+            class_dir = root / folder_of[annotation.category_id]
+            class_dir.mkdir(exist_ok=True)
+            Image.fromarray(crop).save(class_dir / f"{annotation.id}.png")
+            count += 1
+    if tiny:
+        ids = ", ".join(map(str, tiny[:_SHOWN_IDS])) + ", ..." * (len(tiny) > _SHOWN_IDS)
+        logger.warning(
+            "'%s': boxes without a whole pixel, which were left out: %d (annotation ids %s)", source, len(tiny), ids
+        )
+    if not count:
+        raise DatasetError(f"'{source}': all boxes are smaller than a pixel, so there is nothing to write.")
     return count
+
+
+def _find_images(images: Sequence[CocoImage], image_dir: str | os.PathLike[str]) -> list[str]:
+    folder = ImageFolder(image_dir)
+    if not Path(image_dir).is_dir():
+        raise DatasetError(f"there is no image folder '{os.fspath(image_dir)}'. Pass the folder of the images.")
+    paths = [folder.find(image.file_name) for image in images]
+    missing = [image for image, path in zip(images, paths) if path is None]
+    if missing:
+        more = f" ({len(missing)} of {len(images)} files are missing)" if len(missing) > 1 else ""
+        first = missing[0]
+        raise DatasetError(f"image id {first.id}: {folder.explain(first.file_name)}{more}. Correct the file name.")
+    return [path for path in paths if path is not None]
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

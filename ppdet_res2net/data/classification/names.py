@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdet_res2net.data.text_files import read_lines
+from ppdet_res2net.data.name_lists import blank_line, read_name_lines, split_numbers
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["LABEL_FILES", "ClassNames", "find_label_file", "read_class_names"]
@@ -26,7 +26,6 @@ LABEL_FILES = (
     "classes.txt",
 )
 _SYNSET = re.compile(r"(n\d{8})(?:[\s,]+(.*))?")
-_NUMBERED = re.compile(r"([0-9]{1,9})\s+(.*)")
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,14 @@ def find_label_file(folder: str | os.PathLike[str]) -> Path | None:
 def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
     """Read a file with one class per line.
 
-    Lines are ``name``, ``<label> name`` (PaddleClas) or ``<WordNet id> name`` (ImageNet; sorted by id, since that is the
-    order of ImageNet's labels). All lines have the same form.
+    Lines are ``name``, ``<label> name`` (PaddleClas), ``<label>: name``, or ``<WordNet id> name`` (ImageNet; sorted by id,
+    since that is the order of ImageNet's labels). All lines have the same form.
 
     Raises:
-        DatasetError: The file is missing, empty, or its labels are not 0, 1, 2, ...
+        DatasetError: The file is missing, empty or no list of names, or its labels are not 0, 1, 2, ...
     """
-    lines = [line.strip() for line in read_lines(path, "class names", may_be_empty=True) if line.strip()]
+    written = read_name_lines(path)
+    lines = [line for line in written if line]
     if not lines:
         raise DatasetError(f"'{path}' names no class. Write one name per line, in the order of the labels.")
     synsets = [match for line in lines if (match := _SYNSET.fullmatch(line))]
@@ -65,9 +65,9 @@ def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
         folders = tuple(folder for folder, _ in pairs)
         _refuse_repeated(folders, path)
         return ClassNames(folders, tuple(name for _, name in pairs))
-    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
-    if len(numbered) == len(lines):
-        by_label = {int(match[1]): match[2].strip() for match in numbered}
+    numbered = split_numbers(lines)
+    if numbered is not None:
+        by_label = {int(label): name for label, name in numbered}
         missing = sorted(set(range(len(lines))) - set(by_label))
         if missing:
             raise DatasetError(
@@ -76,6 +76,12 @@ def read_class_names(path: str | os.PathLike[str]) -> ClassNames:
             )
         lines = [by_label[label] for label in range(len(lines))]
     else:
+        blank = blank_line(written)
+        if blank is not None:
+            raise DatasetError(
+                f"'{path}', line {blank} is blank, so the labels of the classes below it are not certain. Remove the line, or "
+                "write the label before each name, as in '0 cat'."
+            )
         _refuse_repeated(lines, path)
     return ClassNames(tuple(lines), tuple(lines))
 

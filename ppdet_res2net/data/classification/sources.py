@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,12 @@ from res2net_runtime.texts import printable, storable
 
 __all__ = ["ClassFolderDataSet", "ClassListDataSet"]
 
+_SPLITS = {"train", "val", "valid", "validation", "test"}
+# What is left of a line with several labels when the last one is taken away
+_SEVERAL_LABELS = re.compile(
+    rf"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})[\s,]+[0-9]+(?:[\s,]+[0-9]+)*,?$", re.IGNORECASE
+)
+_ENDS_OF_LABELS = "0123456789,"
 # Without a file of names, there is a class for every number up to the largest label.
 _LABEL = re.compile("[0-9]{1,6}")
 
@@ -56,8 +64,13 @@ class ClassFolderDataSet(LabelledImages):
                 f"'{self.root}' has no folders; expected one per class with the images in it. If the images are listed "
                 f"in a file, use ClassListDataSet."
             )
+        if len(folders) > 1 and _SPLITS.issuperset(folders):
+            raise DatasetError(
+                f"The folders in '{self.root}' are {', '.join(folders)}: these are splits, not classes. Set image_dir to one "
+                "of them."
+            )
         classes = self._classes(folders)
-        label_of = {folder: label for label, folder in enumerate(classes.folders)}
+        label_of = {_composed(folder): label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
         for folder in folders:
             found = images_below(self.root / folder)
@@ -67,14 +80,21 @@ class ClassFolderDataSet(LabelledImages):
                     f"remove the folder, or set allow_empty: true to keep the class without images."
                 )
             names += found
-            labels += [label_of[folder]] * len(found)
+            labels += [label_of[_composed(folder)]] * len(found)
         return Contents(f"The folder '{self.root}'", names, np.array(labels, np.int64), classes.names)
 
     def _classes(self, folders: list[str]) -> ClassNames:
         if self.label_file is None:
             return ClassNames(tuple(folders), tuple(folders))
         classes = read_class_names(self.label_file)
-        unknown = [folder for folder in folders if folder not in classes.folders]
+        known = Counter(map(_composed, classes.folders))
+        repeated = next((name for name, count in known.items() if count > 1), None)
+        if repeated is not None:
+            raise DatasetError(
+                f"'{self.label_file}' names two classes '{repeated}', so the folder of neither is known. Give each class a "
+                "name of its own."
+            )
+        unknown = [folder for folder in folders if _composed(folder) not in known]
         if unknown:
             raise DatasetError(
                 f"'{self.root}' has a folder '{unknown[0]}', which is not among the {len(classes.folders)} classes that "
@@ -82,6 +102,11 @@ class ClassFolderDataSet(LabelledImages):
                 f"({len(unknown)} of {len(folders)} are unknown), or pass another label_file."
             )
         return classes
+
+
+def _composed(name: str) -> str:
+    """Return a name as most systems write it: macOS stores "é" as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 class ClassListDataSet(LabelledImages):
@@ -114,12 +139,17 @@ class ClassListDataSet(LabelledImages):
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            path, _, label = line.strip().rpartition("\t" if "\t" in line else " ")
+            path, _, label = map(str.strip, line.strip().rpartition("\t" if "\t" in line else " "))
             where = f"'{self.list_file}', line {number}"
             if not path or not _LABEL.fullmatch(label):
                 raise DatasetError(
                     f"{where}: got '{printable(line.strip()[:200])}', expected 'path label' with a label of 0 or more, of at "
                     "most six digits."
+                )
+            if path[-1] in _ENDS_OF_LABELS and _SEVERAL_LABELS.search(path):
+                raise DatasetError(
+                    f"{where}: '{printable(line.strip()[:200])}' has several labels; a classifier learns one for each image. "
+                    "Leave one of them."
                 )
             if classes and int(label) >= len(classes.names):
                 raise DatasetError(
@@ -127,9 +157,9 @@ class ClassListDataSet(LabelledImages):
                     f"so labels go from 0 to {len(classes.names) - 1}. Correct the line, or the file of names."
                 )
             # Most names are plain: only those that could lead out of the folder are worth the time.
-            if (path[0] == "/" or ".." in path) and not folder.holds(path.strip()):
-                raise DatasetError(f"{where}: {folder.explain(path.strip())}.")
-            names.append(str(self.root / path.strip()))
+            if (path[0] == "/" or ".." in path) and not folder.holds(path):
+                raise DatasetError(f"{where}: {folder.explain(path)}.")
+            names.append(str(self.root / path))
             labels.append(int(label))
         if classes is None:
             numbers = tuple(str(label) for label in range(max(labels, default=-1) + 1))

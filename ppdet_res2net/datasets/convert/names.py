@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ppdet_res2net.data.text_files import read_text
+from ppdet_res2net.data.name_lists import are_counted, blank_line, read_name_lines, split_numbers
 from ppdet_res2net.datasets.convert.yolo_description import find_beside, read_description
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.plain_yaml import clip
@@ -17,9 +17,6 @@ __all__ = ["ClassTable", "read_class_table", "read_names"]
 
 _WHAT = "class names"
 _NUMBER = re.compile("[0-9]{1,9}")
-# How other files begin: JSON, YAML, a list in Python, TensorFlow's label map
-_NO_LIST = re.compile(r"[\[{]|<[?!]|- |names\s*[:=]|item\s*\{")
-_NUMBERED_LINE = re.compile(r"(?P<number>[0-9]{1,9})(?P<colon>\s*[:=])?\s+(?P<name>\S.*)")
 _HOLDS_NONE = "holds no class names: expected one per line, or 'names: [...]' in a YAML file."
 
 
@@ -91,20 +88,12 @@ def _read_lines(path: Path) -> ClassTable:
     Raises:
         DatasetError: It looks like another kind of file, whose lines would become names.
     """
-    lines = [line.strip() for line in read_text(path, _WHAT, may_be_empty=True).rstrip().split("\n")]
+    lines = read_name_lines(path)
     filled = [line for line in lines if line]
-    if filled and (_NO_LIST.match(filled[0]) or (len(filled) == 1 and "," in filled[0])):
-        raise DatasetError(
-            f"'{path}' is not a list with one class name per line; it begins with '{clip(filled[0])}'. Write one name per "
-            "line, or 'names: [...]' in a file that ends in .yaml."
-        )
-    pairs = [match for line in filled if (match := _NUMBERED_LINE.fullmatch(line))]
-    are_counted = [match["number"] for match in pairs] == [str(number) for number in range(len(filled))]
-    if len(pairs) == len(filled) and (are_counted or all(match["colon"] for match in pairs)):
-        return _numbered([(match["number"], match["name"]) for match in pairs], path)
+    if are_counted(filled):
+        return _numbered(split_numbers(filled) or [], path)
     table = ClassTable((number, line) for number, line in enumerate(lines) if line)
-    if "" in lines[: len(filled)]:
-        table.blank_line = lines.index("") + 1
+    table.blank_line = blank_line(lines)
     return table
 
 

@@ -17,11 +17,13 @@ from ppdet_res2net.data.structure import IGNORED
 from ppdet_res2net.data.text_files import parse_json, read_text
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
+from res2net_runtime.texts import printable
 
 __all__ = ["check_dataset_path", "read_annotations", "read_categories", "read_json", "write_annotations"]
 
 logger = logging.getLogger(__name__)
 
+_SHOWN_CHARACTERS = 60
 NOTHING_IS_DOWNLOADED = "Nothing is downloaded"
 LISTS = ("images", "categories", "annotations")
 ARCHIVES = ((b"\x1f\x8b", "gzip", "gunzip FILE"), (b"PK\3\4", "zip", "unzip FILE"), (b"BZh", "bzip2", "bunzip2 FILE"))
@@ -108,6 +110,12 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
     except DatasetError as error:
         if other := recognise(annotation_path):
             raise DatasetError(f"{source} is not in COCO's format. {other}") from error
+        if not text.lstrip().startswith(("{", "[")):
+            first = printable(text.lstrip().partition("\n")[0][:_SHOWN_CHARACTERS])
+            raise DatasetError(
+                f"{source} is not in COCO's format, nor is it JSON at all: it begins with '{first}'. Export the annotations in "
+                "COCO's format, or pass the right file."
+            ) from error
         if text.lstrip().startswith("{") and "Extra data" in str(error):
             raise DatasetError(
                 f"{source} has several JSON objects, one after the other (JSON lines?); COCO's format is one object with "

@@ -10,11 +10,16 @@ from pathlib import Path
 from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
 from ppdet_res2net.errors import DatasetError
+from res2net_runtime.files import IMAGE_SUFFIXES
 
 __all__ = ["recognise"]
 
 _LOOKED_AT = 200  # files of a folder that are enough to recognise it
 _YOLO_LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*", re.IGNORECASE)
+_IMAGE = rf"\S.*(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})"
+_IMAGE_LINE = re.compile(_IMAGE, re.IGNORECASE)
+_PAIR_LINE = re.compile(rf"{_IMAGE}[\s,]+\S.*\.xml", re.IGNORECASE)
+_LABELLED_LINE = re.compile(rf"{_IMAGE}[\s,]+[0-9]{{1,6}}", re.IGNORECASE)
 _YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -37,7 +42,7 @@ def recognise(path: str | os.PathLike[str], content: object = None) -> str | Non
 def _recognise_folder(folder: Path) -> str | None:
     names = sorted(os.listdir(folder))
     for name in names:
-        if name.lower().endswith(_YAML_SUFFIXES) and (found := _recognise_text(folder / name)):
+        if name.lower().endswith((*_YAML_SUFFIXES, ".data")) and (found := _recognise_text(folder / name)):
             return found
     if "Annotations" in names and (folder / "Annotations").is_dir():
         return _voc(folder / "Annotations", folder / "JPEGImages")
@@ -61,17 +66,32 @@ def _recognise_text(path: Path) -> str | None:
         content = parse_plain_yaml(text, str(path)) if path.suffix.lower() in _YAML_SUFFIXES else None
     except DatasetError:
         return None  # the caller reads the file as what it should be, and says what is wrong with it
-    if isinstance(content, dict) and "names" in content:
-        return (
-            f"This describes a dataset of YOLO: '{_command('yolo', images=_yolo_images(path, content), names=path)}'."
-        )
     start = text.lstrip()
+    if isinstance(content, dict) and "names" in content:
+        return _yolo(path, "train" in content)
+    if re.search(r"^names[ \t]*=", start, re.MULTILINE) and not start.startswith(("{", "[", "<")):
+        return _yolo(path, bool(re.search(r"^train[ \t]*=", start, re.MULTILINE)))
+    if start.startswith("version https://git-lfs"):
+        return "This is a pointer of Git LFS in the place of the file: 'git lfs pull' downloads the file itself."
+    if re.match(r"<(!doctype )?html", start, re.IGNORECASE):
+        return "This is a web page, perhaps one for signing in, in the place of a download. Download the file again."
     if start.startswith("<"):
         if re.search(r"<annotations[\s>]", start):
             return "This is CVAT's own XML. In CVAT, export the task again as 'COCO 1.0'."
         if re.search(r"<(\w+:)?annotation[\s>]", start, re.IGNORECASE):
             return _voc(path.parent, path.parent.parent / "JPEGImages")
-    if all(_YOLO_LINE.fullmatch(line) for line in start.splitlines()[:_LOOKED_AT]):
+    lines = [line.strip() for line in start.splitlines()[:_LOOKED_AT] if line.strip()]
+    if lines and all(_PAIR_LINE.fullmatch(line) for line in lines):
+        command = _command("voc", annotations="ANNOTATIONS", images="IMAGES", list=path)
+        return (
+            f"This is a list of images and VOC's XML files: '{command}', where ANNOTATIONS is the folder of the XML files, and "
+            "IMAGES that of the images."
+        )
+    if lines and all(_IMAGE_LINE.fullmatch(line) for line in lines):
+        return "This is a list of images and holds no objects. Pass the annotation file that belongs to it."
+    if lines and all(_LABELLED_LINE.fullmatch(line) for line in lines):
+        return "This is a list of images with labels, for classification (ClassListDataSet); it holds no objects."
+    if lines and all(_YOLO_LINE.fullmatch(line) for line in lines):
         parts = ["images" if part == "labels" else part for part in path.parent.parts]
         command = _command("yolo", images=Path(*parts), labels=path.parent, names="NAMES")
         return f"This is a label file of YOLO: '{command}', where NAMES is the dataset's data.yaml or list of classes."
@@ -104,14 +124,10 @@ def _all_have(entries: Iterable[object], *keys: str) -> bool:
     return bool(shown) and all(isinstance(entry, dict) and all(key in entry for key in keys) for entry in shown)
 
 
-def _yolo_images(path: Path, content: dict) -> Path | str:
-    """Return the folder of the training images that a ``data.yaml`` names; a word for the user to replace if there is none."""
-    root = content.get("path")
-    train = content.get("train")
-    for base in (path.parent / str(root or ""), path.parent):
-        if isinstance(train, str) and (base / train).is_dir():
-            return base / train
-    return "IMAGES"
+def _yolo(path: Path, says_images: bool) -> str:
+    command = _command("yolo", names=path, **({"split": "train"} if says_images else {"images": "IMAGES"}))
+    where = "" if says_images else ", where IMAGES is the folder of the images"
+    return f"This describes a dataset of YOLO: '{command}'{where}."
 
 
 def _voc(annotations: Path, images: Path) -> str:

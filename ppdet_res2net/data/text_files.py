@@ -43,6 +43,7 @@ _MARKS = (
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 # What a file that is not UTF-8 usually is; shown to the user, who can tell which one reads right.
 _USUAL = ("gb18030", "windows-1252")
+_LOOKED_AT = 4096  # bytes that are enough to tell text from other files
 _SHOWN_CHARACTERS = 30
 _ALLOWED_CONTROLS = "\t\n\r\f"
 _NOT_TEXT = ("Cc", "Cn", "Co", "Cs")  # controls, unassigned, private, half of a pair
@@ -246,6 +247,11 @@ def _explain(data: bytes, error: UnicodeDecodeError, encoding: str, source: str,
     message = f"{where}: the byte 0x{data[error.start]:02x} is not {name}{', which the file declares' * is_declared}."
     if encoding != "utf-8":
         return f"{message} Save the file as UTF-8."
+    if any(byte < 32 and chr(byte) not in _ALLOWED_CONTROLS for byte in data[:_LOOKED_AT]):
+        return (
+            f"{message} There are control characters, too: this is no text, but perhaps an image, an archive or damaged. "
+            "Pass the right file."
+        )
     begin = data.rfind(b"\n", 0, error.start) + 1
     end = data.find(b"\n", error.start)
     line = data[begin : end if end >= 0 else len(data)]

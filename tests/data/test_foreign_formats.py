@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
+from ppdet_res2net.data.annotations import read_json
 from ppdet_res2net.data.foreign_formats import recognise
+from ppdet_res2net.errors import DatasetError
 
 XML = "<?xml version='1.0'?>\n<annotation><filename>a.jpg</filename></annotation>"
 
@@ -33,10 +33,13 @@ def test_yolo(folder):
         (folder / "data.yaml").write_text(text)
         for given in (folder / "data.yaml", folder):
             found = recognise(given)
-            images = shlex.quote(str(folder / "images" / "train"))
-            assert f"convert-dataset yolo --images {images} --names {folder}/data.yaml --out train.json" in found
-    (folder / "data.yaml").write_text("train: ../elsewhere\nnames: [cat]\n")
-    assert "convert-dataset yolo --images IMAGES --names" in recognise(folder / "data.yaml")
+            assert f"convert-dataset yolo --names {folder}/data.yaml --split train --out train.json" in found
+    (folder / "data.yaml").write_text("names: [cat]\n")
+    assert f"yolo --names {folder}/data.yaml --images IMAGES --out" in recognise(folder / "data.yaml")
+    (folder / "data.yaml").rename(folder / "obj.data")
+    (folder / "obj.data").write_text("classes= 1\ntrain  = data/train.txt\nnames = data/obj.names\n")
+    for given in (folder / "obj.data", folder):
+        assert f"yolo --names {folder}/obj.data --split train --out" in recognise(given)
     (folder / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 1e-1 .1\n")
     for given in (folder / "labels" / "train" / "a.txt", folder / "labels" / "train"):
         found = recognise(given)
@@ -67,7 +70,7 @@ def test_json(folder, content, expected):
 
 def test_folders_and_files_that_are_nothing_known(folder):
     assert recognise(folder / "images") is None
-    for content in (b"\x89PNG\r\n\xff", b"{", b"some text", b"<html></html>", b"a: 1", b"a: ["):
+    for content in (b"\x89PNG\r\n\xff", b"{", b"some text", b"<head></head>", b"a: 1", b"a: ["):
         for name in ("a.json", "a.yaml"):
             (folder / "images" / name).write_bytes(content)
             assert recognise(folder / "images" / name) is None
@@ -78,3 +81,43 @@ def test_other_xml_and_folders_of_json(folder):
     assert "export the task again as 'COCO 1.0'" in recognise(folder / "a.xml")
     (folder / "images" / "a.json").write_text("{}")
     assert f"convert-dataset labelme --annotations {folder}/images --out" in recognise(folder / "images")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "./JPEGImages/a.jpg ./Annotations/a.xml\n",
+            "convert-dataset voc --annotations ANNOTATIONS --images IMAGES --list",
+        ),
+        ("images/a.jpg,xml/a.xml\nimages/b c.png,xml/b c.xml\n", "a list of images and VOC's XML files"),
+        ("images/a.jpg\n\n/data/b.PNG\r\n", "a list of images and holds no objects"),
+        ("a.jpg 0\nb/c d.jpeg\t12\n", "a list of images with labels, for classification (ClassListDataSet)"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "'git lfs pull' downloads the file itself"),
+        ("<!DOCTYPE html>\n<html>", "This is a web page"),
+        ("nut\nbolt\n", None),
+    ],
+)
+def test_lists_and_stand_ins(folder, text, expected):
+    (folder / "x.txt").write_text(text)
+    found = recognise(folder / "x.txt")
+    assert found is None if expected is None else expected in found
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"filename,width\na.jpg,3\n",
+            "nor is it JSON at all: it begins with 'filename,width'. Export the annotations in",
+        ),
+        (b"1 2 plane 0", "nor is it JSON at all: it begins with '1 2 plane 0'"),
+        (b"\x89PNG\r\n\x1a\n\0", "There are control characters, too: this is no text, but perhaps an image"),
+        (b"\x80\x04\x95", "There are control characters, too"),
+        (b'{"images": [', "is not valid JSON: .* It may be cut off"),
+    ],
+)
+def test_files_that_are_no_json(folder, content, message):
+    (folder / "x.json").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        read_json(folder / "x.json")

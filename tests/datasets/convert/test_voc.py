@@ -153,10 +153,12 @@ def test_a_name_with_a_dot_and_without_ending(folder, write_image):
     assert not list(convert(folder).notes)
 
 
-@pytest.mark.parametrize("root", ["annotations", "html"])
+@pytest.mark.parametrize("root", ["annotations", "html", "doc"])
 def test_other_xml_files_are_named(folder, root):
     (folder / "labels" / "a.xml").write_text(f"<{root}><version>1.1</version></{root}>")
-    remedy = "In CVAT, export the task again as 'COCO 1.0'" if root == "annotations" else "Check that the file"
+    remedy = {"annotations": "In CVAT, export the task again as 'COCO 1.0'", "html": "This is a web page"}.get(
+        root, "Check that the file"
+    )
     with pytest.raises(DatasetError, match=f"a.xml' has the root <{root}>; expected <annotation>. .*{remedy}"):
         convert(folder)
 

@@ -34,7 +34,7 @@ class DatasetBuilder:
         self.skipped = Tally()
         self.notes = Tally()
         self._names = None if names is None else [name for name in names if name not in _NO_CLASSES]
-        if self._names is not None and len(self._names) < len(names):
+        if any(name in _NO_CLASSES for name in names or ()):
             self.notes.add("names that labelme has for no class; they get no category", ", ".join(_NO_CLASSES))
         self._objects: list[tuple[str, dict]] = []
         self._sources: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
 from ppdet_res2net.errors import DatasetError
@@ -35,7 +36,7 @@ def read_description(path: Path, what: str) -> dict | None:
         content = parse_plain_yaml(text, f"{what} '{path}'")
         return content if isinstance(content, dict) else {}
     lines = [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
-    pairs = [match.groups() for line in lines if (match := _DARKNET_LINE.fullmatch(line))]
+    pairs = [(match[1], match[2]) for line in lines if (match := _DARKNET_LINE.fullmatch(line))]
     if len(pairs) < len(lines) or "names" not in dict(pairs):
         return None
     return {_DARKNET_KEYS.get(key, key): value for key, value in pairs}
@@ -71,8 +72,8 @@ def read_split(path: Path, split: str | None) -> list[Path]:
     Raises:
         DatasetError: There is no such split, or several and none was asked for, or its paths are not there or not certain.
     """
-    content = read_description(path, "description of the dataset")
-    found = {} if content is None else {name: entry for name in SPLITS if (entry := _entry_of(content, name))}
+    content = read_description(path, "description of the dataset") or {}
+    found = {name: entry for name in SPLITS if (entry := _entry_of(content, name))}
     if not found:
         raise DatasetError(f"'{path}' does not say where the images are. Pass their folder with --images.")
     if split is None and len(found) > 1:
@@ -91,7 +92,7 @@ def read_split(path: Path, split: str | None) -> list[Path]:
     return [_locate(entry, content.get("path"), path, split) for entry in entries]
 
 
-def _entry_of(content: dict, split: str) -> object:
+def _entry_of(content: dict, split: str) -> Any:
     entries = (content.get(key) for key in SPLITS[split])
     return next((entry for entry in entries if entry and entry not in _NOTHING), None)
 

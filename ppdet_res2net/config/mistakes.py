@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ppdet_res2net.errors import did_you_mean
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from res2net_runtime.texts import printable
 
 __all__ = [
     "MAX_MISTAKES",
@@ -48,7 +49,7 @@ def clip(word: object, longest: int = 100) -> str:
     text = str(word)
     if len(text) > longest:
         text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return printable(text)
 
 
 def position(key: str, values: list) -> int | None:

@@ -20,6 +20,7 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import replacing
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from res2net_runtime.plain_yaml import YamlSizeError, check_size
 
 __all__ = ["MAX_DEPTH", "dump_config", "parse_yaml", "read_yaml", "save_config"]
 
@@ -32,7 +33,7 @@ MAX_DEPTH = 40
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the tags that a recipe may have. Repeated keys, circular aliases and excessive sizes are errors."""
+    """SafeLoader with the tags that a recipe may have. Repeated keys and circular aliases are errors."""
 
     def __init__(self, text: str, source: str, trust_recipe: bool) -> None:
         super().__init__(text)
@@ -40,12 +41,6 @@ class _Loader(yaml.SafeLoader):
         self.trust_recipe = trust_recipe
         # PyYAML notices an alias inside its own anchor only if it constructs depth first.
         self.deep_construct = True
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None:
-            _check_size(node, self.name)
-        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -56,31 +51,6 @@ class _Loader(yaml.SafeLoader):
                 raise ConfigError(f"{_where(key)}: the key '{clip(key.value)}' is given twice. Keep one of the two.")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
-
-
-def _check_size(root: yaml.Node, source: str) -> None:
-    """Refuse a document that is nested too deeply or has too many values, counting each alias as what it stands for."""
-    sizes: dict[int, int] = {}
-
-    def measure(node: yaml.Node, depth: int, parents: frozenset[int]) -> int:
-        if id(node) in parents:
-            raise ConfigError(f"{source}: this is not valid YAML: found unconstructable recursive node.")
-        if depth > MAX_DEPTH:
-            raise ConfigError(f"{_where(node)}: the values are nested more than {MAX_DEPTH} deep. Simplify the file.")
-        if id(node) not in sizes:
-            inside = parents | {id(node)}
-            parts = node.value if isinstance(node, yaml.SequenceNode) else ()
-            if isinstance(node, yaml.MappingNode):
-                parts = [part for pair in node.value for part in pair]
-            sizes[id(node)] = 1 + sum(measure(part, depth + 1, inside) for part in parts)
-        if sizes[id(node)] > MAX_VALUES:
-            raise ConfigError(
-                f"{_where(node)}: there are more than {MAX_VALUES} values, if each alias counts as what it stands for. "
-                "Simplify the file."
-            )
-        return sizes[id(node)]
-
-    measure(root, 0, frozenset())
 
 
 class _Dumper(yaml.SafeDumper):
@@ -162,9 +132,12 @@ def parse_yaml(text: str, source: str, trust_recipe: bool = False) -> object:
             f"{source} has {len(text)} characters; a recipe may have {MAX_CHARACTERS}. Check that it is the right file."
         )
     try:
+        check_size(yaml.parse(text, Loader=yaml.SafeLoader), MAX_DEPTH, MAX_VALUES)
         return _Loader(text, source, trust_recipe).get_single_data()
     except ConfigError:
         raise
+    except YamlSizeError as error:
+        raise ConfigError(f"{source}, line {error.line}: {error}. Simplify the file.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""

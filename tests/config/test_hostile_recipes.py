@@ -116,11 +116,13 @@ def test_a_module_of_ones_own_needs_trust(tmp_path):
 # ---------------------------------------------------------------- sizes
 
 BOMB = "\n".join(f"k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]" for i in range(9))
+CHAIN = "\n".join(f"k{i}: &a{i} [{f'*a{i - 1}' if i else 'x'}]" for i in range(60))
 # Each mapping merges the one before twice, which PyYAML does by copying it.
 MERGE_BOMB = "k0: &m0 {x: 1}\n" + "\n".join(f"k{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}" for i in range(1, 30))
 UNPRINTABLE = "which contains a control character or half of a surrogate pair. Remove it."
 LARGE = {
     BOMB: "there are more than 20000 values, if each alias counts as what it stands for. Simplify the file.",
+    CHAIN: "line 41: the values are nested more than 40 deep. Simplify the file.",
     MERGE_BOMB: "there are more than 20000 values",
     "x: " + "[" * 100 + "]" * 100: "the values are nested more than 40 deep. Simplify the file.",
     "x: " + "a" * 600_000: "has 600003 characters; a recipe may have 500000. Check that it is the right file.",

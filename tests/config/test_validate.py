@@ -125,7 +125,7 @@ FILE_MISTAKES = {
     "- a": "holds a list; expected a mapping of keys such as 'architecture: MaskRCNN'.",
     "epoch: [1\nx: 2": "a.yml, line 2: this is not valid YAML: ",
     "epoch: 1\nlog_iter: 2\nepoch: 3": "a.yml, line 3: the key 'epoch' is given twice. Keep one of the two.",
-    "FPN: &a {x: *a}": "this is not valid YAML: found unconstructable recursive node.",
+    "FPN: &a {x: *a}": "the alias *a is inside of what it stands for. Simplify the file.",
     "epoch: 2020-13-45": "this is not valid YAML: month must be in 1..12",
     "_BASE_: runtime.yml": "_BASE_ is 'runtime.yml'; expected a list of files such as ['../runtime.yml'].",
     "_BASE_: [a.yml]": "_BASE_ is circular: ",
@@ -135,7 +135,7 @@ FILE_MISTAKES = {
     "x: !PiecewiseDecay [0.1]": "!PiecewiseDecay takes its arguments by name, for example '!PiecewiseDecay {",
     "epoch: 1\nx: \0": "line 2, column 4 has a NUL character, so this is not text",
     "x: \7": "this is not valid YAML: unacceptable character",
-    "x: " + "[" * 9999: "this is not valid YAML: maximum recursion depth exceeded",
+    "x: " + "[" * 9999: "the values are nested more than 40 deep. Simplify the file.",
     "x: !!unknown 3": "this is not valid YAML: could not determine a constructor for the tag",
 }
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError
-from res2net_runtime.plain_yaml import MAX_BYTES, PlainYamlError, clip, load_plain_yaml
+from res2net_runtime.plain_yaml import MAX_BYTES, PlainYamlError, load_plain_yaml
 from res2net_runtime.preprocess import Preprocessor
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip, printable
 
 __all__ = [
     "CONFIG_NAME",

@@ -6,18 +6,19 @@ stands for. The limits are checked on the parser's events, which need neither re
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
 
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "PlainYamlError", "clip", "load_plain_yaml"]
+__all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_VALUES", "PlainYamlError", "YamlSizeError", "check_size", "load_plain_yaml"]
 
 MAX_BYTES = 4_000_000
-MAX_DEPTH = 20
+MAX_LEVELS = 20
 MAX_VALUES = 100_000
-_SHORT_LIST = 8
 
 # PyYAML's binding of libyaml is ten times as fast; some builds lack it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,22 +28,16 @@ class PlainYamlError(ValueError):
     """The text is not YAML, is too large, or has a tag."""
 
 
-def clip(value: object, length: int = 60) -> str:
-    """Return the beginning of a value for a message, without characters that a terminal would not show."""
-    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to print very long numbers
-        return f"a number of {value.bit_length()} bits"
-    text = value if isinstance(value, str) else _outline(value)
-    return printable(text if len(text) <= length else text[:length] + "...")
+class YamlSizeError(ValueError):
+    """YAML stands for more than is read. The message is a phrase.
 
+    Attributes:
+        line: The line, from 1; 0 if the parser does not tell it.
+    """
 
-def _outline(value: object) -> str:
-    """Return ``repr`` of a scalar or of a short list, and only the size of other lists and mappings."""
-    if isinstance(value, dict):
-        return f"a mapping of {len(value)} keys" if value else "{}"
-    if isinstance(value, (list, tuple)):
-        is_short = len(value) <= _SHORT_LIST and not any(isinstance(one, (dict, list, tuple)) for one in value)
-        return f"[{', '.join(clip(one, 20) for one in value)}]" if is_short else f"a list of {len(value)} values"
-    return repr(value)
+    def __init__(self, event: yaml.Event, problem: str) -> None:
+        super().__init__(problem)
+        self.line = _line_of(event)
 
 
 def load_plain_yaml(data: bytes) -> Any:
@@ -57,10 +52,12 @@ def load_plain_yaml(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise PlainYamlError(f"It has {len(data)} bytes; the limit is {MAX_BYTES}.")
     try:
-        _check_events(data)
+        check_size(_without_tags(yaml.parse(data, Loader=_Loader)), MAX_LEVELS, MAX_VALUES)
         return yaml.load(data, Loader=_Loader)
     except PlainYamlError:
         raise
+    except YamlSizeError as error:
+        raise PlainYamlError(f"Line {error.line}: {error}.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"Line {mark.line + 1}" if mark else "It"
@@ -71,33 +68,66 @@ def load_plain_yaml(data: bytes) -> Any:
         raise PlainYamlError(f"It is not valid YAML: {type(error).__name__}: {clip(str(error), 200)}.") from error
 
 
-def _check_events(data: bytes) -> None:
-    """Refuse tags, and what is nested too deeply or stands for too many values."""
-    sizes: dict[str | None, int] = {}  # of anchors, as far as they are complete
-    counts = [0]  # values at each level that is open
-    anchors: list[str | None] = []
-    for event in yaml.parse(data, Loader=_Loader):
-        line = event.start_mark.line + 1 if event.start_mark else 0
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in anchors:
-                raise PlainYamlError(f"Line {line}: the alias *{clip(event.anchor)} is inside of what it stands for.")
-            counts[-1] += sizes.get(event.anchor, 1)
-        elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
-            if event.tag not in (None, "!"):  # "!" is what PyYAML says of quoted text
-                raise PlainYamlError(f"Line {line} has the tag {clip(event.tag)}; plain values are expected.")
-            if isinstance(event, yaml.ScalarEvent):
-                counts[-1] += 1
-                if event.anchor is not None:
-                    sizes[event.anchor] = 1
-            else:
-                counts.append(1)
-                anchors.append(event.anchor)
+def check_size(events: Iterable[yaml.Event], max_levels: int, max_values: int) -> None:
+    """Refuse YAML that is nested too deeply, or stands for too many values. An alias counts as all that it stands for.
+
+    Args:
+        events: What the parser finds.
+        max_levels: How deep lists and mappings may be nested.
+        max_values: How many scalars, lists and mappings there may be.
+
+    Raises:
+        YamlSizeError: There is more.
+    """
+    done: dict[str, tuple[int, int]] = {}  # values and levels behind each anchor
+    unfinished = [_Part(None)]
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            unfinished.append(_Part(event.anchor))
+            values, levels = 0, 0
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (part.anchor for part in unfinished):
+                raise YamlSizeError(event, f"the alias *{clip(event.anchor)} is inside of what it stands for")
+            values, levels = done.get(event.anchor, (1, 0))
+        elif isinstance(event, yaml.ScalarEvent):
+            values, levels = 1, 0
+            if event.anchor is not None:
+                done[event.anchor] = values, levels
         elif isinstance(event, yaml.CollectionEndEvent):
-            size, anchor = counts.pop(), anchors.pop()
-            counts[-1] += size
-            if anchor is not None:
-                sizes[anchor] = size
-        if len(anchors) > MAX_DEPTH:
-            raise PlainYamlError(f"Line {line}: values are nested more than {MAX_DEPTH} deep.")
-        if counts[-1] > MAX_VALUES:
-            raise PlainYamlError(f"Line {line}: it stands for more than {MAX_VALUES} values; an alias counts in full.")
+            part = unfinished.pop()
+            values, levels = part.values, part.levels
+            if part.anchor is not None:
+                done[part.anchor] = values, levels
+        else:
+            continue
+        parent = unfinished[-1]
+        parent.values += values
+        parent.levels = max(parent.levels, levels + 1)
+        if len(unfinished) - 1 + levels > max_levels:
+            raise YamlSizeError(event, f"the values are nested more than {max_levels} deep")
+        if parent.values > max_values:
+            raise YamlSizeError(
+                event, f"there are more than {max_values} values, if each alias counts as what it stands for"
+            )
+
+
+@dataclasses.dataclass
+class _Part:
+    """A list or mapping whose end has not come yet."""
+
+    anchor: str | None
+    values: int = 1
+    levels: int = 1
+
+
+def _without_tags(events: Iterable[yaml.Event]) -> Iterator[yaml.Event]:
+    """Yield the events; refuse values with tags."""
+    for event in events:
+        tag = event.tag if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) else None
+        if tag not in (None, "!"):  # "!" is what PyYAML says of quoted text
+            raise PlainYamlError(f"Line {_line_of(event)} has the tag {clip(tag)}; plain values are expected.")
+        yield event
+
+
+def _line_of(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0

@@ -18,8 +18,7 @@ import numpy as np
 from res2net_runtime._image_header import find_bomb, has_float_samples, read_image_size
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
-from res2net_runtime.plain_yaml import clip
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip, printable
 
 __all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "Preprocessor", "collate", "decode_image", "describe_source"]
 

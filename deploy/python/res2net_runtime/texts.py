@@ -6,12 +6,13 @@ import re
 import unicodedata
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["hide_password", "is_url", "printable", "storable"]
+__all__ = ["clip", "hide_password", "is_url", "printable", "storable"]
 
 # Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
 # surrogates, unassigned characters, and separators of lines and paragraphs.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"  # formats that Persian and emoji need, and that do no harm
+_SHORT_LIST = 8
 
 
 def printable(text: object) -> str:
@@ -22,6 +23,24 @@ def printable(text: object) -> str:
     return "".join(
         _escape(one) if unicodedata.category(one) in _UNPRINTABLE and one not in _JOINERS else one for one in str(text)
     )
+
+
+def clip(value: object, length: int = 60) -> str:
+    """Return the beginning of a value for a message, without characters that a terminal would not show."""
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to print very long numbers
+        return f"a number of {value.bit_length()} bits"
+    text = value if isinstance(value, str) else _outline(value)
+    return printable(text if len(text) <= length else text[:length] + "...")
+
+
+def _outline(value: object) -> str:
+    """Return ``repr`` of a scalar or of a short list, and only the size of other lists and mappings."""
+    if isinstance(value, dict):
+        return f"a mapping of {len(value)} keys" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        is_short = len(value) <= _SHORT_LIST and not any(isinstance(one, (dict, list, tuple)) for one in value)
+        return f"[{', '.join(clip(one, 20) for one in value)}]" if is_short else f"a list of {len(value)} values"
+    return repr(value)
 
 
 def storable(text: str) -> str:

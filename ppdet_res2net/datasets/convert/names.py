@@ -10,8 +10,7 @@ from pathlib import Path
 from ppdet_res2net.data.name_lists import are_counted, blank_line, read_name_lines, split_numbers
 from ppdet_res2net.datasets.convert.yolo_description import find_beside, read_description
 from ppdet_res2net.errors import DatasetError
-from res2net_runtime.plain_yaml import clip
-from res2net_runtime.texts import storable
+from res2net_runtime.texts import clip, storable
 
 __all__ = ["ClassTable", "read_class_table", "read_names"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
 from ppdet_res2net.errors import DatasetError
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 __all__ = ["SPLITS", "find_beside", "read_description", "read_split"]
 

@@ -13,8 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from res2net_runtime.errors import BackendError, Res2NetError
-from res2net_runtime.plain_yaml import clip
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip, printable
 
 __all__ = ["import_engine", "loading", "running"]
 

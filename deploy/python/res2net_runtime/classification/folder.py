@@ -18,8 +18,7 @@ from res2net_runtime.model_folder import (
     take_names,
     take_versions,
 )
-from res2net_runtime.plain_yaml import clip
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip, printable
 
 __all__ = ["OUTPUT", "TASK", "ClassifierFolder", "load_classifier_folder"]
 

@@ -23,8 +23,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from res2net_runtime._image_header import find_bomb
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
-from res2net_runtime.plain_yaml import clip
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_image, describe_source
+from res2net_runtime.texts import clip
 
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
 

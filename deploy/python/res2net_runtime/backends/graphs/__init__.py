@@ -1,8 +1,8 @@
 """Check a network's files before an engine reads them: only what the exporter writes is accepted.
 
-Engines are written for files of friends. Damaged ones end the process in Paddle, and its operators can read and write files
-and run Python. So a graph is read here first, as plain data, and an engine gets it only if its operators are known, the
-values that they use exist, and the weights have the sizes that the graph says.
+Engines trust their files: Paddle has operators that read and write files and run Python, and it runs a network whose weights
+have other sizes than the graph says. So a graph is first read here, as plain data. An engine gets it only if its operators are
+known, the values that they use exist, and the weights have the sizes that the graph says.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 __all__ = ["GraphError", "check_count", "check_known"]
 

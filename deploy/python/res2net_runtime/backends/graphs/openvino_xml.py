@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from res2net_runtime.backends.graphs.errors import GraphError, check_count, check_known
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles

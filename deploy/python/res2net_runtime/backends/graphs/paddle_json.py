@@ -2,8 +2,7 @@
 
 The file is JSON with short keys: an operator has the name ``#``, attributes ``A``, inputs ``I``, outputs ``O`` and attributes
 of its outputs ``OA``; ``%`` is the number of a value, ``TT`` its type; an attribute has the name ``N`` and the typed value
-``AT``; ``D`` is the content of both. ``p`` is a weight. Paddle 3.3.1 reads it without checks: what is missing or of another
-type ends the process.
+``AT``; ``D`` is the content of both. ``p`` is a weight.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from res2net_runtime.backends.graphs.errors import GraphError, check_count, chec
 from res2net_runtime.backends.graphs.paddle_operators import LIST_INPUTS, NUMBER_INPUTS, OPERATORS
 from res2net_runtime.backends.graphs.paddle_params import check_params
 from res2net_runtime.backends.graphs.ranges import RANGES, check_range
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles

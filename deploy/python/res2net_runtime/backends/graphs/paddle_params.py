@@ -9,7 +9,7 @@ from pathlib import Path
 
 from res2net_runtime.backends.graphs.errors import GraphError, check_count
 from res2net_runtime.backends.graphs.wire import Message
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 __all__ = ["ELEMENT_BYTES", "check_params"]
 

@@ -9,7 +9,7 @@ from res2net_runtime.backends.graphs.errors import GraphError, check_count, chec
 from res2net_runtime.backends.graphs.paddle_params import ELEMENT_BYTES, check_params
 from res2net_runtime.backends.graphs.ranges import check_range
 from res2net_runtime.backends.graphs.wire import Message, text
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles

@@ -1,11 +1,11 @@
-"""Attributes by which Paddle's kernels divide, or for which they take memory, without looking at them."""
+"""Ranges of attributes by which Paddle's kernels divide, or that decide how much memory they take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from res2net_runtime.backends.graphs.errors import GraphError
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 __all__ = ["RANGES", "check_range"]
 

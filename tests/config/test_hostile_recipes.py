@@ -122,7 +122,7 @@ MERGE_BOMB = "k0: &m0 {x: 1}\n" + "\n".join(f"k{i}: &m{i} {{<<: [*m{i - 1}, *m{i
 UNPRINTABLE = "which contains a control character or half of a surrogate pair. Remove it."
 LARGE = {
     BOMB: "there are more than 20000 values, if each alias counts as what it stands for. Simplify the file.",
-    CHAIN: "line 41: the values are nested more than 40 deep. Simplify the file.",
+    CHAIN: "line 40: the values are nested more than 40 deep. Simplify the file.",
     MERGE_BOMB: "there are more than 20000 values",
     "x: " + "[" * 100 + "]" * 100: "the values are nested more than 40 deep. Simplify the file.",
     "x: " + "a" * 600_000: "has 600003 characters; a recipe may have 500000. Check that it is the right file.",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ppdet_res2net.data.text_files import read_text
 from ppdet_res2net.errors import DatasetError
-from res2net_runtime.plain_yaml import clip
+from res2net_runtime.texts import clip
 
 __all__ = ["are_counted", "blank_line", "read_name_lines", "split_numbers"]
 

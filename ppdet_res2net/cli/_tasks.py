@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.config import Config, is_classifier, load_config
+from res2net_runtime.arguments import path_text
 from res2net_runtime.image_lists import SELECTION_OPTIONS
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ class TaskParser(CommandParser):
     def add_images_arguments(self) -> None:
         """Add ``--infer_img``, ``--infer_dir`` and ``--infer_list``, one of which is required, and what goes with them."""
         images = self.add_mutually_exclusive_group(required=True)
-        images.add_argument("--infer_img", metavar="FILE", help="one image")
-        images.add_argument("--infer_dir", metavar="DIR", help="a folder of images")
-        images.add_argument("--infer_list", metavar="FILE", help="a text file with the path of one image per line")
+        images.add_argument("--infer_img", type=path_text, metavar="FILE", help="one image")
+        images.add_argument("--infer_dir", type=path_text, metavar="DIR", help="a folder of images")
+        images.add_argument(
+            "--infer_list", type=path_text, metavar="FILE", help="a text file with the path of one image per line"
+        )
         for flag, settings in SELECTION_OPTIONS.items():
             self.add_argument(flag, **settings)
 

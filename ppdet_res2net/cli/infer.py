@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
+from res2net_runtime.arguments import path_text
 from res2net_runtime.image_lists import SAVING_OPTIONS, ImageFile, find_misplaced, select_images
 from res2net_runtime.texts import printable, storable
 
@@ -31,7 +32,7 @@ def _parser() -> TaskParser:
     )
     parser.add_images_arguments()
     detectors = parser.detectors
-    detectors.add("--output_dir", default="output", metavar="DIR", help="where pictures and results go")
+    detectors.add("--output_dir", type=path_text, default="output", metavar="DIR", help="where pictures and results go")
     detectors.add(
         "--draw_threshold", type=fraction, default=0.5, metavar="SCORE", help="draw detections with at least this score"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 
 from res2net_runtime import jobs
 from res2net_runtime.cli import main
+from res2net_runtime.errors import ImageError
+from res2net_runtime.pictures import save_picture
 from res2net_runtime.result_files import ResultFiles
 from tests.helpers.runtime_toys import BRIGHT, picture, toy_model_dir
 
@@ -104,6 +107,49 @@ def test_results_below_the_images_are_not_read_again(model_dir, photos):
     assert len(files_below(photos / "out")) == 5
 
 
+def test_no_picture_replaces_an_image(model_dir, photos, tmp_path, capsys):
+    for name in ("b.png", "z.png"):
+        (photos / name).unlink()
+    before = (photos / "sub" / "a.png").read_bytes()
+    assert run(model_dir, photos, "--image_dir", photos, "--recursive") == 1
+    assert "sub/a.png' would replace the image '" in capsys.readouterr().err
+    (tmp_path / "linked").symlink_to(photos / "sub")
+    (tmp_path / "list.txt").write_text("linked/a.png\n")
+    assert run(model_dir, photos / "..", "--image_list", tmp_path / "list.txt") == 1
+    assert (photos / "sub" / "a.png").read_bytes() == before
+
+
+def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
+    (tmp_path / "photo.png").write_bytes(b"the photo")
+    (tmp_path / "out.png").symlink_to("photo.png")
+    save_picture(tmp_path / "out.png", picture(4, 4))
+    assert (tmp_path / "photo.png").read_bytes() == b"the photo" and not (tmp_path / "out.png").is_symlink()
+
+    def fill_the_disk(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(ImageError, match="new.png' cannot be written: No space left on device"):
+        save_picture(tmp_path / "new.png", picture(4, 4))
+    assert files_below(tmp_path) == ["out.png", "photo.png"]
+
+
+def test_a_link_to_itself_fails_alone(model_dir, photos, tmp_path, capsys):
+    (photos / "loop.png").symlink_to("loop.png")
+    (photos / "list.txt").write_text("loop.png\nb.png\n")
+    assert run(model_dir, tmp_path / "out", "--image_list", photos / "list.txt") == 1
+    captured = capsys.readouterr()
+    assert "loop.png': Too many levels of symbolic links" in captured.err and "1 of 2 images" in captured.out
+
+
+def test_an_empty_share_has_results(model_dir, photos, tmp_path, capsys):
+    assert run(model_dir, tmp_path, "--image_dir", photos, "--save_results", "--save_jsonl", "--shard", "4/9") == 0
+    assert "0 of 0 images" in capsys.readouterr().out
+    assert (tmp_path / "bbox.4-of-9.json").read_text() == "[]\n" and (tmp_path / "results.4-of-9.jsonl").exists()
+
+
 def test_without_pictures(model_dir, photos, tmp_path, capsys):
     output = tmp_path / "out"
     assert run(model_dir, output, "--image_dir", photos, "--no_pictures", "--save_results") == 0
@@ -159,6 +205,13 @@ def test_going_on_in_a_folder_of_something_else(model_dir, photos, tmp_path, cap
     (tmp_path / "results.jsonl").write_text('{"file_name": "b.png", "image_id": 0, "classes": []}\n')
     assert run(model_dir, tmp_path, "--image_dir", photos, "--skip_done") == 1
     assert "results.jsonl' does not hold detections. Move it away" in capsys.readouterr().err
+    (tmp_path / "results.jsonl").write_text('{"file_name": "b.png", "image_id": 0, "detections": [1]}\n')
+    assert run(model_dir, tmp_path, "--image_dir", photos, "--skip_done", "--save_results") == 1
+    assert "results.jsonl' does not hold detections. Move it away" in capsys.readouterr().err
+    (tmp_path / "results.jsonl").unlink()
+    os.mkfifo(tmp_path / "results.jsonl")
+    assert run(model_dir, tmp_path, "--image_dir", photos, "--skip_done") == 1
+    assert "results.jsonl' cannot be written: it is not a file. Remove it" in capsys.readouterr().err
 
 
 def test_results_that_cannot_be_written_are_an_error(model_dir, photos, tmp_path, capsys):
@@ -213,6 +266,10 @@ def test_results_and_video_are_whole_after_a_signal(model_dir, tmp_path, number)
         (
             ["--image_dir", "a", "--no_pictures"],
             "--no_pictures leaves nothing to write; add --save_results or --save_jsonl",
+        ),
+        (
+            ["--image_dir", ""],
+            "argument --image_dir: got an empty text, expected a path; is a variable of the shell not",
         ),
         (["--image_dir", "a", "--shard", "3/2"], "argument --shard: got '3/2', expected i/n with i from 1 to n"),
     ],

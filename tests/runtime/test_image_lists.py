@@ -89,13 +89,40 @@ def test_a_list_begins_from_another_folder(photos, tmp_path_factory):
     [
         ("", "The list '.*list.txt' is empty. It needs one path per line"),
         ("a.jpg\nhttps://me:secret@host/x.jpg\n", "Line 2 of '.*' is a url, 'https://host/x.jpg'. Download the images"),
-        ("a.jpg\na.jpg\n", "Several images are called 'a.jpg'"),
+        ("a.jpg\na.jpg\n", "Several images are called 'a.jpg'.* if --list_root is a folder that holds them all"),
+        ("a\0b.jpg\n", "is not a text file in UTF-8, or in UTF-16 with a byte order mark"),
     ],
 )
 def test_wrong_lists(tmp_path, content, message):
     (tmp_path / "list.txt").write_text(content)
     with pytest.raises(ImageError, match=message):
         select_images(list_file=str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("sub/a.jpg 3", "Leave only the paths, one per line, without labels"),
+        ("sub/a.jpg\tcat", "Leave only the paths"),
+        ("sub/a.jpg,1,2", "Leave only the paths"),
+        ("'sub/a.jpg'", "Remove the quotes"),
+        (" sub/a.jpg ", "Remove the spaces around the paths"),
+        (r"sub\a.jpg", "Write the paths with slashes"),
+    ],
+)
+def test_lines_that_are_more_than_a_path(photos, line, advice):
+    (photos / "list.txt").write_text(f"path,label\nb.png\n{line}\n")
+    with pytest.raises(ImageError, match=f"which does not exist, but 'sub/a.jpg' does. {advice}"):
+        select_images(list_file=str(photos / "list.txt"))
+
+
+def test_a_list_of_the_current_folder(photos, tmp_path_factory, monkeypatch):
+    file = tmp_path_factory.mktemp("lists") / "list.txt"
+    file.write_text("sub/a.jpg\n")
+    monkeypatch.chdir(photos)
+    with pytest.raises(ImageError, match="in the current folder. If all paths begin there, add --list_root"):
+        select_images(list_file=str(file))
+    assert [image.name for image in select_images(list_file=str(file), list_root=".")] == ["sub/a.jpg"]
 
 
 def test_a_url_is_not_mangled():

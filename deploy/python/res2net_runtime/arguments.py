@@ -25,6 +25,7 @@ __all__ = [
     "Refused",
     "fraction",
     "json_option",
+    "path_text",
     "positive_int",
     "text_output",
     "whole_number",
@@ -102,6 +103,13 @@ def fraction(text: str) -> float:
         hint = f"; for {value:g} percent, write {value / 100:g}" if 1 < value <= 100 else ""
         raise argparse.ArgumentTypeError(f"got {text}, expected a number from 0 to 1{hint}")
     return value
+
+
+def path_text(text: str) -> str:
+    """Argument type: a path or a url. An empty one is the value of a shell variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("got an empty text, expected a path; is a variable of the shell not set?")
+    return text
 
 
 class FlagParser(argparse.ArgumentParser):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from res2net_runtime.arguments import FlagParser, fraction, positive_int, whole_number
+from res2net_runtime.arguments import FlagParser, fraction, path_text, positive_int, whole_number
 from res2net_runtime.console import ending_on_signals, python_command, run_command
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
 from res2net_runtime.errors import ImageError
@@ -42,17 +42,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ),
         foreign=INFER_FLAGS,
     )
-    parser.add_argument("--model_dir", required=True, metavar="DIR", help="folder that the export wrote")
+    parser.add_argument(
+        "--model_dir", type=path_text, required=True, metavar="DIR", help="folder that the export wrote"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--image_file", metavar="FILE", help="one image")
-    source.add_argument("--image_dir", metavar="DIR", help="a folder of images")
-    source.add_argument("--image_list", metavar="FILE", help="a text file with the path of one image per line")
-    source.add_argument("--video_file", metavar="FILE", help="a video")
+    source.add_argument("--image_file", type=path_text, metavar="FILE", help="one image")
+    source.add_argument("--image_dir", type=path_text, metavar="DIR", help="a folder of images")
+    source.add_argument(
+        "--image_list", type=path_text, metavar="FILE", help="a text file with the path of one image per line"
+    )
+    source.add_argument("--video_file", type=path_text, metavar="FILE", help="a video")
     source.add_argument(
         "--camera_id", type=whole_number(0), metavar="N", help="number of a camera, from 0; stop with Ctrl-C"
     )
     source.add_argument(
-        "--stream_url", metavar="URL", help="a stream, such as rtsp://host/path, read as a camera; stop with Ctrl-C"
+        "--stream_url",
+        type=path_text,
+        metavar="URL",
+        help="a stream, such as rtsp://host/path, read as a camera; stop with Ctrl-C",
     )
     for flag, settings in SELECTION_OPTIONS.items():
         parser.add_argument(flag, **settings)
@@ -77,6 +84,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output_dir",
+        type=path_text,
         default="output",
         metavar="DIR",
         help="where pictures and results are written (default: %(default)s)",
@@ -158,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
             summary = run_images(predictor, images, output)
     if args.image_file and summary.shown is not None:
         print_detections(summary.shown)
-    report(summary, "images" if images else "frames")
+    report(summary, "images" if args.image_file or args.image_dir or args.image_list else "frames")
     return 1 if summary.failures else 0
 
 
@@ -212,7 +220,7 @@ def report(summary: Summary, what: str) -> None:
     for failure in summary.failures:
         print(f"Error: {failure}", file=sys.stderr)
     skipped = f", {summary.skipped} done before" if summary.skipped else ""
-    if not summary.done and not summary.skipped:
+    if not summary.done and summary.failures:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
     found = f"{summary.drawn} detections with a score of at least {output.threshold:g}"

@@ -29,6 +29,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".avif"),
 )
+_KEPT_CHARACTERS = 30
 _MAX_FILE_BYTES = 2**31 - 1  # what OpenCV decodes
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -130,7 +131,8 @@ def make_output_folder(
             class ``error_class``.
     """
     path = Path(folder)
-    if path.resolve() in {image.resolve().parent for image in images}:
+    # Not Path.resolve, which fails for links that lead to themselves.
+    if os.path.realpath(path) in {os.path.dirname(os.path.realpath(image)) for image in images}:
         raise error_class(f"{option} '{printable(path)}' holds the images themselves; pass another folder.")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,8 @@ def replacing(path: str | os.PathLike[str], unfinished: Path | None = None) -> I
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if unfinished is None:
-        unfinished = path.with_name(f".{path.stem}.unfinished-{secrets.token_hex(4)}{path.suffix}")
+        # The name of the file may be as long as names can be.
+        unfinished = path.with_name(f".{path.stem[:_KEPT_CHARACTERS]}.unfinished-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield unfinished
         os.replace(unfinished, path)

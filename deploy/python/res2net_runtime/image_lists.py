@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from res2net_runtime.arguments import path_text
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import find_images
 from res2net_runtime.texts import hide_password, is_url, printable, storable
@@ -28,6 +30,9 @@ __all__ = [
     "read_image_list",
     "select_images",
 ]
+
+
+_MISSING_LOOKED_AT = 3  # the first line of a list may be a heading
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def parse_shard(text: str) -> Shard:
 SELECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "--recursive": {"action": "store_true", "help": "also read the images in subfolders"},
     "--list_root": {
+        "type": path_text,
         "metavar": "DIR",
         "help": "folder that the paths in a list begin from (default: the folder of the list)",
     },
@@ -149,13 +155,15 @@ def select_images(
     if directory is not None:
         root = Path(directory)
         paths = find_images(directory, recursive)
-        own = None if output_dir is None else Path(output_dir).resolve()
-        if recursive and own is not None and own != root.resolve():
-            paths = [path for path in paths if own not in path.resolve().parents]
+        own = None if output_dir is None else Path(os.path.realpath(output_dir))
+        if recursive and own is not None and own != Path(os.path.realpath(root)):
+            paths = [path for path in paths if own not in Path(os.path.realpath(path)).parents]
         images = name_images(paths, root)
     elif list_file is not None:
         root = Path(list_root) if list_root is not None else Path(list_file).parent
-        images = name_images([root / path for path in read_image_list(list_file)], root)
+        paths = [root / path for path in read_image_list(list_file)]
+        _check_listed(paths, list_file, root)
+        images = name_images(paths, root)
     else:
         if image is not None and is_url(image):
             raise ImageError(
@@ -172,7 +180,7 @@ def read_image_list(file: str | os.PathLike[str]) -> list[str]:
     names of files.
 
     Raises:
-        ImageError: The file cannot be read, is empty, or names a url.
+        ImageError: The file cannot be read, is empty or no text, or names a url.
     """
     try:
         content = Path(file).read_bytes()
@@ -182,6 +190,11 @@ def read_image_list(file: str | os.PathLike[str]) -> list[str]:
         text = content.decode("utf-16", "replace")
     else:
         text = content.decode("utf-8-sig", "surrogateescape")
+    if "\0" in text:
+        raise ImageError(
+            f"The list '{printable(file)}' is not a text file in UTF-8, or in UTF-16 with a byte order mark. Check the path, "
+            "or save the list again."
+        )
     lines = [line.rstrip("\r") for line in text.split("\n")]
     paths = [line for line in lines if line.strip()]
     if not paths:
@@ -192,6 +205,38 @@ def read_image_list(file: str | os.PathLike[str]) -> list[str]:
                 f"Line {number} of '{printable(file)}' is a url, '{hide_password(path)}'. Download the images first."
             )
     return paths
+
+
+def _check_listed(paths: Sequence[Path], file: str, root: Path) -> None:
+    """Refuse a list whose missing images are there if its lines are read otherwise, as other tools write lists."""
+    missing = (path for path in paths if not os.path.lexists(path))
+    for path in itertools.islice(missing, _MISSING_LOOKED_AT):
+        _check_missing(path, file, root)
+
+
+def _check_missing(path: Path, file: str, root: Path) -> None:
+    line = str(path.relative_to(root) if path.is_relative_to(root) else path)
+    for text, advice in _other_readings(line):
+        if os.path.isfile(root / text):
+            raise ImageError(
+                f"The list '{printable(file)}' names '{printable(line)}', which does not exist, but '{printable(text)}' does. "
+                f"{advice}"
+            )
+    if os.path.isfile(line):
+        raise ImageError(
+            f"The list '{printable(file)}' names '{printable(line)}', which is not in '{printable(root)}' but in the current "
+            "folder. If all paths begin there, add --list_root ."
+        )
+
+
+def _other_readings(line: str) -> Iterator[tuple[str, str]]:
+    """Yield what a line could mean that is no path of an image, and what to do about it."""
+    yield line.strip(), "Remove the spaces around the paths."
+    yield line.strip().strip("\"'"), "Remove the quotes."
+    yield line.replace("\\", "/"), "Write the paths with slashes."
+    for separator in ("\t", ",", ";", " "):
+        for text in (line.partition(separator)[0], line.rpartition(separator)[0]):
+            yield text.strip().strip("\"'"), "Leave only the paths, one per line, without labels and other columns."
 
 
 def name_images(paths: Sequence[Path], root: Path | None = None) -> list[ImageFile]:
@@ -208,8 +253,8 @@ def name_images(paths: Sequence[Path], root: Path | None = None) -> list[ImageFi
     repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise ImageError(
-            f"Several images are called '{printable(repeated)}', so their pictures would overwrite each other. Pass the images "
-            "of one folder at a time, or every image once."
+            f"Several images are called '{printable(repeated)}', so their pictures would overwrite each other. Pass every "
+            "image once. Images of several folders keep their subfolders if --list_root is a folder that holds them all."
         )
     ids = make_image_ids(paths)
     return [ImageFile(path, name, ids[path]) for path, name in zip(paths, names)]

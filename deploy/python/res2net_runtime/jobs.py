@@ -17,12 +17,12 @@ from tqdm import tqdm
 from res2net_runtime.draw import draw_detections
 from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.image_lists import ImageFile, leave_out_done
-from res2net_runtime.pictures import picture_names, save_picture
+from res2net_runtime.pictures import check_pictures, picture_names, save_picture
 from res2net_runtime.predictor import Prediction, Predictor
 from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
 from res2net_runtime.results import Detections
 from res2net_runtime.session import FailedPrediction
-from res2net_runtime.texts import storable
+from res2net_runtime.texts import printable, storable
 from res2net_runtime.video import Camera, Frame, VideoFile
 from res2net_runtime.video_writer import VideoWriter
 
@@ -113,9 +113,11 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
     whose picture cannot be written, becomes one of the summary's failures, and the others are still processed.
 
     Raises:
-        Res2NetError: The results cannot be written.
+        Res2NetError: The results cannot be written, or a picture would replace an image.
     """
     summary = Summary(output, predictor.description)
+    if output.save_pictures:
+        check_pictures(output.directory, images)
     pictures = dict(zip(images, picture_names([image.name for image in images])))
 
     def finish(item: tuple[ImageFile, Prediction | FailedPrediction]) -> _Outcome | Res2NetError:
@@ -133,6 +135,8 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
     with _Sinks(predictor, output) as sinks:
         left = leave_out_done(images, sinks.take_done()) if output.skip_done else list(images)
         summary.skipped = len(images) - len(left)
+        if not images:
+            sinks.open()  # an empty share has results, too: none
         predictions = zip(left, predictor.predict_iter([image.path for image in left]))
         with _progress(len(left), "image") as progress:
             for image, outcome in zip(left, _map_ahead(finish, predictions)):
@@ -244,18 +248,28 @@ class _Sinks:
         """Return name and id of the images that an earlier run has done, and write their results into this run's files."""
         done = {}
         for record in read_json_lines(self._output.lines_path):
-            image_id = record.get("image_id")
-            if not isinstance(image_id, int) or not isinstance(record.get("detections"), list):
+            image_id, detections = record.get("image_id"), record.get("detections")
+            is_known = type(image_id) is int and isinstance(detections, list)
+            if not is_known or not all(isinstance(one, dict) for one in detections):
                 raise Res2NetError(
-                    f"'{self._output.lines_path}' does not hold detections. Move it away, or choose another folder."
+                    f"'{printable(self._output.lines_path)}' does not hold detections. Move it away, or choose another folder."
                 )
             done[record["file_name"]] = image_id
             if self._files is not None:
-                entries = [{"image_id": image_id, **one} for one in record["detections"]]
+                entries = [{"image_id": image_id, **one} for one in detections]
                 for entry in entries:
                     entry.pop("category", None)
                 self._files.add(entries, file_name=record["file_name"])
         return done
+
+    def open(self) -> None:
+        """Open the files with COCO results, which otherwise happens with the first image.
+
+        Raises:
+            Res2NetError: A file cannot be written.
+        """
+        if self._files is not None:
+            self._files.add([])
 
     def add(self, outcome: _Outcome, **more: Any) -> None:
         """Write the results of one image.

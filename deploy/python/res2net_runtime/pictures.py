@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -10,9 +11,11 @@ import cv2
 import numpy as np
 
 from res2net_runtime.errors import ImageError
+from res2net_runtime.files import replacing
+from res2net_runtime.image_lists import ImageFile
 from res2net_runtime.texts import printable
 
-__all__ = ["picture_names", "save_picture"]
+__all__ = ["check_pictures", "picture_names", "save_picture"]
 
 # Suffixes of pictures that keep their name -> what OpenCV calls the encoder.
 _ENCODERS = {".jpg": ".jpg", ".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".png": ".png"}
@@ -26,6 +29,38 @@ def picture_names(names: Sequence[str]) -> list[str]:
     ]
     taken = Counter(picture.lower() for picture in pictures)
     return [picture if taken[picture.lower()] == 1 else f"{name}.png" for name, picture in zip(names, pictures)]
+
+
+def check_pictures(folder: Path, images: Sequence[ImageFile]) -> None:
+    """Check that no picture would replace one of the images.
+
+    Args:
+        folder: Where the pictures go.
+        images: The images; the pictures are called as :func:`picture_names` says.
+
+    Raises:
+        ImageError: A picture would.
+    """
+    pictures = {name: folder / name for name in picture_names([image.name for image in images])}
+    there = {identity: name for name, path in pictures.items() if (identity := _identity(path)) is not None}
+    if not there:
+        return
+    for image in images:
+        identity = _identity(image.path)
+        if identity in there:
+            raise ImageError(
+                f"The picture '{printable(pictures[there[identity]])}' would replace the image '{printable(image.path)}'. "
+                "Pass another --output_dir."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what is the same for all names of a file; None if there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
@@ -47,8 +82,8 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
             "pixels per side: save the image as PNG, or make it smaller."
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        with replacing(path) as unfinished:  # no part of a picture stays, and a link is not followed
+            unfinished.write_bytes(encoded.tobytes())
     except OSError as error:
         raise ImageError(
             f"The picture '{printable(path)}' cannot be written: {error.strerror}. Free some space, or choose another folder."

@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,9 @@ class _GrowingFile:
         with self._saying_what_failed():
             # Without a buffer, a line is on its way to the disk when append returns.
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):  # reading a pipe or a device may never end
+                self._file.close()
+                raise Res2NetError(f"The results '{printable(path)}' cannot be written: it is not a file. Remove it.")
             self._lock()
             self._end = _end_of_last_line(self._file.read()) if keeps_old else 0
             self._file.truncate(self._end)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from res2net_runtime.classification.classifier import Classifier
-from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import make_output_folder, replacing
 from res2net_runtime.image_lists import leave_out_done, select_images
 from res2net_runtime.result_files import JsonLines, read_json_lines
@@ -53,7 +53,7 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
     with Classifier(args.model_dir, **options) as classifier, contextlib.ExitStack() as stack:
         lines = stack.enter_context(JsonLines(lines_path, keeps_old=args.skip_done)) if saves_lines else None
         if args.skip_done:
-            results += read_json_lines(lines_path)
+            results += _read_done(lines_path)
             images = leave_out_done(images, {record["file_name"]: record["image_id"] for record in results})
         skipped = len(results)
         try:
@@ -80,3 +80,16 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
     count = f"{len(results) - skipped} of {len(images)} images{done_before}"
     print(f"{count} in {time.perf_counter() - started:.2f} s with {engine}")
     return 1 if failures else 0
+
+
+def _read_done(path: Path) -> list[dict[str, Any]]:
+    """Return the results of an earlier run.
+
+    Raises:
+        Res2NetError: The file holds something else.
+    """
+    records = list(read_json_lines(path))
+    for record in records:
+        if type(record.get("image_id")) is not int or not isinstance(record.get("classes"), list):
+            raise Res2NetError(f"'{printable(path)}' does not hold classes. Move it away, or choose another folder.")
+    return records

@@ -7,6 +7,7 @@ import struct
 import unicodedata
 import zlib
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -27,6 +28,8 @@ SIZE_DIFFERS = "objects of images that do not have the annotated size (--measure
 OTHER_IMAGE = "annotation files that name another image than their own; the image of the file's own name was taken"
 NO_OWN_IMAGE = "annotation files without an image of their own name; the image that they name was taken"
 
+NO_ANNOTATIONS = "images without an annotation file, which are not in the result"
+
 # EXIF orientations that exchange the sides of an image.
 ORIENTATION_TAG, TURNED = 0x0112, (5, 6, 7, 8)
 
@@ -46,6 +49,7 @@ class ImageIndex:
         self.root = root
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._used: set[Path] = set()
         for path in [] if may_be_empty and not images_below(root) else list_images(root):
             self.add(path)
 
@@ -91,6 +95,12 @@ class ImageIndex:
             notes.add(OTHER_IMAGE, f"{source}: '{wanted}'")
         return found
 
+    def note_unused(self, notes: Tally) -> None:
+        """Note the images that were not found for any annotation file."""
+        for path in sorted(chain.from_iterable(self._by_name.values())):
+            if path not in self._used:
+                notes.add(NO_ANNOTATIONS, f"'{self.relative_name(path)}'")
+
     def find_named(self, wanted: str, source: str) -> Path:
         """Return the image of a name, whatever the name of the annotation file.
 
@@ -130,6 +140,7 @@ class ImageIndex:
                 f"{source}: {len(found)} images in '{self.root}' could be its image '{name}', {shown} among them. Convert "
                 "their folders one by one, or give the images different names."
             )
+        self._used.update(found)
         return found[0] if found else None
 
 

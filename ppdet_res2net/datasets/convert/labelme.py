@@ -21,7 +21,8 @@ from ppdet_res2net.errors import DatasetError
 __all__ = ["convert_labelme"]
 
 _FLAGS = "files with flags for the whole image, which COCO's format has no place for"
-_ATTRIBUTES = "shapes with flags or attributes, which COCO's format has no place for"
+_ATTRIBUTES = "shapes with flags, attributes or a description, which COCO's format has no place for"
+_EXTRAS = ("attributes", "description", "kie_linking")
 _COCO = "JSON files that are COCO's and not labelme's"
 
 
@@ -72,6 +73,7 @@ def convert_labelme(
             image_path = file.find_image(images, path.relative_to(annotation_dir), builder, extract_images)
             _convert_file(builder, file, images.relative_name(image_path), image_path, ignore_difficult, measure_images)
     failures.raise_if_any()
+    images.note_unused(builder.notes)
     if builder.notes[_COCO] == len(files):
         raise DatasetError(
             f"the JSON files in '{annotation_dir}' are in COCO's format already. Nothing is to be converted."
@@ -142,9 +144,8 @@ class _LabelFile:
                 raise DatasetError(
                     f"{error} The file has a copy of the image in it (imageData); --extract_images writes it there."
                 ) from error
-            path = write_picture(copy, images.root / relative, f"'{self.path}'")
-            images.add(path)
-            return path
+            images.add(write_picture(copy, images.root / relative, f"'{self.path}'"))
+            return images.find(relative, wanted, f"'{self.path}'", builder.notes)
 
     def objects(self) -> list[tuple[str, list[tuple[int, dict]]]]:
         """Return name and shapes of each object, with the positions of the shapes.
@@ -179,8 +180,8 @@ class _LabelFile:
         if isinstance(flags, dict) and any(flags.values()):
             builder.notes.add(_FLAGS, f"'{self.path}'")
         for position, shape in enumerate(self.shapes, 1):
-            flags, attributes = shape.get("flags"), shape.get("attributes")
-            if attributes or (isinstance(flags, dict) and any(flags.values())):
+            flags = shape.get("flags")
+            if any(shape.get(key) for key in _EXTRAS) or (isinstance(flags, dict) and any(flags.values())):
                 builder.notes.add(_ATTRIBUTES, self.where(position))
 
 

@@ -24,6 +24,9 @@ BORDER = 255  # pixels of SegmentationObject whose object is uncertain
 
 _FROM_ZERO = "boxes that begin at pixel 0, though VOC counts from 1 (--first_pixel 0 is for tools that count from 0)"
 _PARTS = "parts of objects, which COCO's format has no place for; their objects were taken"
+_ATTRIBUTES = "objects with attributes, which COCO's format has no place for"
+# CVAT writes a turned box as the box before turning, and the angle in degrees as an attribute.
+_ROTATION, _NO = "rotation", ("0", "0.0", "false", "no")
 _NO_BOX = "objects without a box or an outline"
 _DELETED = "objects that are marked as deleted"
 # What an <object> of one of these tools may have in the place of a box: roLabelImg, LabelMe and Roboflow
@@ -69,6 +72,8 @@ def convert_voc(
         with failures.collect():
             _convert_file(builder, item, images, mask_dir, ignore_difficult, first_pixel, measure_images)
     failures.raise_if_any()
+    if list_file is None:
+        images.note_unused(builder.notes)
     return builder
 
 
@@ -134,8 +139,17 @@ def _add_object(
         box = _read_box(entry, where, first_pixel)
         if min(box[:2]) < 0 and first_pixel == 1:
             builder.notes.add(_FROM_ZERO, where)
+    attributes = _read_attributes(entry)
+    angle = (
+        math.radians(read_number(attributes.pop(_ROTATION), "value", where, 0.0)) if _ROTATION in attributes else 0.0
+    )
+    if any(read_text_of(one, "value", where, "0").lower() not in _NO for one in attributes.values()):
+        builder.notes.add(_ATTRIBUTES, where)
     if segmentation is None:
         outline = _read_outline(entry, where)
+        if outline is None and box is not None and angle % (2 * math.pi):
+            outline = _turned(box, angle)
+            box = None  # the one around the turned box
         segmentation = None if outline is None else [outline]
     if box is None and segmentation is None:
         builder.skipped.add(_NO_BOX, where)
@@ -159,11 +173,7 @@ def _read_outline(entry: ElementTree.Element, where: str) -> list[float] | None:
     """
     if entry.find(_ROTATED) is not None:
         x, y, width, height, angle = read_numbers(entry, _ROTATED, ("cx", "cy", "w", "h", "angle"), where)
-        # roLabelImg's angle is in radians and turns clockwise, as y points downwards.
-        cosine, sine = math.cos(angle), math.sin(angle)
-        corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
-        points = [(x + (cosine * u - sine * v) / 2, y + (sine * u + cosine * v) / 2) for u, v in corners]
-        return [number for point in points for number in point]
+        return _turned([x - width / 2, y - height / 2, x + width / 2, y + height / 2], angle)
     outline = entry.find(_OUTLINE)
     if outline is None or not len(outline):
         return None
@@ -177,6 +187,21 @@ def _read_outline(entry: ElementTree.Element, where: str) -> list[float] | None:
             "<pt><x>..</x><y>..</y></pt>."
         )
     return [read_number(outline, f"{axis}{number}", where) for number in range(1, count + 1) for axis in ("x", "y")]
+
+
+def _turned(box_xyxy: Sequence[float], angle: float) -> list[float]:
+    """Return the outline of a box that is turned around its centre by an angle in radians: clockwise, as y points downwards."""
+    x0, y0, x1, y1 = box_xyxy
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    cosine, sine = math.cos(angle), math.sin(angle)
+    corners = [(u - x, v - y) for u, v in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+    points = [(x + cosine * u - sine * v, y + sine * u + cosine * v) for u, v in corners]
+    return [number for point in points for number in point]
+
+
+def _read_attributes(entry: ElementTree.Element) -> dict[str, ElementTree.Element]:
+    """Return the attributes of an object, as CVAT writes them: ``<attribute><name>..</name><value>..</value></attribute>``."""
+    return {one.findtext("name", "").strip().lower(): one for one in entry.findall("attributes/attribute")}
 
 
 def _read_instances(mask_dir: Path, path: Path, image: dict) -> np.ndarray:

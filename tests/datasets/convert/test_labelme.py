@@ -252,7 +252,8 @@ def test_a_stale_image_path(folder, write_image):
     builder = convert(folder)
     assert [image["file_name"] for image in builder.images] == ["a.png"]
     kind = "annotation files that name another image than their own; the image of the file's own name was taken"
-    assert builder.notes.lines() == [f"1 {kind}: '{path}': 'C:\\data\\b.png'"]
+    unused = "1 images without an annotation file, which are not in the result: 'b.png'"
+    assert builder.notes.lines() == [f"1 {kind}: '{path}': 'C:\\data\\b.png'", unused]
 
 
 def test_an_image_of_another_name_is_taken_if_there_is_none_of_the_own_name(folder, write_image):
@@ -313,7 +314,10 @@ def test_flags_and_attributes_are_noted(folder):
         folder,
         [shape("polygon", CORNERS, attributes={"colour": "red"}), shape("polygon", CORNERS, flags={"cut": True})],
     )
-    assert convert(folder).notes["shapes with flags or attributes, which COCO's format has no place for"] == 2
+    assert (
+        convert(folder).notes["shapes with flags, attributes or a description, which COCO's format has no place for"]
+        == 2
+    )
 
 
 def test_difficult_objects(folder):
@@ -378,6 +382,7 @@ def test_an_image_whose_name_is_not_utf_8_fails_alone(folder, write_image):
 
 
 def test_composed_and_decomposed_letters_match(folder, write_image):
+    (folder / "images" / "a.png").unlink()
     write_image(folder / "images" / "cafe\u0301.png")
     write(folder, [shape("polygon", CORNERS)], "caf\u00e9")
     builder = convert(folder)

@@ -148,6 +148,7 @@ def test_other_spellings_of_the_own_name(folder, file_name):
 
 
 def test_a_name_with_a_dot_and_without_ending(folder, write_image):
+    (folder / "images" / "a.png").unlink()
     write_image(folder / "images" / "frame.0012.png")
     write(folder, entry(), name="frame.0012", file_name="frame.0012")
     assert not list(convert(folder).notes)

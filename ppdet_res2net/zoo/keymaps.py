@@ -83,6 +83,8 @@ _DEEP_STEM = {
     "7": "conv1_3.norm",
 }
 _TORCH_BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv1|bn1|convs|bns|conv3|bn3|down_?sample)\.(?:(\d+)\.)?(\w+)")
+# mmdetection's deformable convolutions of version 2; their channels have our order: two offsets per tap, then modulations.
+_TORCH_OFFSETS = re.compile(r"layer(\d)\.(\d+)\.convs\.(\d+)\.conv_offset\.(weight|bias)")
 _TORCH_PARTS = {
     "conv1": "branch2a.conv",
     "bn1": "branch2a.norm",
@@ -155,6 +157,10 @@ def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
         first_norm = re.fullmatch(r"bn1\.(\w+)", name)
         if first_norm:
             return _tensor("res1.conv1_3.norm" if is_deep else "res1.conv1.norm", first_norm[1])
+        offsets = _TORCH_OFFSETS.fullmatch(name)
+        if offsets:
+            stage, index, number, leaf = offsets.groups()
+            return Target(f"backbone.res{int(stage) + 1}.blocks.{index}.branch2b.{number}.conv_offset.{leaf}")
         block = _TORCH_BLOCK.fullmatch(name)
         if not block:
             return None

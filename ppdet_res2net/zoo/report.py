@@ -142,6 +142,8 @@ def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
         text += " with the deep stem and pooled shortcuts (variant d)"
     else:
         text += " with the deep stem, without pooled shortcuts (variant d of the ppdet dialect, or c)"
+    deformable = sorted({int(m[1]) - 2 for m in (re.match(r"res(\d)\..*\.conv_offset\.", name) for name in trunk) if m})
+    text += f" and deformable convolutions (dcn_v2_stages: {deformable})" if deformable else ""
     return text + _describe_heads(shapes)
 
 

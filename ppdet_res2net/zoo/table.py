@@ -51,11 +51,12 @@ Files of other programs can be used as well, wherever a name can; the report say
   choose one: `ppdet-res2net convert-weights NAME SRC DST --prefix student.backbone.`.
 - Of averaged and plain weights, the averaged ones are taken (`--copy plain` for the others). mmengine and Lightning exchange
   the two while they save: their `state_dict` holds the averaged ones.
-- Trunks that mmdetection trained have a dialect of their own: `Res2Net.dialect: mmdet`, variant d. They are recognised by a
-  stem called `stem.0` without mmpretrain's classifier. `convert-weights --dialect official` says that other code trained the
-  file. This holds for the ImageNet weights that mmdetection's recipes start from (`res2net101_v1d_26w_4s_mmdetv2`): they are
-  the authors' own (v1b) under new names, and mmdetection fine-tunes them in its own dialect. The authors' fork of mmdetection 1
-  has the official dialect; its stem is called `conv1.0`.
+- Trunks that mmdetection trained have a dialect of their own: `Res2Net.dialect: mmdet`, variant d; deformable convolutions
+  (DCNv2) come along. They are recognised by a stem called `stem.0` without mmpretrain's classifier. If other code trained the
+  file, say so: `ppdet-res2net convert-weights NAME SRC DST --dialect official`. This holds for the ImageNet weights that
+  mmdetection's recipes start from (`res2net101_v1d_26w_4s_mmdetv2`): they are the authors' own (v1b) under new names, and
+  mmdetection fine-tunes them in its own dialect. The authors' fork of mmdetection 1 has the official dialect; its stem is
+  called `conv1.0`.
 - The authors' fork of Detectron2 has its stride in the 1x1 convolutions. No dialect here does; its files are refused.
 
 The column "proved" names the original implementation. With the same weights, our outputs equal its outputs to 1e-4 of
@@ -63,7 +64,7 @@ each output's standard deviation in float32. The tests compare the four feature 
 75x98 image (`tests/zoo/test_parity.py`); for detectors also the five maps of the FPN and the outputs of the RPN, box and
 mask heads for a 96x128 image (`tests/zoo/test_detectors.py`). Parameters and MACs are counted in the models
 (`tests/zoo/test_models.py`). The weights of these comparisons are synthetic: the published files were not available, but
-the names and shapes of the tensors are those of the original code.
+the names and shapes of the tensors are those of the original code. Trunks of mmdetection 3.3.0 are compared in the same way.
 """
 
 

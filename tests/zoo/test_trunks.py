@@ -267,6 +267,21 @@ def test_stems_of_other_code_beside_a_head_of_mmdetection_are_official(tmp_path,
     assert weights.dialects == ("official",)
 
 
+def test_deformable_convolutions_of_mmdetection(tmp_path, tensors, mmdet_model):
+    offsets = {
+        f"backbone.layer4.{block}.convs.{split}.conv_offset.{leaf}": np.full(shape, block + split, np.float32)
+        for block in range(3)
+        for split in range(3)
+        for leaf, shape in {"weight": (27, 208, 3, 3), "bias": (27,)}.items()
+    }
+    path = write(tmp_path, {"state_dict": {**openmmlab(tensors), **offsets, "bbox_head.x": ONE}})
+    model = create_backbone(NAME, dialect="mmdet", dcn_v2_stages=[3])
+    assert len(load_pretrained(model, path).matched) == 435 + 18
+    assert (model.res5.blocks[1].branch2b[2].conv_offset.bias.numpy() == 3).all()
+    with pytest.raises(WeightsError, match=r"\(variant d\) and deformable convolutions \(dcn_v2_stages: \[3\]\);"):
+        load_pretrained(mmdet_model, path)
+
+
 def test_classifiers_of_mmpretrain_are_official(tmp_path, tensors):
     path = write(tmp_path, {"state_dict": {**openmmlab(tensors), "head.fc.weight": np.ones((7, 2048), np.float32)}})
     weights = read_weights(path)

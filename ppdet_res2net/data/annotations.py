@@ -11,7 +11,7 @@ from pathlib import Path
 from ppdet_res2net.commands import command_line
 from ppdet_res2net.data.coco_file import CocoFile, parse_coco
 from ppdet_res2net.data.foreign_formats import recognise
-from ppdet_res2net.data.garbage import paused_garbage_collection
+from ppdet_res2net.data.garbage_collection import paused_garbage_collection
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
 from ppdet_res2net.data.structure import IGNORED
 from ppdet_res2net.data.text_files import parse_json, read_text

@@ -17,7 +17,7 @@ from ppdet_res2net.data.annotations import (
     read_categories,
 )
 from ppdet_res2net.data.coco_file import CocoAnnotation, CocoFile, CocoImage
-from ppdet_res2net.data.garbage import paused_garbage_collection
+from ppdet_res2net.data.garbage_collection import paused_garbage_collection
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import InstanceSelection, refuse_without_masks, select_instances
 from ppdet_res2net.data.problems import inflect

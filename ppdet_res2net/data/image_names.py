@@ -15,7 +15,7 @@ from ppdet_res2net.errors import ImageError
 from res2net_runtime.files import IMAGE_SUFFIXES
 from res2net_runtime.texts import is_url, printable
 
-__all__ = ["ImageFolder", "resolve_image_path"]
+__all__ = ["ImageFolder", "composed", "resolve_image_path"]
 
 # A folder with more files is not searched further for a hint.
 _MOST_FILES = 200_000
@@ -36,6 +36,11 @@ def resolve_image_path(folder: str | os.PathLike[str], file_name: str) -> str:
         explanation = images.explain(file_name)
         raise ImageError(f"{explanation[0].upper()}{explanation[1:]}. Correct the file name or the image folder.")
     return path
+
+
+def composed(name: str) -> str:
+    """Return a name as most systems write it: macOS stores "é" as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 class ImageFolder:
@@ -118,7 +123,7 @@ class ImageFolder:
         paths = [self.folder]
         relative = os.path.relpath(os.path.abspath(self.join(file_name)), self._absolute)
         for part in PurePosixPath(relative).parts:
-            wanted = _composed(part)
+            wanted = composed(part)
             paths = [os.path.join(path, name) for path in paths for name in self._names_in(path).get(wanted, ())]
         return paths
 
@@ -131,7 +136,7 @@ class ImageFolder:
             except OSError:  # not a folder: nothing of this name is in it
                 names = []
             for name in names:
-                listing.setdefault(_composed(name), []).append(name)
+                listing.setdefault(composed(name), []).append(name)
             self._listings[folder] = listing
         return self._listings[folder]
 
@@ -154,23 +159,19 @@ class ImageFolder:
                     yield os.path.relpath(os.path.join(parent, name), self.folder)
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
 def _keys(file_name: str) -> Iterator[str]:
     """Yield what two names of the same picture may have in common: the closest first."""
     plain = _without_url(file_name.replace("\\", "/"))
     for name in dict.fromkeys((plain, unquote(plain))):
-        yield "path:" + _composed(name).casefold()
+        yield "path:" + composed(name).casefold()
     for name in dict.fromkeys((plain, unquote(plain))):
         base = PurePosixPath(name).name
         for one in dict.fromkeys((base, _UPLOAD_PREFIX.sub("", base))):
-            yield "name:" + _composed(one).casefold()
+            yield "name:" + composed(one).casefold()
     for name in dict.fromkeys((plain, unquote(plain))):
         base = PurePosixPath(name).name
         for one in dict.fromkeys((base, _UPLOAD_PREFIX.sub("", base))):
-            yield "stem:" + _composed(PurePosixPath(one).stem).casefold()
+            yield "stem:" + composed(PurePosixPath(one).stem).casefold()
 
 
 def _without_url(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import ClassNames, find_label_file, read_class_names
-from ppdet_res2net.data.image_names import ImageFolder
+from ppdet_res2net.data.image_names import ImageFolder, composed
 from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import images_below
@@ -70,7 +69,7 @@ class ClassFolderDataSet(LabelledImages):
                 "of them."
             )
         classes = self._classes(folders)
-        label_of = {_composed(folder): label for label, folder in enumerate(classes.folders)}
+        label_of = {composed(folder): label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
         for folder in folders:
             found = images_below(self.root / folder)
@@ -80,21 +79,21 @@ class ClassFolderDataSet(LabelledImages):
                     f"remove the folder, or set allow_empty: true to keep the class without images."
                 )
             names += found
-            labels += [label_of[_composed(folder)]] * len(found)
+            labels += [label_of[composed(folder)]] * len(found)
         return Contents(f"The folder '{self.root}'", names, np.array(labels, np.int64), classes.names)
 
     def _classes(self, folders: list[str]) -> ClassNames:
         if self.label_file is None:
             return ClassNames(tuple(folders), tuple(folders))
         classes = read_class_names(self.label_file)
-        known = Counter(map(_composed, classes.folders))
+        known = Counter(map(composed, classes.folders))
         repeated = next((name for name, count in known.items() if count > 1), None)
         if repeated is not None:
             raise DatasetError(
                 f"'{self.label_file}' names two classes '{repeated}', so the folder of neither is known. Give each class a "
                 "name of its own."
             )
-        unknown = [folder for folder in folders if _composed(folder) not in known]
+        unknown = [folder for folder in folders if composed(folder) not in known]
         if unknown:
             raise DatasetError(
                 f"'{self.root}' has a folder '{unknown[0]}', which is not among the {len(classes.folders)} classes that "
@@ -102,11 +101,6 @@ class ClassFolderDataSet(LabelledImages):
                 f"({len(unknown)} of {len(folders)} are unknown), or pass another label_file."
             )
         return classes
-
-
-def _composed(name: str) -> str:
-    """Return a name as most systems write it: macOS stores "é" as two characters."""
-    return unicodedata.normalize("NFC", name)
 
 
 class ClassListDataSet(LabelledImages):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import unicodedata
 import zlib
 from collections import defaultdict
 from itertools import chain
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from ppdet_res2net.data.image_names import ImageFolder
+from ppdet_res2net.data.image_names import ImageFolder, composed
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import files_below, images_below
@@ -55,8 +54,8 @@ class ImageIndex:
 
     def add(self, path: Path) -> None:
         """Add an image, which lies below the folder."""
-        self._by_name[_composed(path.name)].append(path)
-        self._by_stem[_composed(path.stem)].append(path)
+        self._by_name[composed(path.name)].append(path)
+        self._by_stem[composed(path.stem)].append(path)
 
     def has(self, annotation: Path, wanted: str) -> bool:
         """Tell whether there is an image, or several, for an annotation file; see :meth:`find`."""
@@ -116,16 +115,16 @@ class ImageIndex:
         return found
 
     def _find_own(self, annotation: Path) -> list[Path]:
-        stem = _composed(annotation.stem)
+        stem = composed(annotation.stem)
         found = self._by_name.get(stem) or self._by_stem.get(stem, [])
         return [path for path in found if path.parent == self.root / annotation.parent] or found
 
     def _find_named(self, wanted: str) -> list[Path]:
         """Return the images of a name: as deep in their folders as the name says, in any folder, or with another suffix."""
-        parts = PurePosixPath(_composed(wanted).replace("\\", "/")).parts
+        parts = PurePosixPath(composed(wanted).replace("\\", "/")).parts
         found = self._by_name.get(parts[-1], []) if parts else []
         for start in range(len(parts)):
-            exact = [path for path in found if _composed(self.relative_name(path)) == "/".join(parts[start:])]
+            exact = [path for path in found if composed(self.relative_name(path)) == "/".join(parts[start:])]
             if exact:
                 return exact
         if found or not parts:
@@ -200,11 +199,6 @@ def take_size(path: Path, annotated: tuple[int, int] | None, measure: bool) -> t
         return measure_image(path)
     stored, is_turned = _read_header(path)
     return annotated if annotated == stored or (is_turned and annotated == stored[::-1]) else None
-
-
-def _composed(name: str) -> str:
-    """Return a name as most systems write it: macOS stores "é" as two characters."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _read_header(path: Path) -> tuple[tuple[int, int], bool]:

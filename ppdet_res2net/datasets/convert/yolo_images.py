@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ppdet_res2net.data.image_names import composed
 from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.datasets.convert.files import find_files, list_images
 from ppdet_res2net.errors import DatasetError
@@ -112,7 +112,7 @@ class LabelFolders:
     @staticmethod
     def _key(folder: Path, path: Path) -> str:
         """Return a key that is the same for an image and its label file, though one name may have composed letters."""
-        return unicodedata.normalize("NFC", os.path.abspath(folder / path.stem))
+        return composed(os.path.abspath(folder / path.stem))
 
 
 def _with_labels(folder: Path) -> Path | None:

@@ -28,7 +28,7 @@ from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
 from ppdet_res2net.zoo.formats.stand_ins import as_array
 from ppdet_res2net.zoo.formats.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from ppdet_res2net.zoo.formats.unpickler import Opaque
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip
 
 __all__ = [
     "WeightsFile",
@@ -219,7 +219,7 @@ def _describe_without_tensors(entries: object) -> str:
         return f"it is one object, of {entries.name}). {advice}"
     if not isinstance(entries, Mapping):
         return f"found: {type(entries).__name__}). {advice}"
-    found = ", ".join(_shown(key) for key in list(entries)[:5])
+    found = ", ".join(clip(key) for key in list(entries)[:5])
     return f"found: {found or 'nothing'}). {advice}"
 
 
@@ -272,22 +272,16 @@ def _translated(name: str, read: Callable[[], _Result]) -> _Result:
         raise WeightsError(f"weights: {name} {error}") from error
     except RefusedName as error:
         raise WeightsError(
-            f"weights: {name} is refused: reading it would call '{_shown(error.name)}', which weights do not need. "
+            f"weights: {name} is refused: reading it would call '{clip(error.name, 80)}', which weights do not need. "
             "Nothing was run. If you trust its author, save only the weights with the original program, for instance "
             'torch.save(torch.load(PATH, weights_only=False)["state_dict"], "weights.pth"); of a whole model, .state_dict().'
         ) from error
     except (EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(
-            f"weights: {name} is cut off or damaged ({_shown(error, 300)}). Delete it and download it again."
+            f"weights: {name} is cut off or damaged ({clip(str(error), 300)}). Delete it and download it again."
         ) from error
     except Exception as error:
         raise WeightsError(
-            f"weights: {name} cannot be read ({type(error).__name__}: {_shown(error, 300)}). Delete it and download it "
+            f"weights: {name} cannot be read ({type(error).__name__}: {clip(str(error), 300)}). Delete it and download it "
             "again, or convert it with the program that wrote it."
         ) from error
-
-
-def _shown(text: object, at_most: int = 80) -> str:
-    """Return text of a file for messages: printable, and not all of it if it is long."""
-    whole = printable(str(text)[: 2 * at_most])
-    return whole if len(whole) <= at_most else f"{whole[: at_most - 3]}..."

@@ -237,6 +237,7 @@ class _ListReader:
             polygon = self._clip(polygon)
             if polygon.size < MIN_POLYGON_NUMBERS:
                 return "a polygon far outside the image"
+            low, high = polygon.min(), polygon.max()
         if polygon.size * (high - low) > MAX_OUTLINE_PX:
             points = polygon.reshape(-1, 2)
             outline_px = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()

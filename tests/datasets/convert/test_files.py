@@ -234,3 +234,22 @@ def test_the_command(folder, capsys):
     labelme(folder)
     assert main(["convert-dataset", "labelme", *arguments]) == 1
     assert "no objects were found, so '" in capsys.readouterr().err
+
+
+def test_flags_without_objects_are_named(folder):
+    with pytest.raises(DatasetError, match="no objects were found, .* Note: 1 files with flags for the whole image"):
+        labelme(folder, flags={"sharp": True}).write(folder / "out.json")
+
+
+def test_a_file_is_not_a_folder(folder):
+    labelme(folder)
+    with pytest.raises(
+        DatasetError, match="a.json' is a file. Pass its folder '.*labels': all files in it are converted"
+    ):
+        convert_labelme(folder / "labels" / "a.json", folder / "images")
+
+
+@pytest.mark.parametrize("far", [2e8, 1e300, 1.7e308, -1.7e308])
+def test_a_point_far_outside_gives_no_warning(folder, far, recwarn):
+    builder = labelme(folder, shape("polygon", (0, 0), (30, 0), (0, far)))
+    assert len(builder.content["annotations"]) + builder.skipped.total == 1 and not recwarn.list

@@ -397,17 +397,3 @@ def test_names_that_labelme_has_for_no_class(folder):
         place = f"'{folder / 'labels' / 'a.json'}', shape 2"
         assert builder.skipped.lines() == [f"1 objects of '__ignore__', which labelme has for no class: {place}"]
         assert bool(builder.notes.lines()) == (names is not None and len(names) > 1)
-
-
-def test_flags_without_objects_are_named(folder):
-    write(folder, [], flags={"sharp": True})
-    with pytest.raises(DatasetError, match="no objects were found, .* Note: 1 files with flags for the whole image"):
-        convert(folder).write(folder / "out.json")
-
-
-def test_a_file_is_not_a_folder(folder):
-    path = write(folder, [shape("polygon", CORNERS)])
-    with pytest.raises(
-        DatasetError, match="a.json' is a file. Pass its folder '.*labels': all files in it are converted"
-    ):
-        convert_labelme(path, folder / "images")

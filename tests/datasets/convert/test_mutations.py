@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from ppdet_res2net.data.coco_file import parse_coco
 from ppdet_res2net.data.problems import ERROR
-from ppdet_res2net.datasets.convert import convert_labelme, convert_voc, convert_yolo
+from ppdet_res2net.datasets.convert import (
+    YoloImages,
+    convert_labelme,
+    convert_voc,
+    convert_yolo,
+    read_class_table,
+    read_split,
+)
 from ppdet_res2net.errors import DatasetError
 
 MOST_KILOBYTES = 300 * 1024
@@ -187,5 +194,54 @@ def test_damaged_files(folder, kind):
     @given(damaged(SOUND[kind]))
     def run(data):
         check(convert_of(kind, folder, data), None)
+
+    run()
+
+
+entries_of_yaml = st.one_of(
+    words,
+    numbers,
+    st.lists(words, max_size=3),
+    st.dictionaries(st.integers(-1, 4), words, max_size=3),
+    st.just("images"),
+)
+
+
+@tried
+@given(st.dictionaries(st.sampled_from(["path", "train", "val", "names", "nc", "kpt_shape"]), entries_of_yaml))
+def test_descriptions_of_yolo(folder, content):
+    path = folder / "data.yaml"
+    path.write_bytes(json.dumps(content).encode())
+    (folder / "yolo" / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
+    check(lambda: convert_yolo(YoloImages.of(read_split(path, None)), folder / "yolo", read_class_table(path)), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.yaml", "path: .\ntrain: images\nnames:\n  0: 螺母\n  1: bolt\n"),
+        ("obj.data", "classes = 2\ntrain = list.txt\nnames = n.names\n"),
+        ("list.txt", "images/a.png\n./images/a.png\n"),
+        ("n.names", "0: 螺母\n1: bolt\n"),
+    ],
+)
+def test_damaged_descriptions(folder, name, text):
+    (folder / "yolo" / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
+
+    @tried
+    @given(damaged(text))
+    def run(data):
+        (folder / "list.txt").write_text("images/a.png\n")
+        (folder / "n.names").write_text("nut\nbolt\n")
+        (folder / name).write_bytes(data)
+        description = folder / (name if name == "data.yaml" else "obj.data")
+        if name != description.name:
+            description.write_text("train = list.txt\nnames = n.names\n")
+        check(
+            lambda: convert_yolo(
+                YoloImages.of(read_split(description, None)), folder / "yolo", read_class_table(description)
+            ),
+            None,
+        )
 
     run()

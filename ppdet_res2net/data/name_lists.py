@@ -48,7 +48,7 @@ def are_counted(lines: Sequence[str]) -> bool:
 
     They are if they count from 0, or if there is a colon behind each.
     """
-    matches = [_NUMBERED.fullmatch(line) for line in lines]
-    if None in matches:
+    matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(matches) < len(lines):
         return False
     return all(match[2] for match in matches) or [match[1] for match in matches] == [str(n) for n in range(len(lines))]

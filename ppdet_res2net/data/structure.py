@@ -59,7 +59,7 @@ SPELLING = {
         f"{what}-id-spelling",
         NOTE,
         f"{entries} with ids written as text or with a decimal point",
-        "[is/are] read as [a whole number/whole numbers]",
+        "[keeps its/keep their] ids, as whole numbers",
         'Write whole numbers: for other programs, 1 and "1" are different ids.',
         what,
     )

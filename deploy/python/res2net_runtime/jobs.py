@@ -246,11 +246,11 @@ class _Sinks:
 
     def take_done(self) -> dict[str, int]:
         """Return name and id of the images that an earlier run has done, and write their results into this run's files."""
-        done = {}
+        done: dict[str, int] = {}
         for record in read_json_lines(self._output.lines_path):
             image_id, detections = record.get("image_id"), record.get("detections")
-            is_known = type(image_id) is int and isinstance(detections, list)
-            if not is_known or not all(isinstance(one, dict) for one in detections):
+            are_objects = isinstance(detections, list) and all(isinstance(one, dict) for one in detections)
+            if type(image_id) is not int or not isinstance(detections, list) or not are_objects:
                 raise Res2NetError(
                     f"'{printable(self._output.lines_path)}' does not hold detections. Move it away, or choose another folder."
                 )

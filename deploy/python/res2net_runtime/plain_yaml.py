@@ -79,7 +79,7 @@ def check_size(events: Iterable[yaml.Event], max_levels: int, max_values: int) -
     Raises:
         YamlSizeError: There is more.
     """
-    done: dict[str, tuple[int, int]] = {}  # values and levels behind each anchor
+    done: dict[str | None, tuple[int, int]] = {}  # values and levels behind each anchor
     unfinished = [_Part(None)]
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib  # noqa: F401  (before paddle: Paddle 2.6.2 brings zlib symbols of its own)
 from pathlib import Path
 
+import paddle
 import pytest
 import yaml
 
 from res2net_runtime import BackendError, ModelFolderError, Predictor
-from res2net_runtime.backends.graphs import GraphError, check_graph
+from res2net_runtime.backends.graphs import GraphError, check_graph, paddle_json
 from res2net_runtime.classification import Classifier
 from res2net_runtime.model_folder import ModelFiles, load_model_folder
-from tests.helpers.runtime_toys import CONFIG, toy_model_dir
+from tests.helpers.runtime_toys import BRIGHT, CONFIG, picture, toy_model_dir
 from tests.hostile import protobuf
 
 
@@ -210,6 +212,50 @@ def test_operators_that_read_files_or_run_code_are_refused(paddle_graph, operato
     )
     with pytest.raises(BackendError, match=message):
         Predictor(paddle_graph, backend="paddle")
+
+
+def test_a_graph_that_its_owner_trusts_is_not_checked(paddle_graph, monkeypatch):
+    monkeypatch.setattr(paddle_json, "OPERATORS", {})
+    with pytest.raises(BackendError, match=r"If you exported it yourself, .* pass --trust_graph \(trust_graph=True\)"):
+        Predictor(paddle_graph, backend="paddle")
+    with Predictor(paddle_graph, backend="paddle", trust_graph=True) as predictor:
+        assert len(predictor(picture(40, 60, BRIGHT))) == 1
+
+
+class _OwnModule(paddle.nn.Layer):
+    """What a neck or head of one's own often has."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = paddle.nn.Conv2D(8, 8, 3, padding=1, groups=8)
+        self.norms = paddle.nn.LayerList([paddle.nn.GroupNorm(2, 8), paddle.nn.InstanceNorm2D(8), paddle.nn.PReLU(8)])
+        self.attention = paddle.nn.MultiHeadAttention(8, 2)
+        self.norm = paddle.nn.LayerNorm(8)
+
+    def forward(self, image):
+        functional = paddle.nn.functional
+        features = self.depthwise(image)
+        for one in self.norms:
+            features = one(features)
+        for one in (functional.gelu, functional.silu, functional.swish, functional.hardswish, functional.mish):
+            features = one(features)
+        features = functional.leaky_relu(features) * functional.hardsigmoid(functional.adaptive_avg_pool2d(features, 1))
+        features = features * functional.adaptive_max_pool2d(functional.dropout(features, training=self.training), 1)
+        for mode in ("nearest", "bilinear"):
+            features = functional.interpolate(features, scale_factor=2, mode=mode)
+        features = functional.normalize(functional.pad(features, [1, 1, 1, 1], mode="reflect"))
+        tokens = self.norm(features.flatten(2).transpose([0, 2, 1]))
+        tokens = functional.relu6(self.attention(tokens)) + paddle.rsqrt(tokens.abs() + 1).max(axis=2, keepdim=True)
+        return paddle.where(tokens > 0, tokens, functional.softplus(tokens)).topk(2, axis=2)[0]
+
+
+def test_operators_of_usual_modules_are_known(tmp_path):
+    shape = paddle.static.InputSpec([None, 8, None, None], "float32", "image")
+    network = _OwnModule()
+    network.eval()
+    paddle.jit.save(paddle.jit.to_static(network, input_spec=[shape], full_graph=True), str(tmp_path / "model"))
+    graph = next(file for file in tmp_path.iterdir() if file.suffix in (".json", ".pdmodel"))
+    check_graph(ModelFiles(graph, tmp_path / "model.pdiparams"), "paddle")
 
 
 def _first(operators: list, name: str) -> dict:

@@ -111,6 +111,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="refuse images with more pixels (default: %(default)s)",
     )
     parser.add_argument(
+        "--trust_graph",
+        action="store_true",
+        help="pass the network to the engine unchecked; for a model with modules of your own, and only for one that you trust "
+        "as you trust a program",
+    )
+    parser.add_argument(
         "--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name (default: %(default)s)"
     )
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine, instead of --run_mode")
@@ -199,6 +205,7 @@ def _predictor_options(args: argparse.Namespace) -> dict[str, Any]:
         "backend": args.backend or backend,
         "precision": args.precision or precision,
         "max_pixels": args.max_pixels,
+        "trust_graph": args.trust_graph,
     }
 
 

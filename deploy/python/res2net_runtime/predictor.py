@@ -67,6 +67,9 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         precision: ``"fp32"``, ``"bf16"`` (OpenVINO, oneDNN), ``"int8"`` (OpenVINO, ONNX Runtime; after
             ``python -m res2net_runtime.quantize``) or ``"fp16"`` (TensorRT).
         max_pixels: Larger images are refused.
+        trust_graph: Pass the graph to the engine unchecked. Otherwise, a graph with operators that could read files or run
+            code, or with any that is not known, is refused. Use it for a model with modules of your own, and only for a
+            model that you trust as you trust a program.
 
     Raises:
         ModelFolderError: The folder is incomplete or was written for a different version.
@@ -88,10 +91,11 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         backend: str = "auto",
         precision: str = "fp32",
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        trust_graph: bool = False,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         folder = load_model_folder(model_dir)
-        backend_in_use = create_backend(folder, backend, precision, device, cpu_threads)
+        backend_in_use = create_backend(folder, backend, precision, device, cpu_threads, trust_graph)
         self._set_up(folder, backend_in_use, batch_size, max_pixels)
 
     @classmethod

@@ -70,6 +70,7 @@ class EngineOptions:
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads on a CPU.
         may_simulate: Whether bfloat16 may be simulated if the CPU lacks it, which is many times slower.
+        trust_graph: Whether the graph goes to the engine unchecked.
     """
 
     engine: str
@@ -78,6 +79,7 @@ class EngineOptions:
     device: str
     cpu_threads: int
     may_simulate: bool
+    trust_graph: bool = False
 
 
 def check_outputs(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
+from res2net_runtime.backends.graphs import UnknownOperatorError
 from res2net_runtime.errors import BackendError, Res2NetError
 from res2net_runtime.texts import clip, printable
 
@@ -51,6 +52,10 @@ def loading(description: str, model_path: Path) -> Iterator[None]:
     except Res2NetError:
         raise
     except Exception as error:  # native code may raise any type
+        if not _is_utf8(model_path):  # some engines read such paths, some do not
+            raise BackendError(
+                f"{description} cannot load '{printable(model_path)}': the path is not in UTF-8. Rename the file or folder."
+            ) from error
         remedy = _remedy(error) or "Choose another backend, or export the model again."
         raise BackendError(
             f"{description} cannot load '{printable(model_path)}': {_summarize(error)}. {remedy}"
@@ -87,7 +92,20 @@ _REMEDIES = {
 }
 
 
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _remedy(error: Exception) -> str | None:
+    if isinstance(error, UnknownOperatorError):
+        return (
+            "If you exported it yourself, with modules of your own, pass --trust_graph (trust_graph=True). Otherwise do not "
+            "use it."
+        )
     if isinstance(error, MemoryError):
         return _REMEDIES[errno.ENOMEM]
     if isinstance(error, OSError) and error.errno in _REMEDIES:

@@ -64,7 +64,8 @@ class OpenVINOBackend:
         }
         least_side_px = folder.least_side_px
         with loading(self.description, model_path):
-            check_graph(files, options.format)
+            if not options.trust_graph:
+                check_graph(files, options.format)
             network = read_network(core, str(model_path), least_side_px, files.params_path)
             model = core.compile_model(network, "CPU", settings)
         if options.precision == "bf16" and model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:

@@ -45,7 +45,8 @@ class PaddleBackend:
         self._paddle = paddle
         self._output_names = folder.outputs
         with loading(self.description, files.model_path), paddle_quirks.keep_thread_counts(paddle):
-            check_graph(files, options.format)
+            if not options.trust_graph:
+                check_graph(files, options.format)
             config = _make_config(paddle, files, options)
             self._predictor = paddle.inference.create_predictor(config)
         names = self._predictor.get_output_names()

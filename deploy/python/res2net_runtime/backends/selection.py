@@ -19,7 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 def create_backend(
-    folder: NetworkFolder, backend: str, precision: str, device: str, cpu_threads: int | None
+    folder: NetworkFolder,
+    backend: str,
+    precision: str,
+    device: str,
+    cpu_threads: int | None,
+    trust_graph: bool = False,
 ) -> Backend:
     """Load a model into an inference engine.
 
@@ -31,6 +36,7 @@ def create_backend(
             ``res2net_runtime.quantize`` has prepared.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads of the network on a CPU, or None for one per available core.
+        trust_graph: Whether the graph goes to the engine unchecked.
 
     Raises:
         BackendError: A name is unknown, the combination does not exist, the folder does not hold the format
@@ -58,7 +64,7 @@ def create_backend(
         )
     if backend == "auto" and precision == "bf16" and has_bfloat16() is False:
         logger.warning("This CPU has no bfloat16 instructions, so bf16 would be slower than fp32. Running in fp32.")
-        return create_backend(folder, "auto", "fp32", device, cpu_threads)
+        return create_backend(folder, "auto", "fp32", device, cpu_threads, trust_graph)
 
     if backend != "auto":
         _require_format(folder, backend, precision)
@@ -71,6 +77,7 @@ def create_backend(
             device=device,
             cpu_threads=cpu_threads or available_cores(),
             may_simulate=backend != "auto",
+            trust_graph=trust_graph,
         )
         return lambda: _load(folder, options)
 

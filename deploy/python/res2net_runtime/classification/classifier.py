@@ -67,7 +67,7 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
 
     Args:
         model_dir: The folder that the export wrote.
-        device, cpu_threads, backend, precision, max_pixels: As for :class:`res2net_runtime.Predictor`.
+        device, cpu_threads, backend, precision, max_pixels, trust_graph: As for :class:`res2net_runtime.Predictor`.
         batch_size: Number of images that run together.
 
     Raises:
@@ -89,11 +89,13 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
         backend: str = "auto",
         precision: str = "fp32",
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        trust_graph: bool = False,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         self.info = load_classifier_folder(model_dir)
         self._max_pixels = max_pixels
-        super().__init__(create_backend(self.info, backend, precision, device, cpu_threads), batch_size)
+        network = create_backend(self.info, backend, precision, device, cpu_threads, trust_graph)
+        super().__init__(network, batch_size)
 
     @property
     def label_list(self) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from res2net_runtime.backends.graphs.errors import GraphError
+from res2net_runtime.backends.graphs.errors import GraphError, UnknownOperatorError
 from res2net_runtime.engines import FORMATS
 
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles
 
-__all__ = ["GraphError", "check_graph"]
+__all__ = ["GraphError", "UnknownOperatorError", "check_graph"]
 
 # Ending of a graph's name -> the module that checks it. Only the one that is needed is imported.
 _CHECKS = {".json": "paddle_json", ".pdmodel": "paddle_program", ".onnx": "onnx_model", ".xml": "openvino_xml"}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from res2net_runtime.texts import clip
 
-__all__ = ["GraphError", "check_count", "check_known"]
+__all__ = ["GraphError", "UnknownOperatorError", "check_count", "check_known"]
 
 _MAX_ELEMENTS = 2**33  # of one array: far more than any weight of a detector
 
@@ -15,10 +15,14 @@ class GraphError(ValueError):
     """A graph is damaged, or holds something that the exporter does not write; the engines turn this into a BackendError."""
 
 
+class UnknownOperatorError(GraphError):
+    """A graph has an operator that is not in the table of those that only compute."""
+
+
 def check_known(operator: object, known: Collection[str]) -> None:
     """Refuse an operator that the exporter does not write."""
     if not isinstance(operator, str) or operator not in known:
-        raise GraphError(
+        raise UnknownOperatorError(
             f"its operator '{clip(operator)}' is not one that export_model.py writes, and operators may read files or run "
             "code"
         )
@@ -29,13 +33,13 @@ def check_count(dims: object, *, may_be_open: bool = False) -> int:
 
     Args:
         dims: A list of whole numbers.
-        may_be_open: Whether -1 stands for any number; counted as 1.
+        may_be_open: Whether a negative number stands for any multiple of it.
     """
     if not isinstance(dims, (list, tuple)) or len(dims) > 9:
         raise GraphError(f"it has an array of the shape {clip(dims)}")
     count = 1
     for dim in dims:
-        if type(dim) is not int or dim < (-1 if may_be_open else 0):
+        if type(dim) is not int or dim < 0 and not may_be_open:
             raise GraphError(f"it has an array of the shape {clip(list(dims))}")
         count *= abs(dim)
         if count > _MAX_ELEMENTS:

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATORS", "check"]
 
-# What the exporter writes, and what ONNX Runtime's quantisation adds. None of them has a graph inside.
+# What the exporter writes, what ONNX Runtime's quantisation adds, and what modules of one's own often have. None of them has a
+# graph inside.
 OPERATORS = frozenset(
     """
-    Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose CumSum
-    DequantizeLinear Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND Gemm GlobalAveragePool Greater
-    GreaterOrEqual GroupNormalization HardSigmoid Identity InstanceNormalization LeakyRelu Less LessOrEqual Log MatMul Max
-    MaxPool Min Mod Mul Neg NonMaxSuppression NonZero Not Or Pad Pow QuantizeLinear Range ReduceMax ReduceMean ReduceMin
-    ReduceProd ReduceSum Relu Reshape Resize RoiAlign Round ScatterElements ScatterND Shape Sigmoid Slice Softmax Split Sqrt
-    Squeeze Sub Tanh Tile TopK Transpose Unsqueeze Where
+    Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape Conv
+    ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements
+    GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity
+    InstanceNormalization LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization MatMul Max MaxPool
+    Mean Min Mish Mod Mul Neg NonMaxSuppression NonZero Not Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1 ReduceL2
+    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize RoiAlign Round
+    ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze
+    Sub Sum Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Where Xor
     """.split()
 )
 _DOMAINS = ("", "ai.onnx")

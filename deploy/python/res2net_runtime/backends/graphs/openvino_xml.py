@@ -16,15 +16,17 @@ __all__ = ["OPERATORS", "check"]
 
 _MAX_BYTES = 64_000_000
 
-# What OpenVINO 2025 and 2026 make of the exporter's ONNX models. None of them has a graph inside.
+# What OpenVINO 2025 and 2026 make of the exporter's ONNX models, and of others that only compute. None has a graph inside.
 OPERATORS = frozenset(
     """
-    Add AvgPool Broadcast Ceiling Clamp Concat Const Convert Convolution ConvolutionBackpropData Divide Equal Exp Floor FloorMod
-    Gather GatherElements GatherND Greater GreaterEqual GroupConvolution Interpolate Less LessEqual Log LogicalAnd LogicalNot
-    LogicalOr MatMul MaxPool Maximum Minimum Mod Multiply Negative NonMaxSuppression NonZero NotEqual Pad Parameter Power
-    ROIAlign Range ReLU ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Result ScatterElementsUpdate
-    ScatterNDUpdate Select ShapeOf Sigmoid Slice SoftMax Split Sqrt Squeeze StridedSlice Subtract Tanh Tile TopK Transpose
-    Unsqueeze VariadicSplit
+    Abs Add AvgPool Broadcast Ceiling Clamp Concat Const Convert Convolution ConvolutionBackpropData Cos CumSum DepthToSpace
+    Divide Elu Equal Erf Exp Floor FloorMod Gather GatherElements GatherND Gelu Greater GreaterEqual GroupConvolution
+    GroupNormalization HSigmoid HSwish HardSigmoid Interpolate LRN Less LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr
+    LogicalXor MVN MatMul MaxPool Maximum Minimum Mish Mod Multiply Negative NonMaxSuppression NonZero NormalizeL2 NotEqual
+    PReLU Pad Parameter Power ROIAlign Range ReLU ReduceL1 ReduceL2 ReduceLogicalAnd ReduceLogicalOr ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum Reshape Result Round ScatterElementsUpdate ScatterNDUpdate Select Selu ShapeOf Sigmoid Sign
+    Sin Slice SoftMax SoftPlus SoftSign SpaceToDepth Split Sqrt SquaredDifference Squeeze StridedSlice Subtract Swish Tanh Tile
+    TopK Transpose Unsqueeze VariadicSplit
     """.split()
 )
 _VERSIONS = frozenset(f"opset{number}" for number in range(1, 30))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from res2net_runtime.backends.graphs.errors import GraphError, check_count, check_known
-from res2net_runtime.backends.graphs.paddle_operators import LIST_INPUTS, NUMBER_INPUTS, OPERATORS
+from res2net_runtime.backends.graphs.paddle_operators import LIST_INPUTS, NUMBER_INPUTS, OPERATORS, OPTIONAL_INPUTS
 from res2net_runtime.backends.graphs.paddle_params import check_params
 from res2net_runtime.backends.graphs.ranges import RANGES, check_range
 from res2net_runtime.texts import clip
@@ -26,6 +26,7 @@ __all__ = ["check"]
 
 _MAX_BYTES = 64_000_000
 _MAX_OPERATORS = 100_000
+_NO_VALUE = 0  # the number of an input that is left out
 
 _OPTIONAL = {"struct_name": "str"}  # where in the network an operator comes from
 _OUTPUT_ATTRIBUTES = ("stop_gradient", "persistable")
@@ -48,7 +49,7 @@ _DTYPES = {
 }  # fmt: skip
 _WORDS = {
     "padding_algorithm": {"EXPLICIT", "SAME", "VALID"},
-    "data_format": {"NCHW", "NHWC", "AnyLayout"},
+    "data_format": {"NCHW", "NHWC", "NCDHW", "AnyLayout"},
     "pooling_type": {"max", "avg"},
 }
 
@@ -145,14 +146,15 @@ def _check_operator(operator: dict[str, Any], kinds: dict[int, str]) -> None:
     given = _take(operator, "I", list)
     if len(given) != inputs and (inputs is not None or not given):
         raise GraphError(f"the operator '{name}' has {len(given)} inputs, expected {inputs or 'some'}")
-    for value in given:
+    for position, value in enumerate(given):
         number = _take(value, "%", int)
-        if set(value) != {"%"} or number not in kinds:
+        is_left_out = number == _NO_VALUE and position > 0 and name in OPTIONAL_INPUTS
+        if set(value) != {"%"} or number not in kinds and not is_left_out:
             raise GraphError(f"the operator '{name}' uses the value {number}, which does not exist")
     made = _take(operator, "O", list)
     if len(made) != outputs and (outputs is not None or not made):
         raise GraphError(f"the operator '{name}' has {len(made)} outputs, expected {outputs or 'some'}")
-    _check_lists(name, [kinds[value["%"]] for value in given])
+    _check_lists(name, [kinds.get(value["%"], "0.t_dtensor") for value in given])
     found = _check_attributes(name, _take(operator, "A", list), attributes)
     if name == "1.assign_value_" and check_count(found["shape"]) != len(found["values"]):
         raise GraphError(

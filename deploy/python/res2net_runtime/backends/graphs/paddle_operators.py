@@ -1,10 +1,10 @@
-"""The operators in the graphs that Paddle 3.3.1 exports: their inputs, outputs and attributes."""
+"""The operators in the graphs that Paddle 3.3.1 exports, and others that only compute: their inputs, outputs and attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["LIST_INPUTS", "NUMBER_INPUTS", "OPERATORS"]
+__all__ = ["LIST_INPUTS", "NUMBER_INPUTS", "OPERATORS", "OPTIONAL_INPUTS"]
 
 # Operator -> number of inputs, number of outputs (None: any), and the type of each attribute.
 OPERATORS: Mapping[str, tuple[int | None, int | None, Mapping[str, str]]] = {
@@ -171,6 +171,121 @@ OPERATORS: Mapping[str, tuple[int | None, int | None, Mapping[str, str]]] = {
     "1.sum": (2, 1, {"dtype": "dtype", "keepdim": "bool"}),
     "1.tile": (2, 1, {}),
     "1.unsqueeze": (2, 1, {}),
+    # What networks with modules of one's own often have; arithmetic, too.
+    "1.abs": (1, 1, {}),
+    "1.argmax": (2, 1, {"keepdims": "bool", "flatten": "bool", "dtype": "dtype"}),
+    "1.bicubic_interp": (
+        4,
+        1,
+        {
+            "data_format": "str",
+            "out_d": "i32",
+            "out_h": "i32",
+            "out_w": "i32",
+            "scale": "numbers",
+            "interp_method": "str",
+            "align_corners": "bool",
+            "align_mode": "i32",
+        },
+    ),
+    "1.bilinear_interp": (
+        4,
+        1,
+        {
+            "data_format": "str",
+            "out_d": "i32",
+            "out_h": "i32",
+            "out_w": "i32",
+            "scale": "numbers",
+            "interp_method": "str",
+            "align_corners": "bool",
+            "align_mode": "i32",
+        },
+    ),
+    "1.celu": (1, 1, {"alpha": "f32"}),
+    "1.channel_shuffle": (1, 1, {"groups": "i32", "data_format": "str"}),
+    "1.cos": (1, 1, {}),
+    "1.depthwise_conv2d": (
+        2,
+        1,
+        {
+            "strides": "i32s",
+            "paddings": "i32s",
+            "padding_algorithm": "str",
+            "groups": "i32",
+            "dilations": "i32s",
+            "data_format": "str",
+        },
+    ),
+    "1.dropout": (3, 2, {"is_test": "bool", "mode": "str", "seed": "i32", "fix_seed": "bool"}),
+    "1.elu": (1, 1, {"alpha": "f32"}),
+    "1.erf": (1, 1, {}),
+    "1.gelu": (1, 1, {"approximate": "bool"}),
+    "1.hardshrink": (1, 1, {"threshold": "f32"}),
+    "1.hardsigmoid": (1, 1, {"slope": "f32", "offset": "f32"}),
+    "1.hardswish": (1, 1, {}),
+    "1.hardtanh": (1, 1, {"t_min": "f32", "t_max": "f32"}),
+    "1.instance_norm": (3, 3, {"epsilon": "f32"}),
+    "1.layer_norm": (3, 3, {"epsilon": "f32", "begin_norm_axis": "i32"}),
+    "1.leaky_relu": (1, 1, {"negative_slope": "f64"}),
+    "1.log": (1, 1, {}),
+    "1.log_softmax": (1, 1, {"axis": "i32"}),
+    "1.logsigmoid": (1, 1, {}),
+    "1.logsumexp": (1, 1, {"axis": "i32s", "keepdim": "bool", "reduce_all": "bool"}),
+    "1.max": (2, 1, {"keepdim": "bool"}),
+    "1.max_pool2d_with_index": (
+        1,
+        2,
+        {
+            "kernel_size": "i32s",
+            "strides": "i32s",
+            "paddings": "i32s",
+            "global_pooling": "bool",
+            "adaptive": "bool",
+            "ceil_mode": "bool",
+        },
+    ),
+    "1.min": (2, 1, {"keepdim": "bool"}),
+    "1.mish": (1, 1, {"lambda": "f32"}),
+    "1.nearest_interp": (
+        4,
+        1,
+        {
+            "data_format": "str",
+            "out_d": "i32",
+            "out_h": "i32",
+            "out_w": "i32",
+            "scale": "numbers",
+            "interp_method": "str",
+            "align_corners": "bool",
+            "align_mode": "i32",
+        },
+    ),
+    "1.numel": (1, 1, {}),
+    "1.p_norm": (1, 1, {"porder": "f32", "axis": "i32", "epsilon": "f32", "keepdim": "bool", "asvector": "bool"}),
+    "1.pad3d": (2, 1, {"mode": "str", "pad_value": "f64", "data_format": "str"}),
+    "1.pixel_shuffle": (1, 1, {"upscale_factor": "i32", "data_format": "str"}),
+    "1.pow": (1, 1, {"y": "f32"}),
+    "1.prelu": (2, 1, {"data_format": "str", "mode": "str"}),
+    "1.prod": (2, 1, {"keepdim": "bool", "reduce_all": "bool"}),
+    "1.relu6": (1, 1, {}),
+    "1.rsqrt": (1, 1, {}),
+    "1.selu": (1, 1, {"scale": "f32", "alpha": "f32"}),
+    "1.sign": (1, 1, {}),
+    "1.silu": (1, 1, {}),
+    "1.sin": (1, 1, {}),
+    "1.softplus": (1, 1, {"beta": "f64", "threshold": "f64"}),
+    "1.softshrink": (1, 1, {"threshold": "f32"}),
+    "1.softsign": (1, 1, {}),
+    "1.sqrt": (1, 1, {}),
+    "1.square": (1, 1, {}),
+    "1.swish": (1, 1, {}),
+    "1.tanh": (1, 1, {}),
+    "1.tanh_shrink": (1, 1, {}),
+    "1.thresholded_relu": (1, 1, {"threshold": "f32", "value": "f32"}),
+    "1.topk": (2, 2, {"axis": "i32", "largest": "bool", "sorted": "bool"}),
+    "1.transpose": (1, 1, {"perm": "i32s"}),
+    "1.where": (3, 1, {}),
 }
 
 # Operator -> the input that is a list of arrays; all others are arrays.
@@ -179,3 +294,5 @@ LIST_INPUTS = {"0.split": 0, "1.concat": 0, "1.stack": 0, "1.meshgrid": 0}
 NUMBER_INPUTS = frozenset(
     {"1.reshape", "1.slice", "1.strided_slice", "1.expand", "1.tile", "1.split", "1.unsqueeze", "1.squeeze"}
 )
+# Operators of which inputs but the first may be left out: a size that was computed, a seed.
+OPTIONAL_INPUTS = frozenset({"1.bicubic_interp", "1.bilinear_interp", "1.dropout", "1.nearest_interp"})

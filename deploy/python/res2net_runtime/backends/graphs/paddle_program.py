@@ -18,15 +18,18 @@ __all__ = ["OPERATORS", "check"]
 
 _MAX_BYTES = 64_000_000
 
-# As Paddle 2.6.2 exports them.
+# As Paddle 2.6.2 exports them, and others that only compute.
 OPERATORS = frozenset(
     """
-    argsort assign_value batch_norm bmm cast clip concat conv2d conv2d_transpose cumsum deformable_conv
-    distribute_fpn_proposals elementwise_add elementwise_div elementwise_max elementwise_min elementwise_mul elementwise_sub
-    equal exp expand_v2 feed fetch fill_any_like fill_constant flatten_contiguous_range flip floor gather
-    generate_proposals_v2 greater_equal greater_than group_norm less_than matmul_v2 meshgrid multiclass_nms3 pool2d range
-    reduce_all reduce_mean reduce_sum relu reshape2 roi_align scale shape sigmoid slice softmax split squeeze2 stack
-    strided_slice tile unsqueeze2 where_index
+    abs arg_max argsort assign_value batch_norm bicubic_interp_v2 bilinear_interp_v2 bmm brelu cast celu clip concat conv2d
+    conv2d_transpose cos cumsum deformable_conv depthwise_conv2d distribute_fpn_proposals elementwise_add elementwise_div
+    elementwise_max elementwise_min elementwise_mul elementwise_sub elu equal erf exp expand_v2 feed fetch fill_any_like
+    fill_constant flatten_contiguous_range flip floor gather gelu generate_proposals_v2 greater_equal greater_than group_norm
+    hard_shrink hard_sigmoid hard_swish instance_norm layer_norm leaky_relu less_than log log_softmax logsigmoid logsumexp
+    matmul_v2 meshgrid mish multiclass_nms3 nearest_interp_v2 p_norm pad3d pixel_shuffle pool2d pow prelu range reduce_all
+    reduce_max reduce_mean reduce_min reduce_prod reduce_sum relu relu6 reshape2 roi_align rsqrt scale selu shape sigmoid sign
+    silu sin size slice softmax softplus softshrink softsign split sqrt square squeeze2 stack strided_slice swish tanh
+    tanh_shrink thresholded_relu tile top_k_v2 transpose2 unsqueeze2 where where_index
     """.split()
 )
 # Kinds of variables (VarType): arrays, and the lists of what is fed and fetched.

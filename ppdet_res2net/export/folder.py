@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import functools
 import importlib
 import json
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["NetworkWriter", "check_formats", "check_names", "write_folder"]
 
 logger = logging.getLogger(__name__)
+
+_UNFINISHED = ".unfinished-"  # prefix of the folder inside the export's in which the files are written
 
 
 class NetworkWriter:
@@ -88,14 +94,15 @@ def write_folder(
         verify: Raises an error if the folder that it is called with is not as it should be.
 
     Raises:
-        ExportError: The folder cannot be written, or ``verify`` has raised it. The folder is as it was before.
+        ExportError: The folder cannot be written, another export is writing to it, or ``verify`` has raised it. The folder
+            is as it was before.
     """
     existed = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             # Within the folder, so that it is on the same disk even if the folder is a link or a mounted volume.
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as directory:
+            with _locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as directory:
                 unfinished = Path(directory)
                 settings = {
                     **network.description,
@@ -118,6 +125,31 @@ def write_folder(
         state = "is as it was before" if existed else "was not written"
         raise ExportError(f"{error} '{folder}' {state}.") from error
     logger.info("exported to %s", folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other exports out of a folder, and remove what killed ones have left in it.
+
+    The system drops the lock when the process ends, however it ends. Some network drives have no locks for folders: there,
+    nothing is kept out, and nothing is removed, because it may belong to a process that is still writing.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExportError("Another export is writing to this folder. Wait for it, or pass another one.") from None
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        else:
+            for left in folder.glob(f"{_UNFINISHED}*"):
+                logger.info("removing %s, which an export that was killed has left", left)
+                shutil.rmtree(left)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace_export(folder: Path, complete: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +113,47 @@ def test_an_export_that_is_not_verified_does_not_replace_the_earlier_one(tmp_pat
     with pytest.raises(ExportError, match=r"the eager model's results\. '.*model' is as it was before\."):
         write_folder(folder, ["onnx"], _writer(2.0), _fail)
     assert _content(folder) == before
+
+
+def test_what_a_killed_export_has_left_is_removed_by_the_next_one(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = tmp_path / "model"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from ppdet_res2net.export.folder import *\n"
+        "kill = lambda unfinished: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_folder(Path(sys.argv[1]), ['paddle'], NetworkWriter(lambda to: to / 'model.json', None, {}), kill)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (left,) = folder.iterdir()
+    assert left.name.startswith(".unfinished-")
+    write_folder(folder, ["paddle"], _writer())
+    assert set(_content(folder)) == {"infer_cfg.yml", "model.json", "model.pdiparams"}
+    assert f"removing {left}, which an export that was killed has left" in messages(caplog)
+
+
+def test_two_exports_do_not_write_to_one_folder_at_once(tmp_path):
+    folder = tmp_path / "model"
+
+    def export_again(_unfinished: Path) -> None:
+        with pytest.raises(ExportError, match=r"^Another export is writing to this folder\. .* '.*model' is as it was"):
+            write_folder(folder, ["paddle"], _writer(2.0))
+
+    write_folder(folder, ["paddle"], _writer(), export_again)
+    assert (folder / "model.json").read_text() == "graph 1.0"
+    assert set(_content(folder)) == {"infer_cfg.yml", "model.json", "model.pdiparams"}
+
+
+def test_nothing_is_removed_on_a_drive_without_locks(tmp_path, monkeypatch):
+    left = tmp_path / ".unfinished-a"
+    left.mkdir()
+
+    def fail(*_arguments):
+        raise OSError(errno.EBADF, "Bad file descriptor")  # as on NFS
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    write_folder(tmp_path, ["paddle"], _writer())
+    assert left.is_dir() and (tmp_path / "model.json").is_file()
 
 
 def test_a_folder_that_is_a_link_stays_one(tmp_path):

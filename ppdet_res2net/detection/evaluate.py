@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.ground_truth import ScoredObjects, select_scored_objects
+from ppdet_res2net.data.image_files import looks_complete
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.detection.model import (
     Classes,
@@ -26,13 +27,14 @@ from ppdet_res2net.detection.model import (
     create_predictor,
     create_trained_detector,
 )
-from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.errors import ConfigError, DatasetError, ImageError
 from ppdet_res2net.files import make_output_folder
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.processes import ALONE, Processes
 from ppdet_res2net.training.threads import choose_threads
 from res2net_runtime import Predictor
+from res2net_runtime.preprocess import decode_image
 from res2net_runtime.result_files import ResultFiles
 
 __all__ = [
@@ -200,7 +202,7 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
 
     Raises:
         ConfigError: Detector and dataset have different classes, or ``metric`` is not COCO.
-        DatasetError: The dataset is wrong.
+        DatasetError: The dataset is wrong, or an image cannot be read or has another size.
     """
     if config.get("metric", "COCO") != "COCO":
         raise ConfigError(
@@ -220,6 +222,9 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
         objects = select_scored_objects(file, "segm" in iou_types, dataset.annotation_path, image_ids)
     except DatasetError as error:
         raise DatasetError(f"EvalDataset: {error}") from error
+    for record in dataset.roidbs:
+        if not looks_complete(record["im_file"], (int(record["h"]), int(record["w"]))):
+            _check_image(record)
     return GroundTruth(dataset, objects)
 
 
@@ -328,6 +333,14 @@ def _to_coco(record: dict, prediction, predictor) -> list[dict]:
         # The photo was annotated without its EXIF rotation. Decode handles this, and raises an error on any other mismatch.
         found = predictor(_decode_as_annotated(record))
     return found.to_coco(image_id)
+
+
+def _check_image(record: dict) -> None:
+    try:
+        decode_image(record["im_file"])
+    except ImageError as error:
+        raise DatasetError(f"image id {int(record['im_id'][0])}: {error}") from error
+    _decode_as_annotated(record)
 
 
 def _decode_as_annotated(record: dict) -> np.ndarray:

@@ -114,7 +114,7 @@ def write_folder(
                 (unfinished / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
                 if verify is not None:
                     verify(unfinished)
-                _replace_export(folder, unfinished)
+                _replace_export(folder, unfinished, formats)
         except BaseException:
             if not existed:
                 folder.rmdir()
@@ -152,23 +152,23 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace_export(folder: Path, complete: Path) -> None:
+def _replace_export(folder: Path, complete: Path, formats: Sequence[str]) -> None:
     """Move the files of a complete export to their places, and remove those of an earlier one.
 
     The description goes first and comes last: if this is interrupted, the folder has none, and every reader refuses it.
     """
     (folder / CONFIG_NAME).unlink(missing_ok=True)
     new = {file.name for file in complete.iterdir()}
-    for one in FORMATS.values():
-        stale = [name for name in one.files if name not in new and (folder / name).exists()]
-        for name in stale:
-            (folder / name).unlink()
+    for name, one in FORMATS.items():
+        stale = [file for file in one.files if file not in new and (folder / file).exists()]
+        for file in stale:
+            (folder / file).unlink()
         if stale and not new.intersection(one.files):
             logger.warning(
-                "removed %s of an earlier export from '%s'; its weights may be others. To have it again: %s",
+                "removed %s of an earlier export from '%s'; its weights may be others. To have it too: %s",
                 " and ".join(stale),
                 folder,
-                one.made_by,
+                f"export with --format {','.join([*formats, name])}" if one.is_exported else one.made_by,
             )
     for name in sorted(new, key=lambda name: name == CONFIG_NAME):
         os.replace(complete / name, folder / name)

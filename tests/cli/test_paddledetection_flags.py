@@ -132,6 +132,7 @@ def test_what_flags_mean(command, words, expected):
             "argument --eval: got 'maybe', expected true or false, or no value, which means true",
         ),
         ("train", "--evl", "unrecognized arguments: --evl. Did you mean '--eval'?"),
+        ("train", "--evl --resum", "Did you mean '--eval'? Did you mean '--resume'?"),
         (
             "train",
             "--slim-config x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import cv2
 import numpy as np
@@ -211,6 +212,35 @@ def test_an_image_that_cannot_be_read_is_named(detecting, demo_data, tmp_path):
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(DatasetError, match=rf"image id 200001: .*{broken.name}"):
         evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda whole: b"", r"image id \d+: Image '{}' is empty \(0 bytes\)"),
+        (lambda whole: b"<html>not found</html>", r"image id \d+: Cannot decode image '{}'"),
+        (lambda whole: whole[: len(whole) // 2], r"'{}'.* cut short"),
+        (lambda whole: cv2.imencode(".jpg", np.zeros((9, 7, 3), np.uint8))[1].tobytes(), r"'{}' .* is 7x9 pixels"),
+    ],
+    ids=["empty", "text", "cut", "size"],
+)
+def test_an_image_that_cannot_be_scored_is_named_before_the_first_is_detected(
+    detecting, demo_data, tmp_path, monkeypatch, spoil, message
+):
+    data = copy_data(demo_data, tmp_path)
+    last = image_files(data)[-1]
+    last.write_bytes(spoil(last.read_bytes()))
+    monkeypatch.setattr("ppdet_res2net.detection.evaluate._detect_all", lambda *arguments: pytest.fail("detects"))
+    with pytest.raises(DatasetError, match=message.replace("{}", re.escape(str(last)))):
+        evaluate_from_config(make_config(data, tmp_path, f"weights={detecting}"))
+
+
+def test_a_sound_image_with_data_after_its_end_is_scored(detecting, demo_data, tmp_path):
+    data = copy_data(demo_data, tmp_path)
+    for file in image_files(data):
+        file.write_bytes(file.read_bytes() + b"of a camera")
+    results = [evaluate_from_config(make_config(one, tmp_path, f"weights={detecting}")) for one in (demo_data, data)]
+    assert results[0].report == results[1].report
 
 
 def test_an_image_of_another_size_than_annotated_is_named(detecting, demo_data, tmp_path):

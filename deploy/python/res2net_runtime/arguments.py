@@ -155,7 +155,7 @@ class FlagParser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             hints = dict.fromkeys(filter(None, map(self._hint, _join_values(unknown))))
-            self.error(". ".join([f"unrecognized arguments: {' '.join(unknown)}", *hints]))
+            self.error(". ".join([f"unrecognized arguments: {' '.join(unknown)}", *hints]).replace("?. ", "? "))
         return parsed
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

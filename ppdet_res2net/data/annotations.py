@@ -13,8 +13,8 @@ from ppdet_res2net.data.coco_file import CocoFile, parse_coco
 from ppdet_res2net.data.foreign_formats import recognise
 from ppdet_res2net.data.garbage_collection import paused_garbage_collection
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.structure import IGNORED
 from ppdet_res2net.data.text_files import parse_json, read_text
+from ppdet_res2net.data.values import show
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
 from res2net_runtime.texts import printable
@@ -47,8 +47,7 @@ def read_annotations(annotation_path: str | os.PathLike) -> CocoFile:
     groups = group_by_problem(file.findings)
     _refuse(groups, annotation_path)
     for problem, findings in groups.items():
-        if problem is not IGNORED:  # training and evaluation do different things with these, and say which
-            logger.warning("'%s': %s", annotation_path, describe(problem, findings))
+        logger.warning("'%s': %s", annotation_path, describe(problem, findings))
     return file
 
 
@@ -131,8 +130,16 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
     _refuse_twice(text, source)
     for key in LISTS:
         entries = dataset.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DatasetError(f"'{key}' of {source} must be a list of objects.")
+        if not isinstance(entries, list):
+            raise DatasetError(f"'{key}' of {source} must be a list of objects, got {show(entries)}. Export it again.")
+        wrong = next((place for place, entry in enumerate(entries) if not isinstance(entry, dict)), None)
+        if wrong is not None:
+            raise DatasetError(
+                f"'{key}' of {source} must be a list of objects, but entry {wrong} (counted from 0) is {show(entries[wrong])}. "
+                "Correct or remove it."
+            )
+    if "segments_info" in next(iter(dataset.get("annotations", [])), {}):
+        raise DatasetError(f"{source} cannot be used. {recognise(annotation_path, dataset)}")
     for key in needed:
         if not dataset[key]:
             raise DatasetError(f"{source} lists no {key}. Add them, or choose another file.")

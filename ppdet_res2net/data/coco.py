@@ -197,13 +197,14 @@ class COCODataSet:
     def _make_records(self, file: CocoFile) -> list[dict]:
         self._categories = ([one.name for one in file.categories], [one.id for one in file.categories])
         images = sorted(file.images, key=lambda image: image.id)
-        if file.has_annotations:
-            records = self._join(images, file.annotations)
-        else:
+        if not file.has_annotations:
             logger.warning(
                 "'%s' has no annotations, so its images can be used for prediction only", self.annotation_path
             )
-            records = [self._image_record(image) for image in images][: self._limit]
+        if file.has_annotations and not self._takes_every_image:
+            records = self._join(images, file.annotations)
+        else:
+            records = [self._image_record(image) for image in images[: self._limit]]
         if not records:
             raise DatasetError(
                 f"no image of '{self.annotation_path}' has an object to train on. Annotate some, or keep "
@@ -217,6 +218,11 @@ class COCODataSet:
         return ImageFolder(os.path.join(self.dataset_dir, self.image_dir))
 
     @property
+    def _takes_every_image(self) -> bool:
+        """Whether images are all that is wanted. Evaluation then says itself how it treats the annotations."""
+        return set(self.data_fields) <= {"image"} and self.allow_empty and not 0.0 <= self.empty_ratio < 1.0
+
+    @property
     def _limit(self) -> int | None:
         return self.sample_num if self.sample_num > 0 else None
 
@@ -226,9 +232,7 @@ class COCODataSet:
         if with_masks:
             why = "gt_poly is among the data_fields: this recipe trains masks"
             refuse_without_masks(annotations, self.annotation_path, why)
-        # Images alone are for evaluation, which says itself how it treats the annotations.
-        is_quiet = set(self.data_fields) <= {"image"}
-        selection = select_instances(annotations, with_masks, self.load_crowd, "" if is_quiet else self.annotation_path)
+        selection = select_instances(annotations, with_masks, self.load_crowd, self.annotation_path)
         members: dict[int, list[int]] = {}
         for index, annotation in enumerate(selection.annotations):
             members.setdefault(annotation.image.id, []).append(index)

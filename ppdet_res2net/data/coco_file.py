@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
 from ppdet_res2net.data.masks import Mask, MaskReading, mask_area, read_mask
-from ppdet_res2net.data.problems import Finding, Problem, list_first
+from ppdet_res2net.data.problems import Finding, list_first
 from ppdet_res2net.data.structure import (
     BAD_AREA,
     BAD_FLAG,
-    IGNORED,
-    MAX_IMAGE_PIXELS,
-    MAX_SIDE_PX,
     MISSING_ID,
     NO_AREA,
     NO_CATEGORY_NAME,
@@ -22,15 +18,14 @@ from ppdet_res2net.data.structure import (
     NO_FILE_NAME,
     NO_ID,
     NO_IMAGE_ID,
-    NO_IMAGE_SIZE,
     REPEATED_ID,
     SHARED_NAME,
     SPELLING,
-    TOO_LARGE,
     UNKNOWN_CATEGORY,
     UNLISTED_IMAGE,
+    read_size,
 )
-from ppdet_res2net.data.values import MAX_ID, show, to_flag, to_number, to_whole_number
+from ppdet_res2net.data.values import MAX_ID, is_text, parse_text, show, to_flag, to_number, to_whole_number
 
 __all__ = ["CocoAnnotation", "CocoCategory", "CocoFile", "CocoImage", "parse_coco"]
 
@@ -176,8 +171,9 @@ def parse_coco(content: dict) -> CocoFile:
     categories, category_ids = _parse_categories(content["categories"], findings)
     images, image_ids = _parse_images(content["images"], findings)
     parser = _AnnotationParser({image.id: image for image in images}, image_ids, category_ids, findings)
-    entries = content.get("annotations", [])
-    annotations, unknown = parser.parse(entries)
+    parser.refused_images = _list_refused(content["images"])
+    parser.refused_categories = _list_refused(content["categories"])
+    annotations, unknown = parser.parse(content.get("annotations", []))
     return CocoFile(images, categories, annotations, unknown, "annotations" in content, findings)
 
 
@@ -202,6 +198,18 @@ def _parse_ids(entries: list[dict], what: str, findings: list[Finding]) -> list[
             findings.append(Finding(SPELLING[what], number, number if what == "image" else None, f"id {show(written)}"))
         ids[-1] = number
     return ids
+
+
+def _list_refused(entries: list[dict]) -> set[int | str]:
+    """Return the ids that are refused, to compare with. What refers to them is refused with them, without a finding."""
+    written = [number for entry in entries if (number := entry.get("id")) is not None]
+    wide = (one for one in written if type(one) is not int or abs(one) > MAX_ID)
+    return {spelt for one in wide if type(spelt := _spell(one)) is str or abs(spelt) > MAX_ID}
+
+
+def _spell(written: object) -> int | str:
+    number = to_whole_number(written)
+    return show(written) if number is None else number
 
 
 def _parse_categories(entries: list[dict], findings: list[Finding]) -> tuple[list[CocoCategory], set[int]]:
@@ -241,22 +249,6 @@ def _parse_images(entries: list[dict], findings: list[Finding]) -> tuple[list[Co
     return images, {number for number in ids if number is not None}
 
 
-def read_size(entry: dict) -> tuple[Problem | None, tuple[int, int]]:
-    """Return what is wrong with the size of an image entry, or None, and (height, width)."""
-    height, width = to_whole_number(entry.get("height")), to_whole_number(entry.get("width"))
-    if height is None or width is None or height < 1 or width < 1:
-        return NO_IMAGE_SIZE, (0, 0)
-    is_large = max(height, width) > MAX_SIDE_PX or height * width > MAX_IMAGE_PIXELS
-    return TOO_LARGE if is_large else None, (height, width)
-
-
-def is_text(value: object) -> TypeGuard[str]:
-    """Return whether a name is text that is not blank, and that a file system and a terminal can take."""
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        return False
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-
-
 class _AnnotationParser:
     """Reads the list of annotations."""
 
@@ -264,6 +256,8 @@ class _AnnotationParser:
         self, images: dict[int, CocoImage], image_ids: set[int], category_ids: set[int], findings: list[Finding]
     ) -> None:
         self.images, self.image_ids, self.category_ids, self.findings = images, image_ids, category_ids, findings
+        self.refused_images: set[int | str] = set()
+        self.refused_categories: set[int | str] = set()
         self.known = list_first(sorted(category_ids))
 
     def parse(self, entries: list[dict]) -> tuple[list[CocoAnnotation], list[CocoAnnotation]]:
@@ -278,12 +272,13 @@ class _AnnotationParser:
                 continue
             is_known = category_id is not None and category_id in self.category_ids
             if category_id is None or not is_known:
-                category_id = NO_CATEGORY
-                detail = f"its category id is {show(entry.get('category_id'))}; the file defines {self.known}"
-                self.findings.append(Finding(UNKNOWN_CATEGORY, number, image_id, detail))
+                category_id, written = NO_CATEGORY, entry.get("category_id")
+                if _spell(written) not in self.refused_categories:
+                    detail = f"its category id is {show(written)}; the file defines {self.known}"
+                    self.findings.append(Finding(UNKNOWN_CATEGORY, number, image_id, detail))
             image = self.images.get(image_id)
             if image is None:
-                if image_id not in self.image_ids:
+                if image_id not in self.image_ids and image_id not in self.refused_images:
                     detail = f"its image id is {show(entry.get('image_id'))}"
                     self.findings.append(Finding(UNLISTED_IMAGE, number, image_id, detail))
                 continue
@@ -331,7 +326,8 @@ class _AnnotationParser:
         written = entry.get("image_id"), entry.get("category_id")
         image_id, category_id = map(to_whole_number, written)
         if image_id is None:
-            self.findings.append(Finding(NO_IMAGE_ID, number, None, f"its image_id is {show(written[0])}"))
+            if _spell(written[0]) not in self.refused_images:
+                self.findings.append(Finding(NO_IMAGE_ID, number, None, f"its image_id is {show(written[0])}"))
             return None, None
         respelt = [
             f"{key} {show(value)}"
@@ -354,8 +350,6 @@ class _AnnotationParser:
         is_ignored = entry.get("ignore", 0)
         if is_ignored != 0 or type(is_ignored) is not int:
             is_ignored = self._flag("ignore", is_ignored, number, image.id)
-            if is_ignored:
-                findings.append(Finding(IGNORED, number, image.id))
         area = entry.get("area")
         if type(area) is float and 0.0 <= area < float("inf") or type(area) is int and 0 <= area < MAX_ID:
             pass
@@ -385,6 +379,7 @@ class _AnnotationParser:
 
 
 def _to_box(box: object) -> Sequence[float] | None:
+    box = parse_text(box)
     if not isinstance(box, list) or len(box) != 4:
         return None
     if _FLOAT.issuperset(map(type, box)) and math.isfinite(sum(box)):

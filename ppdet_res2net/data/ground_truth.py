@@ -14,11 +14,11 @@ from ppdet_res2net.data.instances import (
     DROPPED_BOX,
     InstanceSelection,
     examine_instances,
+    find_set_aside,
     refuse_without_masks,
 )
 from ppdet_res2net.data.masks import rasterize
-from ppdet_res2net.data.problems import Finding, describe, group_by_problem
-from ppdet_res2net.data.structure import IGNORED
+from ppdet_res2net.data.problems import describe, group_by_problem
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["ScoredObjects", "select_scored_objects"]
@@ -107,8 +107,7 @@ def select_scored_objects(
             f"none of the {len(annotations)} annotations of these images in '{source}' can be scored: they are crowd regions, "
             f"ignored, or have no usable box. {other_file}"
         )
-    ignored = [Finding(IGNORED, one.id, one.image.id) for one in annotations if one.is_ignored]
-    for problem, findings in group_by_problem([*examined.findings, *ignored]).items():
+    for problem, findings in group_by_problem([*examined.findings, *find_set_aside(annotations)]).items():
         logger.warning("'%s': %s", source, describe(problem, findings, problem.scoring))
     return ScoredObjects(images, file.categories, objects, with_masks)
 

@@ -11,11 +11,11 @@ import numpy as np
 from ppdet_res2net.data.coco_file import CocoAnnotation
 from ppdet_res2net.data.masks import Mask
 from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.structure import IGNORED
+from ppdet_res2net.data.structure import CROWD, IGNORED
 from ppdet_res2net.data.values import show
 from ppdet_res2net.errors import DatasetError
 
-__all__ = ["InstanceSelection", "examine_instances", "refuse_without_masks", "select_instances"]
+__all__ = ["InstanceSelection", "examine_instances", "find_set_aside", "refuse_without_masks", "select_instances"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ NO_BOX = Problem(
     WARNING,
     "[annotation/annotations] without a box of four finite numbers",
     NOT_USED,
-    "Write bbox as [x, y, width, height] in pixels.",
+    "Write bbox as [x, y, width, height] in pixels. --fix FILE writes the box around the mask, where there is one.",
 )
 NO_BOX_SIZE = Problem(
     "empty-box",
@@ -135,18 +135,26 @@ def select_instances(
         annotations: The annotations of an annotation file.
         with_masks: Whether each annotation needs a mask.
         load_crowd: Whether to keep crowd regions.
-        source: Name of the annotation file, for the log; "" to log nothing.
+        source: Name of the annotation file, for the log.
 
     Returns:
         The remaining annotations.
     """
     wanted = [one for one in annotations if not one.is_ignored and (load_crowd or not one.is_crowd)]
     examined = examine_instances(wanted, with_masks)
-    if source:
-        ignored = [Finding(IGNORED, one.id, one.image.id) for one in annotations if one.is_ignored]
-        for problem, findings in group_by_problem([*examined.findings, *ignored]).items():
-            logger.warning("'%s': %s", source, describe(problem, findings))
+    set_aside = [one for one in find_set_aside(annotations) if one.problem is IGNORED or not load_crowd]
+    for problem, findings in group_by_problem([*examined.findings, *set_aside]).items():
+        logger.warning("'%s': %s", source, describe(problem, findings))
     return examined.without(*DROPPED)
+
+
+def find_set_aside(annotations: Iterable[CocoAnnotation]) -> list[Finding]:
+    """Find the annotations that are meant not to count: ignored objects, and crowd regions."""
+    return [
+        Finding(IGNORED if one.is_ignored else CROWD, one.id, one.image.id)
+        for one in annotations
+        if one.is_ignored or one.is_crowd
+    ]
 
 
 def refuse_without_masks(annotations: Iterable[CocoAnnotation], source: str, why: str) -> None:

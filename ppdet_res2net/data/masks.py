@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.run_lengths import read_run_lengths
-from ppdet_res2net.data.values import show, to_number
+from ppdet_res2net.data.values import parse_text, show, to_number
 
 __all__ = ["Mask", "MaskReading", "mask_area", "outline_box", "rasterize", "read_mask"]
 
@@ -24,6 +24,7 @@ MAX_OUTLINE_PX = 1 << 18
 # Numbers beyond it are taken as this, so that no arithmetic overflows.
 MAX_COORDINATE_PX = 1e9
 _NUMBERS = frozenset((int, float))
+NESTED = ("lists of points", "nested lists")
 
 
 @dataclass(slots=True)
@@ -53,15 +54,21 @@ def read_mask(segmentation: object, height: int, width: int) -> MaskReading:
 
     Args:
         segmentation: Polygons or run lengths. Also: a flat list of numbers, pairs of numbers, run lengths in a list, nested
-            lists, VIA's ``all_points_x`` and ``all_points_y``, numbers as text.
+            lists, VIA's ``all_points_x`` and ``all_points_y``, numbers as text, and any of these as JSON in text.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
     """
+    if isinstance(segmentation, str) and (parsed := parse_text(segmentation)) is not segmentation:
+        reading = read_mask(parsed, height, width)
+        reading.form = "JSON written as text"
+        return reading
     if isinstance(segmentation, dict):
         return _read_object(segmentation, height, width)
     if not isinstance(segmentation, list):
         missing = segmentation is None or segmentation == ""
         return MaskReading(None, "no segmentation" if missing else f"a segmentation that is {show(segmentation)}")
+    if len(segmentation) == height and all(isinstance(row, list) and len(row) == width for row in segmentation):
+        return MaskReading(None, f"a bitmap of {height} rows of {width} pixels; write run lengths")
     polygons = _read_plain(segmentation, float(max(height, width)))
     return _ListReader(height, width).read(segmentation) if polygons is None else MaskReading(polygons)
 
@@ -143,6 +150,8 @@ class _ListReader:
                 self._add_object(part, polygons, rles)
             else:
                 self._add_polygons(part, polygons)
+        if self.form in NESTED and len(polygons) > 1:
+            polygons = self._fill_holes(polygons)
         mask: Mask | None = polygons or None
         if rles:
             drawn = [rasterize(polygons, self.height, self.width)] if polygons else []
@@ -152,6 +161,20 @@ class _ListReader:
         count = max(len(parts), len(self.lost) + len(polygons) + len(rles))
         lost = f"{len(self.lost)} of its {count} parts ({self.lost[0]})" if self.lost else ""
         return MaskReading(mask, "", lost, self.form, self.clipped)
+
+    def _fill_holes(self, polygons: list[np.ndarray]) -> list[np.ndarray]:
+        """Leave out what lies in an earlier polygon: a hole where rings are nested as in GeoJSON. COCO's polygons have none."""
+        kept: list[np.ndarray] = []
+        for polygon in polygons:
+            ring = rasterize([polygon], self.height, self.width)
+            is_hole = kept and mask_utils.area(ring) == mask_utils.area(
+                mask_utils.merge([ring, rasterize(kept, self.height, self.width)], intersect=True)
+            )
+            if is_hole:
+                self.lost.append("a polygon inside another one, perhaps a hole, which is filled")
+            else:
+                kept.append(polygon)
+        return kept
 
     def _complaint(self) -> str:
         if not self.lost or all(what == "an empty part" for what in self.lost):
@@ -198,10 +221,13 @@ class _ListReader:
         if not isinstance(part, list) or not part or not any(isinstance(one, list) for one in part):
             yield part
         elif all(_is_pair(point) for point in part):
-            self.form = "lists of points"
+            self.form = NESTED[0]
             yield [number for point in part for number in point]
+        elif all(isinstance(point, list) and len(point) == 1 and _is_pair(point[0]) for point in part):
+            self.form = "a contour of OpenCV"
+            yield [number for point in part for number in point[0]]
         elif depth < 2 and all(isinstance(one, list) for one in part):
-            self.form = "nested lists"
+            self.form = NESTED[1]
             for one in part:
                 yield from self._to_rings(one, depth + 1)
         else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Problem
+from ppdet_res2net.data.values import to_whole_number
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 
-__all__ = ["MAX_IMAGE_PIXELS", "MAX_SIDE_PX"]
+__all__ = ["MAX_IMAGE_PIXELS", "MAX_SIDE_PX", "read_size"]
 
 REFUSED = "[is/are] refused"
 NOT_USED = "[is/are] not used"
@@ -86,7 +87,7 @@ NO_FILE_NAME = Problem(
     ERROR,
     "[image/images] without file_name",
     REFUSED,
-    "Write the name of the image file.",
+    "Write the name of the image file as file_name. LVIS has it in coco_url only, as the last part of the address.",
     "image",
 )
 NO_IMAGE_SIZE = Problem(
@@ -140,6 +141,15 @@ BAD_FLAG = Problem(
     "[is/are] read as if 0 were written there",
     "Write 0 or 1.",
 )
+CROWD = Problem(
+    "crowd",
+    NOTE,
+    "[annotation/annotations] with iscrowd: 1",
+    "[is/are] used only with load_crowd: true",
+    "Nothing needs to be done if each is a region with many objects. CVAT and Darwin also write iscrowd: 1 for "
+    "single objects whose masks were painted or have several parts; write 0 for them.",
+    scoring="[is a region/are regions] in which detections are neither right nor wrong",
+)
 IGNORED = Problem(
     "ignored",
     NOTE,
@@ -162,3 +172,12 @@ BAD_AREA = Problem(
     "[gets/get] the area of [its mask/their masks], or else of [its box/their boxes]",
     "Write area in pixels: evaluation uses it to sort objects into small, medium and large.",
 )
+
+
+def read_size(entry: dict) -> tuple[Problem | None, tuple[int, int]]:
+    """Return what is wrong with the size of an image entry, or None, and (height, width)."""
+    height, width = to_whole_number(entry.get("height")), to_whole_number(entry.get("width"))
+    if height is None or width is None or height < 1 or width < 1:
+        return NO_IMAGE_SIZE, (0, 0)
+    is_large = max(height, width) > MAX_SIDE_PX or height * width > MAX_IMAGE_PIXELS
+    return TOO_LARGE if is_large else None, (height, width)

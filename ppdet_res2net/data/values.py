@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from typing import TypeGuard
 
-__all__ = ["MAX_ID", "show", "to_flag", "to_number", "to_whole_number"]
+__all__ = ["MAX_ID", "is_text", "parse_text", "show", "to_flag", "to_number", "to_whole_number"]
 
 MAX_ID = 2**63 - 1  # ids of images travel in arrays of int64
 # Beyond it, a float stands for several whole numbers.
@@ -51,6 +53,23 @@ def to_flag(value: object) -> bool | None:
     if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
     return None
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether a name is text that is not blank, and that a file system and a terminal can take."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def parse_text(value: object) -> object:
+    """Return what a list or object that was written as text holds, as tables do: ``"[1, 2]"``; everything else as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):  # not JSON: the caller says that this is text
+        return value
 
 
 def show(value: object) -> str:

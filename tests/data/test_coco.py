@@ -192,14 +192,23 @@ def test_parts_that_are_no_polygons_are_left_out():
     assert read_mask(None, HEIGHT, WIDTH).mask is None and read_mask("x", HEIGHT, WIDTH).mask is None
 
 
-def test_crowds_are_loaded_only_on_demand(write):
+def test_crowds_are_loaded_only_on_demand(write, caplog):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[5:9, 2:30] = 1
     arguments = write([annotation(1), annotation(2, iscrowd=1, segmentation=run_lengths(mask))])
     np.testing.assert_array_equal(load(arguments).roidbs[0]["is_crowd"], [[0]])
     record = load(arguments, load_crowd=True).roidbs[0]
     np.testing.assert_array_equal(record["is_crowd"], [[0], [1]])
+    said = "1 annotation with iscrowd: 1 is used only with load_crowd: true: annotation id 2"
+    assert [said in message for message in caplog.messages].count(True) == 1  # not said where they are loaded
+
     np.testing.assert_array_equal(mask_utils.decode(record["gt_poly"][1]), mask)
+
+
+def test_images_alone_come_in_the_order_of_their_ids(write):
+    dataset = load(write([annotation(1, image_id=2)]), data_fields=["image"], allow_empty=True)
+    assert [int(record["im_id"][0]) for record in dataset.roidbs] == [1, 2]
+    assert all(set(record) == {"im_file", "im_id", "h", "w"} for record in dataset.roidbs)
 
 
 def test_without_masks_asked_for_annotations_need_none(write):

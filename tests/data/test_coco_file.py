@@ -13,12 +13,12 @@ from ppdet_res2net.data.annotations import read_annotations, read_json
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.data.coco_file import parse_coco
 from ppdet_res2net.data.ground_truth import select_scored_objects
-from ppdet_res2net.data.instances import examine_instances
+from ppdet_res2net.data.instances import examine_instances, find_set_aside
 from ppdet_res2net.data.masks import mask_area, rasterize, read_mask
 from ppdet_res2net.datasets.check import DatasetSource, check_datasets, fix_dataset
 from ppdet_res2net.errors import DatasetError
 from tests.helpers.datasets import FIELDS
-from tests.helpers.exports import EXPORTS, HEIGHT, WIDTH
+from tests.helpers.exports import EXPORTS, HEIGHT, WIDTH, label_studio
 
 SQUARE = [10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]
 PAIRS = [[10, 10], [20, 10], [20, 20], [10, 20]]
@@ -85,8 +85,18 @@ def test_other_ids_are_refused_by_name(number):
 def test_ids_of_more_than_64_bits():
     one = content(image_id=2**63)
     one["images"][0]["id"] = 2**63
-    assert codes(parse_coco(one)) == ["image-without-id", "unlisted-image"]
+    assert codes(parse_coco(one)) == ["image-without-id"]
     assert parse_coco(content(id=2**70)).annotations[0].id == 2**70  # nothing refers to it
+
+
+@pytest.mark.parametrize("number", [2**64, 1e20, "a.png", 1.5])
+def test_what_refers_to_a_refused_entry_is_no_finding_of_its_own(number):
+    one = content(image_id=number)
+    one["images"][0]["id"] = number
+    assert codes(parse_coco(one)) == ["image-without-id"]
+    one = content(category_id=number)
+    one["categories"][0]["id"] = number
+    assert codes(parse_coco(one)) == ["category-without-id"]
 
 
 def test_two_spellings_of_an_id_are_a_repeat():
@@ -132,7 +142,8 @@ def test_flags(value, expected, code):
     assert file.annotations[0].is_crowd is expected and codes(file) == ([code] if code else [])
     file = parse_coco(content(ignore=value))
     assert file.annotations[0].is_ignored is expected
-    assert codes(file) == (["ignored"] if expected else ["unclear-flag"] if code == "unclear-flag" else [])
+    assert codes(file) == (["unclear-flag"] if code == "unclear-flag" else [])
+    assert [finding.problem.code for finding in find_set_aside(file.annotations)] == ["ignored"] * expected
 
 
 @pytest.mark.parametrize(
@@ -219,6 +230,9 @@ def test_names_that_are_no_text(name):
         ([PAIRS], "lists of points"),
         ([[SQUARE]], "nested lists"),
         ([[PAIRS]], "lists of points"),
+        ([[[point] for point in PAIRS]], "a contour of OpenCV"),
+        (json.dumps([SQUARE]), "JSON written as text"),
+        (json.dumps([PAIRS]), "JSON written as text"),
         ([list(map(str, SQUARE))], "written as text"),
         (list(map(str, SQUARE)), ""),
         ({"all_points_x": [10, 20, 20, 10], "all_points_y": [10, 10, 20, 20]}, "VIA"),
@@ -257,6 +271,9 @@ def test_every_form_of_run_lengths_is_read(counts, size):
         ([[*SQUARE[:7], None]], "None in the place of a number"),
         ([[True] * 6], "True in the place of a number"),
         ("x", "'x'"),
+        ("[(1, 2), (3, 4)]", "a segmentation that is '[(1, 2), (3, 4)]'"),
+        ("[" * 100_000, "a segmentation that is '[[["),
+        ([[0] * WIDTH for _ in range(HEIGHT)], "a bitmap of 40 rows of 60 pixels"),
         ({"points": []}, "an object with the keys ['points']"),
         ([[900.0, 900, 990, 900, 990, 990]], "far outside the image"),
         ([[value for k in range(20_000) for value in (0 if k % 2 else 80, k % 28)]], "whose outline is"),
@@ -282,6 +299,21 @@ def test_everything_else_is_named_for_what_it_is(segmentation, complaint):
     assert ("fewer than three points" in reading.complaint) == (segmentation == [[1, 2]])
 
 
+def test_rings_with_a_hole_are_named_and_filled():
+    hole = [[12, 12], [18, 12], [18, 18], [12, 18]]
+    apart = [[30, 10], [40, 10], [40, 20], [30, 20]]
+    reading = read_mask([PAIRS, hole, apart], HEIGHT, WIDTH)
+    assert reading.lost == "1 of its 3 parts (a polygon inside another one, perhaps a hole, which is filled)"
+    assert mask_area(reading.mask, HEIGHT, WIDTH) == mask_area(
+        read_mask([PAIRS, apart], HEIGHT, WIDTH).mask, HEIGHT, WIDTH
+    )
+
+
+def test_boxes_as_text_are_read():
+    assert parse_coco(content(bbox="[10, 10.5, 10, 10]")).annotations[0].box_xywh == [10, 10.5, 10, 10]
+    assert parse_coco(content(bbox="10 10 10 10")).annotations[0].box_xywh is None
+
+
 def test_a_vertex_far_away_is_clipped_and_changes_nothing_inside():
     far, near = [10, 10, 20, 10, 1e7, 1e7, 10, 20], [10, 10, 20, 10, 2000, 2000, 10, 20]
     reading = read_mask([far], HEIGHT, WIDTH)
@@ -300,22 +332,23 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("make", "trained", "scored"), EXPORTS, ids=[make.__name__ for make, *_ in EXPORTS])
-def test_exports_of_labelling_tools(folder, make, trained, scored):
+@pytest.mark.parametrize(("make", "trained", "scored", "kept"), EXPORTS, ids=[make.__name__ for make, *_ in EXPORTS])
+def test_exports_of_labelling_tools(folder, make, trained, scored, kept):
     file, fixed = folder / "all.json", folder / "fixed.json"
+    images = folder if make is label_studio else folder / "images"
     file.write_text(json.dumps(make()))
-    (report,) = check_datasets([DatasetSource(file, folder / "images", with_masks=True)])
+    (report,) = check_datasets([DatasetSource(file, images, with_masks=True)])
     assert report.count("error") == 0
-    dataset = COCODataSet("", str(folder / "images"), str(file), FIELDS)
+    dataset = COCODataSet("", str(images), str(file), FIELDS)
     assert sum(len(record["gt_poly"]) for record in dataset.roidbs) == trained
     assert len(select_scored_objects(read_annotations(file), True, "all.json").objects.annotations) == scored
     fix_dataset(report, fixed)
     written = json.loads(fixed.read_text())
-    assert len(written["annotations"]) == len(make()["annotations"]) and written["info"] == make()["info"]
+    assert len(written["annotations"]) == kept and written["info"] == make()["info"]
     assert [one.get("attributes") for one in written["annotations"]] == [
-        one.get("attributes") for one in make()["annotations"]
+        one.get("attributes") for one in make()["annotations"][:kept]
     ]
-    (again,) = check_datasets([DatasetSource(fixed, folder / "images", with_masks=True)])
+    (again,) = check_datasets([DatasetSource(fixed, images, with_masks=True)])
     assert not {"image-id-spelling", "annotation-id-spelling", "unusual-segmentation", "no-area", "no-iscrowd"} & {
         problem.code for problem in again.groups
     }
@@ -332,6 +365,9 @@ def test_exports_of_labelling_tools(folder, make, trained, scored):
             b'{"images": [], "categories": [], "annotations": [], "annotations": []}',
             "has 'annotations' twice. Merge the two",
         ),
+        (b'{"images": [{}], "categories": [{}], "annotations": null}', "must be a list of objects, got None"),
+        (b'{"images": [{}], "categories": [{}], "annotations": [{}, null]}', "but entry 1 (counted from 0) is None"),
+        (b'{"images": [{}], "categories": [{}], "annotations": [{"segments_info": []}]}', "a panoptic file of COCO"),
         (b'[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]', "These are detections"),
     ],
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ppdet_res2net.data.annotations import write_annotations
-from ppdet_res2net.data.coco_file import CocoAnnotation, is_text, read_size
+from ppdet_res2net.data.coco_file import CocoAnnotation
 from ppdet_res2net.data.image_files import (
     MISSING_FILE,
     SIZE_DIFFERS,
@@ -21,8 +21,8 @@ from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.instances import CUT, DROPPED_BOX
 from ppdet_res2net.data.masks import Mask, outline_box
 from ppdet_res2net.data.problems import ERROR, describe, list_first
-from ppdet_res2net.data.structure import SPELLING
-from ppdet_res2net.data.values import MAX_ID, to_flag, to_whole_number
+from ppdet_res2net.data.structure import SPELLING, read_size
+from ppdet_res2net.data.values import MAX_ID, is_text, to_flag, to_whole_number
 from ppdet_res2net.datasets.check.content import AREA_DIFFERS, REPEATED
 from ppdet_res2net.datasets.check.run import DatasetReport, check_content
 from ppdet_res2net.errors import DatasetError, Res2NetError

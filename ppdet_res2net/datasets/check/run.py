@@ -20,6 +20,7 @@ from ppdet_res2net.data.instances import (
     InstanceSelection,
     examine_instances,
     find_no_masks,
+    find_set_aside,
 )
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, group_by_problem
 from ppdet_res2net.datasets.check.content import find_content_problems
@@ -191,7 +192,7 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
         findings.append(Finding(NO_MASKS, detail=complaint))
         with_masks = False
     instances = examine_instances(file.annotations, with_masks)
-    findings += instances.findings
+    findings += [*instances.findings, *find_set_aside(file.annotations)]
     if file.has_annotations and not source.allow_empty and not _has_objects(instances, bool(source.with_masks)):
         detail = f"none of {len(file.annotations)} annotations can be used"
         findings.append(Finding(NO_OBJECTS, detail=detail))

@@ -1,5 +1,7 @@
 """A sound annotation file with random changes: check, training and scoring never crash, and agree about every file.
 
+Some of the files make a step of a tiny detector, in bounded memory.
+
 ``RES2NET_EXAMPLES`` sets how many files are tried.
 """
 
@@ -11,12 +13,14 @@ import io
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +36,7 @@ from ppdet_res2net.data.problems import ERROR
 from ppdet_res2net.datasets.check import DatasetSource, check_datasets, fix_dataset
 from ppdet_res2net.datasets.check.run import NO_OBJECTS
 from ppdet_res2net.errors import DatasetError
+from tests.helpers import tiny_detector
 from tests.helpers.datasets import FIELDS, loader_for
 
 EXAMPLES = int(os.environ.get("RES2NET_EXAMPLES", "100"))
@@ -90,6 +95,8 @@ SEGMENTATIONS = [
     SQUARE, [SQUARE[:4]], [SQUARE[:5]], [SQUARE[:7]], [[], SQUARE], [None, SQUARE], [[5, 5], SQUARE], [[SQUARE]], [[[SQUARE]]],
     [[[4, 4], [20, 4], [20, 18]]], [[4, 4], [20, 4], [20, 18]], [list(map(str, SQUARE))], [[True] * 6], [[*SQUARE[:7], None]],
     [[*SQUARE[:6], 2.08e8, 3.5e8]], [[-1e300, 0, 1e300, 0, 0, 1e300]], [[1e9] * 6], [[0, 0, 1e6, 0, 0, 1e6] * 50],
+    "[[4, 4, 20, 4, 20, 18]]", "[[4, 4", [[[[4, 4]], [[20, 4]], [[20, 18]]]], [[0] * WIDTH for _ in range(HEIGHT)],
+    [[[4, 4], [20, 4], [20, 18], [4, 18]], [[6, 6], [9, 6], [9, 9]]],
     {"all_points_x": [4, 20, 20], "all_points_y": [4, 4, 18]}, {"size": [HEIGHT, WIDTH], "counts": "garbage\0"},
     {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH + 0.0]}, {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]},
     {"size": [HEIGHT, WIDTH], "counts": ["0", str(HEIGHT * WIDTH)]}, {"size": [10**5, 10**4], "counts": [10**9]},
@@ -104,6 +111,7 @@ BOXES = [
     [90, 5, 5, 5],
     [5, 5, 0, 9],
     [-5, -5, 1e300, 1e300],
+    "[4, 4, 16, 14]",
 ]
 VALUES = {
     "segmentation": SEGMENTATIONS, "bbox": BOXES, "height": [30.0, "30", 60000, 10**9, 0], "width": [44.0, "44", 60000, 10**9],
@@ -276,6 +284,58 @@ def test_what_fix_writes_passes_check_and_keeps_what_can_be_read(folder, content
         copies = [f.subject_id for p, found in report.groups.items() if p.code == "repeated-annotation" for f in found]
         kept = [one.id for one in _usable(report, *DROPPED_BOX) if one.id not in copies]
         assert set(kept) <= set(numbers)
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _to_tensors(value):
+    return list(map(paddle.to_tensor, value)) if isinstance(value, list) else paddle.to_tensor(value)
+
+
+def _step(detector, dataset: COCODataSet) -> list[float]:
+    """Return the losses of a training step on each image."""
+    losses = []
+    for batch in loader_for(dataset, batch_size=1, num_classes=9).epoch(0):
+        loss = detector({name: value if name == "gt_poly" else _to_tensors(value) for name, value in batch.items()})
+        loss["loss"].backward()
+        detector.clear_gradients()
+        losses += [float(value) for value in loss.values()]
+    return losses
+
+
+@pytest.fixture(scope="module")
+def detector_and_peak(folder):
+    """A tiny Mask R-CNN that has made a step on the sound file, and the memory that this took."""
+    detector = tiny_detector.build_ours(tiny_detector.detector_config(num_classes=9))
+    detector.train()
+    (folder / "sound.json").write_text(json.dumps(_sound()))
+    assert _step(detector, COCODataSet("", str(folder / "images"), str(folder / "sound.json"), FIELDS))
+    return detector, _peak_mb()
+
+
+@settings(
+    max_examples=max(EXAMPLES // 8, 1),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    database=None,
+)
+@given(content=mutated_files())
+def test_a_training_step_is_finite_and_needs_no_more_memory(folder, detector_and_peak, content):
+    detector, peak_mb = detector_and_peak
+    file = folder / "all.json"
+    file.write_text(json.dumps(content))
+    dataset = COCODataSet("", str(folder / "images"), str(file), FIELDS, load_crowd=True, allow_empty=True)
+    with _quiet():
+        try:
+            losses = _step(detector, dataset)
+        except DatasetError as error:
+            assert str(error)
+        else:
+            assert np.isfinite(losses).all()
+    assert _peak_mb() - peak_mb < 300
 
 
 MEMORY = """

@@ -21,8 +21,9 @@ from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_con
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
 from ppdet_res2net.zoo.coco_categories import COCO_CATEGORIES
-from ppdet_res2net.zoo.load import Weights, load_weights, read_weights
+from ppdet_res2net.zoo.load import load_weights
 from ppdet_res2net.zoo.report import describe_contents
+from ppdet_res2net.zoo.weights import Weights, read_weights
 from res2net_runtime.model_folder import ModelInfo
 from res2net_runtime.predictor import Predictor
 

@@ -28,7 +28,8 @@ from ppdet_res2net.training.machine import describe_machine, list_differences, l
 from ppdet_res2net.training.step import TrainStep
 from ppdet_res2net.training.task import Task
 from ppdet_res2net.zoo.formats import load_weights_file
-from ppdet_res2net.zoo.load import check_dialect, load_into, read_weights, trunk_metadata
+from ppdet_res2net.zoo.load import check_dialect, load_into, trunk_metadata
+from ppdet_res2net.zoo.weights import read_weights
 
 __all__ = ["Position", "RunState"]
 

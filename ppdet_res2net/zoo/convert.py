@@ -12,8 +12,9 @@ from ppdet_res2net.modeling import Res2Net, Res2NetClassifier
 from ppdet_res2net.zoo import create_backbone, create_classifier
 from ppdet_res2net.zoo.catalog import get_model_spec
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
-from ppdet_res2net.zoo.load import check_dialect, check_fit, read_weights
+from ppdet_res2net.zoo.load import check_dialect, check_fit
 from ppdet_res2net.zoo.report import LoadReport
+from ppdet_res2net.zoo.weights import read_weights
 
 __all__ = ["ConvertedWeights", "check_round_trip", "convert_weights"]
 
@@ -48,7 +49,7 @@ def convert_weights(
         name: A zoo name.
         source: A url or a path, of any supported format.
         target: A path that ends in ``.pdparams`` or ``.safetensors``.
-        prefix: As in :func:`ppdet_res2net.zoo.load.read_weights`.
+        prefix: As in :func:`ppdet_res2net.zoo.weights.read_weights`.
         copy: As there.
         dialect: As there.
 

@@ -13,7 +13,8 @@ from ppdet_res2net.cli import convert_weights as convert_command  # noqa: E402
 from ppdet_res2net.errors import ConfigError, WeightsError  # noqa: E402
 from ppdet_res2net.ppdet_modules.backbone import Res2NetC5  # noqa: E402
 from ppdet_res2net.zoo.formats import load_weights_file, read_weights_file, save_weights_file  # noqa: E402
-from ppdet_res2net.zoo.load import load_into, load_pretrained, read_weights, to_our_names  # noqa: E402
+from ppdet_res2net.zoo.load import load_into, load_pretrained  # noqa: E402
+from ppdet_res2net.zoo.weights import read_weights, to_our_names  # noqa: E402
 from tests.goldens.source_names import source_tensors  # noqa: E402
 from tests.goldens.synthetic import without_random_weights  # noqa: E402
 

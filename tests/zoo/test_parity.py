@@ -16,7 +16,8 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 
 from ppdet_res2net import create_backbone, create_classifier, get_model_spec, list_models, modeling  # noqa: E402
 from ppdet_res2net.modeling.dialect import DIALECTS  # noqa: E402
-from ppdet_res2net.zoo.load import load_into, to_our_names  # noqa: E402
+from ppdet_res2net.zoo.load import load_into  # noqa: E402
+from ppdet_res2net.zoo.weights import to_our_names  # noqa: E402
 from tests.goldens.source_names import checksum, source_shapes, source_tensors  # noqa: E402
 from tests.goldens.synthetic import IMAGE_SHAPE, make_image, sample, without_random_weights  # noqa: E402
 

@@ -13,7 +13,8 @@ from ppdet_res2net import create_backbone, get_model_spec  # noqa: E402
 from ppdet_res2net.cli import convert_weights as convert_command  # noqa: E402
 from ppdet_res2net.errors import WeightsError  # noqa: E402
 from ppdet_res2net.zoo.formats import read_weights_file  # noqa: E402
-from ppdet_res2net.zoo.load import load_pretrained, read_weights  # noqa: E402
+from ppdet_res2net.zoo.load import load_pretrained  # noqa: E402
+from ppdet_res2net.zoo.weights import read_weights  # noqa: E402
 from tests.goldens.source_names import source_tensors  # noqa: E402
 from tests.goldens.synthetic import without_random_weights  # noqa: E402
 

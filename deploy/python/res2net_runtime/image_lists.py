@@ -97,8 +97,8 @@ SAVING_OPTIONS: dict[str, dict[str, Any]] = {
     "--save_jsonl": {"action": "store_true", "help": "write results.jsonl as images are done: one image per line"},
     "--skip_done": {
         "action": "store_true",
-        "help": "go on where an earlier run with this option has stopped: leave out the images that results.jsonl holds, and "
-        "append the others; implies --save_jsonl",
+        "help": "go on where an earlier run with this option and the same model has stopped: leave out the images that "
+        "results.jsonl holds, and append the others; implies --save_jsonl",
     },
     "--no_pictures": {"action": "store_true", "help": "write no pictures and no video"},
 }

@@ -204,7 +204,7 @@ def _list_refused(entries: list[dict]) -> set[int | str]:
     """Return the ids that are refused, to compare with. What refers to them is refused with them, without a finding."""
     written = [number for entry in entries if (number := entry.get("id")) is not None]
     wide = (one for one in written if type(one) is not int or abs(one) > MAX_ID)
-    return {spelt for one in wide if type(spelt := _spell(one)) is str or abs(spelt) > MAX_ID}
+    return {spelt for one in wide if isinstance(spelt := _spell(one), str) or abs(spelt) > MAX_ID}
 
 
 def _spell(written: object) -> int | str:

@@ -53,9 +53,10 @@ def _recognise_folder(folder: Path) -> str | None:
         if suffix == ".txt" and (found := _recognise_text(folder / name)):
             return found
     if ".json" in suffixes:
+        command = _command("labelme", annotations=folder)
         return (
-            f"It holds {sum(suffix == '.json' for suffix in suffixes)} or more JSON files. If each is for one image, as "
-            f"labelme writes them: '{_command('labelme', annotations=folder)}'. If they are COCO's, pass one of them."
+            f"It holds JSON files. If each is for one image, as labelme writes them: '{command}'. If they are COCO's, pass one "
+            "of them."
         )
     return None
 

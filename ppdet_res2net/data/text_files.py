@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from ppdet_res2net.errors import DatasetError, Res2NetError, did_you_mean
+from res2net_runtime.plain_yaml import YamlSizeError, check_size
 
 __all__ = [
     "MAX_BYTES_VARIABLE",
@@ -45,6 +46,7 @@ _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _USUAL = ("gb18030", "windows-1252")
 _LOOKED_AT = 4096  # bytes that are enough to tell text from other files
 _SHOWN_CHARACTERS = 30
+_MAX_YAML_LEVELS, _MAX_YAML_VALUES = 20, 1_000_000  # a data.yaml may list every image
 _ALLOWED_CONTROLS = "\t\n\r\f"
 _NOT_TEXT = ("Cc", "Cn", "Co", "Cs")  # controls, unassigned, private, half of a pair
 _LINE_END = re.compile("\r\n?")
@@ -128,18 +130,19 @@ def parse_plain_yaml(text: str, source: str, error_class: type[Res2NetError] = D
         error_class: The class of the errors.
 
     Raises:
-        Res2NetError: The text is not YAML, is nested too deeply, or has a key twice in one mapping.
+        Res2NetError: The text is not YAML, is too large or nested too deeply, or has a key twice in one mapping.
     """
     try:
+        check_size(yaml.parse(text, Loader=yaml.BaseLoader), _MAX_YAML_LEVELS, _MAX_YAML_VALUES)
         return _PlainLoader(text).get_single_data()
+    except YamlSizeError as error:
+        raise error_class(f"{source}, line {error.line}: {error}. Simplify the file.") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise error_class(f"{source}{line}: this is not valid YAML: {error.problem or error.context}.") from error
     except yaml.YAMLError as error:
         raise error_class(f"{source}: this is not valid YAML: {error}.") from error
-    except RecursionError as error:
-        raise error_class(f"{source} is nested too deeply to be read. Write it again.") from error
 
 
 class _PlainLoader(yaml.BaseLoader):

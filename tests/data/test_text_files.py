@@ -18,6 +18,7 @@ from ppdet_res2net.data.text_files import (
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 TEXT = "0 0.5 café\n1 猫 😀\n"
+BOMB = "\n".join(f"k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]" for i in range(12))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,8 @@ def test_yaml_stays_text():
         ("0: a\n1: b\n0: c", "a.yaml, line 3: this is not valid YAML: '0' is there twice, first in line 1"),
         ("[a]: b", "a.yaml, line 1: this is not valid YAML: found unhashable key"),
         ("a\x01", "a.yaml: this is not valid YAML: unacceptable character"),
-        ("[" * 100_000, "a.yaml is nested too deeply"),
+        ("[" * 100_000, "a.yaml, line 1: the values are nested more than 20 deep. Simplify the file."),
+        (BOMB, "a.yaml, line 7: there are more than 1000000 values, if each alias counts as what it stands for"),
     ],
 )
 def test_yaml_that_cannot_be_parsed(text, message):

@@ -79,12 +79,13 @@ def test_wrong_names_in_yaml(folder, text, message):
 
 
 def test_aliases_are_not_written_out(folder):
-    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)), "names: [*a59]"]
-    with pytest.raises(DatasetError, match="class 0 has no name, but 'a list of 2 values'"):
-        read_class_table(names_file(folder, "\n".join(lines)))
-    with pytest.raises(
-        DatasetError, match="data.yaml', line 1: this is not valid YAML: found unconstructable recursive"
-    ):
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+    for end in ("names: [*a59]", "names: [nut]\nnc: *a59", "names: [nut]\nkpt_shape: [*a59, 3]"):
+        with pytest.raises(
+            DatasetError, match="data.yaml', line 18: there are more than 1000000 values, if each alias"
+        ):
+            read_class_table(names_file(folder, "\n".join([*lines, end])))
+    with pytest.raises(DatasetError, match=r"data.yaml', line 1: the alias \*a is inside of what it stands for"):
         read_class_table(names_file(folder, "names: &a [*a]"))
 
 

@@ -23,8 +23,10 @@ _SLICING: dict[str, Answer] = {
     for flag, answer in INFER_FLAGS.items()
     if flag.startswith(("--slice", "--overlap", "--combine", "--match"))
 }
-# Settings of the recipe that people pass as flags of every tool.
+_OF_EXPORTS = Refused("It is a flag of deploy/python/infer.py, which runs exported networks. Leave it out here.")
+# What people pass to every tool: settings of the recipe, and flags of deploy/python/infer.py.
 _COMMON: dict[str, Answer] = {
+    **{flag.partition("=")[0]: _OF_EXPORTS for flag in INFER_FLAGS},
     "--slim_config": _SLIM,
     "--use_gpu": Means(("-o", "use_gpu={value}")),
 }

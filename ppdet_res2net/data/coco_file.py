@@ -25,7 +25,16 @@ from ppdet_res2net.data.structure import (
     UNLISTED_IMAGE,
     read_size,
 )
-from ppdet_res2net.data.values import MAX_ID, is_text, parse_text, show, to_flag, to_number, to_whole_number
+from ppdet_res2net.data.values import (
+    MAX_ID,
+    is_text,
+    parse_text,
+    show,
+    to_category_name,
+    to_flag,
+    to_number,
+    to_whole_number,
+)
 
 __all__ = ["CocoAnnotation", "CocoCategory", "CocoFile", "CocoImage", "parse_coco"]
 
@@ -218,10 +227,10 @@ def _parse_categories(entries: list[dict], findings: list[Finding]) -> tuple[lis
     categories: list[CocoCategory] = []
     first_of: dict[str, CocoCategory] = {}
     for position, (number, entry) in enumerate(zip(ids, entries)):
-        name = entry.get("name")
-        if not is_text(name):
+        name = to_category_name(entry.get("name"))
+        if name is None:
             subject = entry.get("id") if number is None else number
-            findings.append(Finding(NO_CATEGORY_NAME, subject, None, f"its name is {show(name)}"))
+            findings.append(Finding(NO_CATEGORY_NAME, subject, None, f"its name is {show(entry.get('name'))}"))
         elif number is not None:
             category = CocoCategory(number, name, position)
             other = first_of.setdefault(" ".join(name.lower().split()), category)

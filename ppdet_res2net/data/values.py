@@ -7,7 +7,7 @@ import math
 import re
 from typing import TypeGuard
 
-__all__ = ["MAX_ID", "is_text", "parse_text", "show", "to_flag", "to_number", "to_whole_number"]
+__all__ = ["MAX_ID", "is_text", "parse_text", "show", "to_category_name", "to_flag", "to_number", "to_whole_number"]
 
 MAX_ID = 2**63 - 1  # ids of images travel in arrays of int64
 # Beyond it, a float stands for several whole numbers.
@@ -60,6 +60,12 @@ def is_text(value: object) -> TypeGuard[str]:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         return False
     return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def to_category_name(value: object) -> str | None:
+    """Return the name of a category, which may be a whole number: digits are often called 0 to 9. Else None."""
+    name = str(value) if type(value) is int and abs(value) <= MAX_ID else value
+    return name if is_text(name) else None
 
 
 def parse_text(value: object) -> object:

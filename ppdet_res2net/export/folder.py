@@ -22,7 +22,7 @@ import yaml
 
 import ppdet_res2net
 from ppdet_res2net.errors import ExportError, did_you_mean
-from res2net_runtime.engines import EXPORTED_FORMATS, FORMATS
+from res2net_runtime.engines import EXPORTED_FORMATS, FORMATS, way_to_add
 from res2net_runtime.model_folder import CONFIG_NAME, SCHEMA_NAME, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _replace_export(folder: Path, complete: Path, formats: Sequence[str]) -> Non
                 "removed %s of an earlier export from '%s'; its weights may be others. To have it too: %s",
                 " and ".join(stale),
                 folder,
-                f"export with --format {','.join([*formats, name])}" if one.is_exported else one.made_by,
+                way_to_add(name, formats),
             )
     for name in sorted(new, key=lambda name: name == CONFIG_NAME):
         os.replace(complete / name, folder / name)

@@ -70,7 +70,7 @@ def test_each_flag_is_accepted_or_answered(command, example, capsys):
 
 @pytest.mark.parametrize(("command", "table"), [*FLAGS_OF_COMMAND.items(), ("deploy", INFER_FLAGS)])
 def test_no_answer_is_for_a_flag_that_the_tool_never_had(command, table):
-    elsewhere = {"--use_gpu", "--gpus"} if command != "deploy" else {"--infer_cfg", "--onnx_file", "--do_tracking"}
+    elsewhere = {"--use_gpu", "--gpus", *FLAGS["deploy"], "--infer_cfg", "--onnx_file", "--do_tracking"}
     assert {flag.partition("=")[0] for flag in table} <= {*FLAGS[command], *elsewhere}
 
 

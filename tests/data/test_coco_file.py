@@ -215,7 +215,14 @@ def test_sizes_of_images(width, height, code):
     )
 
 
-@pytest.mark.parametrize("name", [None, "", "  ", 3, "a\0b", "\ud800.png"])
+def test_a_category_may_be_called_by_a_number():
+    one = content()
+    one["categories"][0]["name"] = 3
+    file = parse_coco(one)
+    assert file.categories[0].name == "3" and not codes(file)
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", 3.5, True, "a\0b", "\ud800.png"])
 def test_names_that_are_no_text(name):
     one = content()
     one["images"][0]["file_name"] = one["categories"][0]["name"] = name

@@ -66,7 +66,7 @@ def test_a_new_export_leaves_nothing_of_other_weights_and_says_so(tmp_path, capl
     said = messages(caplog)
     assert f"removed model.onnx of an earlier export from '{folder}'; its weights may be others." in said
     assert "To have it too: export with --format paddle,onnx" in said
-    assert "removed model_int8.onnx of an" in said and "too: python -m res2net_runtime.quantize" in said
+    assert "removed model_int8.onnx of an" in said and "too: run 'python -m res2net_runtime.quantize'" in said
     assert list(yaml.safe_load((folder / "infer_cfg.yml").read_text())["formats"]) == ["paddle"]
 
 

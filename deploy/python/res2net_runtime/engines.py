@@ -36,7 +36,6 @@ class Format:
         suffixes: How the name of the graph may end.
         files: Every file name that it may have. A new export removes them.
         is_exported: Whether ``export_model.py`` writes it.
-        made_by: The command that adds it to a folder, for messages.
         description: Its files in words, in Markdown.
         content: What is in them.
     """
@@ -45,7 +44,6 @@ class Format:
     suffixes: tuple[str, ...]
     files: tuple[str, ...]
     is_exported: bool
-    made_by: str
     description: str
     content: str
 
@@ -56,7 +54,6 @@ FORMATS = {
         suffixes=(".json", ".pdmodel"),
         files=("model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info"),
         is_exported=True,
-        made_by="export_model.py --format paddle",
         description="`model.json` (Paddle 3) or `model.pdmodel` (Paddle 2.6), `model.pdiparams`",
         content="the graph and the weights",
     ),
@@ -65,7 +62,6 @@ FORMATS = {
         suffixes=(".onnx",),
         files=("model.onnx",),
         is_exported=True,
-        made_by="export_model.py --format onnx",
         description="`model.onnx`",
         content="both",
     ),
@@ -74,7 +70,6 @@ FORMATS = {
         suffixes=(".xml",),
         files=("model.xml", "model.bin"),
         is_exported=True,
-        made_by="export_model.py --format openvino",
         description="`model.xml`, `model.bin`",
         content="the graph and the weights",
     ),
@@ -83,12 +78,22 @@ FORMATS = {
         suffixes=(".onnx",),
         files=("model_int8.onnx",),
         is_exported=False,
-        made_by="python -m res2net_runtime.quantize",
         description="`model_int8.onnx`",
         content='both, see "bfloat16 and int8"',
     ),
 }
 EXPORTED_FORMATS = tuple(name for name, one in FORMATS.items() if one.is_exported)
+
+
+def way_to_add(name: str, formats: Iterable[str]) -> str:
+    """Return what adds a format to a folder that holds ``formats``, as an instruction for a message.
+
+    An export removes the formats that it is not asked for, so it must be asked for all of them.
+    """
+    if not FORMATS[name].is_exported:
+        return "run 'python -m res2net_runtime.quantize'"
+    kept = [one for one in formats if FORMATS[one].is_exported and one != name]
+    return f"export with --format {','.join([*kept, name])}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ppdet_res2net.data.instances import CUT, DROPPED_BOX
 from ppdet_res2net.data.masks import Mask, outline_box
 from ppdet_res2net.data.problems import ERROR, describe, list_first
 from ppdet_res2net.data.structure import SPELLING, read_size
-from ppdet_res2net.data.values import MAX_ID, is_text, to_flag, to_whole_number
+from ppdet_res2net.data.values import MAX_ID, is_text, to_category_name, to_flag, to_whole_number
 from ppdet_res2net.datasets.check.content import AREA_DIFFERS, REPEATED
 from ppdet_res2net.datasets.check.run import DatasetReport, check_content
 from ppdet_res2net.errors import DatasetError, Res2NetError
@@ -134,9 +134,9 @@ class _Fixer:
                 copies.append(category["id"])
         self.content["categories"] = list(first_of.values())
         self._say("removed repeated categories", copies, removed=True)
-        nameless = [one for one in first_of.values() if not is_text(one.get("name"))]
-        for category in nameless:
-            category["name"] = f"category {category['id']}"
+        nameless = [one for one in first_of.values() if to_category_name(one.get("name")) is None]
+        for category in first_of.values():
+            category["name"] = to_category_name(category.get("name")) or f"category {category['id']}"
         self._say('named categories without a name "category ID"', [one["id"] for one in nameless])
 
     def _mend_images(self) -> None:

@@ -37,8 +37,8 @@ def model_dir(tmp_path_factory):
         ({"backend": "openvino", "device": "GPU:0"}, "Backend 'openvino' runs on cpu only"),
         (
             {"backend": "openvino"},
-            "Backend 'openvino' reads openvino or onnx in fp32, but the model folder .* holds paddle. Add the format with "
-            "export_model.py --format openvino, or choose another backend",
+            "Backend 'openvino' reads openvino or onnx in fp32, but the model folder .* holds paddle. To add the format, "
+            "export with --format paddle,openvino, or choose another backend",
         ),
     ],
 )

@@ -118,7 +118,7 @@ def test_an_engine_without_its_format(engine_and_dir, tmp_path):
     formats = {other: {"model_file": "graph", "params_file": "graph"}}
     (folder / "infer_cfg.yml").write_text(yaml.safe_dump({**CONFIG, "formats": formats}))
     with pytest.raises(
-        BackendError, match=f"Backend '{engine}' reads .*{needed}.* holds {other}. Add the format with export"
+        BackendError, match=f"Backend '{engine}' reads .*{needed}.* holds {other}. To add the format, export with"
     ):
         Predictor(folder, backend=engine)
 

@@ -73,8 +73,8 @@ def test_auto_says_how_to_be_faster(machine, caplog):
     with caplog.at_level(logging.INFO):
         assert chosen("paddle") == "onednn fp32"
     assert [record.getMessage() for record in caplog.records] == [
-        "The faster engine 'openvino' could be used after: pip install openvino and export_model.py --format openvino",
-        "The faster engine 'onnxruntime' could be used after: export_model.py --format onnx",
+        "The faster engine 'openvino' could be used after: pip install openvino and export with --format paddle,openvino",
+        "The faster engine 'onnxruntime' could be used after: export with --format paddle,onnx",
     ]
 
 
@@ -109,12 +109,10 @@ def test_int8_takes_the_quantised_model(machine):
     assert chosen("onnx", "onnx_int8", precision="int8") == "openvino int8"
     backend = selection.create_backend(folder("onnx", "onnx_int8"), "onnxruntime", "int8", "cpu", 1)
     assert backend.options.format == "onnx_int8"
-    message = r"\(formats: paddle, onnx\) in int8. Add a suitable format with python -m res2net_runtime.quantize."
+    message = r"\(formats: paddle, onnx\) in int8. To add a suitable format, run 'python -m res2net_runtime.quantize'."
     with pytest.raises(BackendError, match=message):
         chosen("paddle", "onnx", precision="int8")
-    message = (
-        "'onnxruntime' reads onnx_int8 in int8, .* Add the format with python -m res2net_runtime.quantize, or choose"
-    )
+    message = "'onnxruntime' reads onnx_int8 in int8, .* To add the format, run 'python -m res2net_runtime.quantize', or choose"
     with pytest.raises(BackendError, match=message):
         chosen("onnx", backend="onnxruntime", precision="int8")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from res2net_runtime.backends.base import Backend, EngineOptions, NetworkFolder
 from res2net_runtime.backends.cpu import available_cores, has_bfloat16
 from res2net_runtime.backends.stepping_down import SteppingDownBackend
-from res2net_runtime.engines import BACKENDS, FORMATS, PRECISIONS, auto_engines
+from res2net_runtime.engines import BACKENDS, PRECISIONS, auto_engines, way_to_add
 from res2net_runtime.errors import BackendError
 
 __all__ = ["create_backend"]
@@ -103,7 +103,8 @@ def _require_format(folder: NetworkFolder, name: str, precision: str) -> None:
         formats = BACKENDS[name].reads[precision]
         raise BackendError(
             f"Backend '{name}' reads {' or '.join(formats)} in {precision}, but the model folder '{folder.path}' holds "
-            f"{', '.join(folder.formats)}. Add the format with {FORMATS[formats[0]].made_by}, or choose another backend."
+            f"{', '.join(folder.formats)}. To add the format, {way_to_add(formats[0], folder.formats)}, or choose another "
+            "backend."
         )
 
 
@@ -117,19 +118,19 @@ def _usable_engines(folder: NetworkFolder, names: Sequence[str], precision: str)
             usable.append(name)
         elif not usable:
             steps = [] if is_installed else [f"pip install {BACKENDS[name].package}"]
-            steps += [] if is_readable else [FORMATS[BACKENDS[name].reads[precision][0]].made_by]
+            steps += [] if is_readable else [way_to_add(BACKENDS[name].reads[precision][0], folder.formats)]
             logger.info("The faster engine '%s' could be used after: %s", name, " and ".join(steps))
     if usable:
         return usable
     readers = [name for name in names if _readable_formats(folder, name, precision)]
     packages = ", ".join(dict.fromkeys(BACKENDS[name].package for name in readers))
-    commands = dict.fromkeys(FORMATS[BACKENDS[name].reads[precision][0]].made_by for name in names)
+    ways = dict.fromkeys(way_to_add(BACKENDS[name].reads[precision][0], folder.formats) for name in names)
     raise BackendError(
         f"No installed engine runs the model in '{folder.path}' (formats: {', '.join(folder.formats)}) in "
         f"{precision}. "
         + (
             f"Install a package that does: {packages}."
             if packages
-            else f"Add a suitable format with {' or '.join(commands)}."
+            else f"To add a suitable format, {' or '.join(ways)}."
         )
     )

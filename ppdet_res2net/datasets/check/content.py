@@ -77,6 +77,7 @@ UNUSED_CATEGORY = Problem(
     "[has/have] no examples to learn from",
     "Annotate some objects, or remove the category. A mistyped category id may be the cause.",
     "category",
+    scoring="[has/have] no AP",
 )
 RARE_CATEGORY = Problem(
     "rare-category",
@@ -101,6 +102,7 @@ WITHOUT_OBJECTS = Problem(
     "[is/are] used only with allow_empty: true",
     "If they are meant as background, set allow_empty: true in TrainDataset; otherwise annotate them.",
     "image",
+    scoring="[is/are] used: whatever is detected there is wrong",
 )
 
 

@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ERROR", "NOTE", "WARNING", "Finding", "Problem", "describe", "group_by_problem", "inflect", "list_first"]
+__all__ = [
+    "ERROR",
+    "NOTE",
+    "WARNING",
+    "Finding",
+    "Problem",
+    "describe",
+    "group_by_problem",
+    "inflect",
+    "list_first",
+    "say_count",
+]
 
 # error: training and evaluation refuse the file, or would give something wrong. warning: they leave out or correct the
 # annotation, or something looks like a mistake. note: good to know.
@@ -102,6 +113,11 @@ def describe(problem: Problem, findings: list[Finding], treatment: str = "") -> 
 def inflect(text: str, count: int) -> str:
     """Choose between the words for one and for several: ``[box/boxes]`` becomes ``box`` or ``boxes``."""
     return re.sub(r"\[([^\]/]*)/([^\]]*)\]", r"\1" if count == 1 else r"\2", text)
+
+
+def say_count(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: ``1 image``, ``2 images``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def list_first(ids: Iterable[object]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ppdet_res2net.data.coco_file import CocoAnnotation, CocoImage
 from ppdet_res2net.data.instances import DROPPED, InstanceSelection
 from ppdet_res2net.data.masks import Mask, outline_box
-from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
+from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem, say_count
 from ppdet_res2net.data.values import show
 from res2net_runtime.boxes import box_iou
 
@@ -178,7 +178,7 @@ def _check_classes(categories: dict[int, str], annotations: list[CocoAnnotation]
     most = max(counts.values(), default=0)
     for category_id, name in categories.items():
         count = counts[category_id]
-        detail = f"'{name}': {count} objects in {len(images[category_id])} images"
+        detail = f"'{name}': {say_count(count, 'object')} in {say_count(len(images[category_id]), 'image')}"
         if not count:
             yield Finding(UNUSED_CATEGORY, category_id, None, f"'{name}'")
         elif count < FEW_OBJECTS:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ppdet_res2net.data.annotations import write_annotations
 from ppdet_res2net.data.masks import mask_area, outline_box, read_mask
+from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from res2net_runtime.texts import printable, storable
@@ -161,8 +162,9 @@ class DatasetBuilder:
         masks = sum(bool(annotation["segmentation"]) for _, annotation in self._objects)
         skipped = "".join(f"; left out: {self.skipped[kind]} {kind}" for kind in self.skipped)
         return (
-            f"{len(self.images)} images ({len(self.images) - with_objects} without objects), {len(self._objects)} "
-            f"objects ({masks} with masks), {len(self.names)} classes{skipped}"
+            f"{say_count(len(self.images), 'image')} ({len(self.images) - with_objects} without objects), "
+            f"{say_count(len(self._objects), 'object')} ({masks} with masks), "
+            f"{say_count(len(self.names), 'class', 'classes')}{skipped}"
         )
 
 

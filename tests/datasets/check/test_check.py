@@ -72,7 +72,7 @@ def test_classes_are_counted(data):
         data.annotate(2, bbox=[number % 40, number % 30, 9, 10], segmentation=[], category_id=3)
     data.annotate(2, category_id=5)
     report = data.check(with_masks=False)
-    assert found(report)["imbalance"][0].detail == "'pear': 1 objects in 1 images; the most frequent one has 224"
+    assert found(report)["imbalance"][0].detail == "'pear': 1 object in 1 image; the most frequent one has 224"
     assert report.groups and ids(report, "imbalance") == [5]
     facts = report.statistics
     assert facts["classes"][0] == {"id": 3, "name": "apple", "objects": 224, "images": 4}

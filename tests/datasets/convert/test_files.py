@@ -47,7 +47,7 @@ def test_shapes_of_labelme(folder):
     assert builder.content["images"][0]["file_name"] == "a.png"
     line = builder.write(folder / "out.json")
     assert line.startswith(
-        "1 images (0 without objects), 2 objects (2 with masks), 1 classes; left out: 1 shapes of type point"
+        "1 image (0 without objects), 2 objects (2 with masks), 1 class; left out: 1 shapes of type point"
     )
 
 
@@ -217,7 +217,7 @@ def test_the_command(folder, capsys):
     )
     assert read_annotations(out).annotations[0].box_xywh == [24, 16, 12, 8]
     printed = capsys.readouterr().out
-    assert f"wrote {out}: 1 images (0 without objects), 1 objects (0 with masks), 1 classes" in printed
+    assert f"wrote {out}: 1 image (0 without objects), 1 object (0 with masks), 1 class" in printed
     assert f"next: ppdet-res2net check-dataset --annotations {out} --images {images}" in printed
     voc(folder, voc_object())
     arguments = [

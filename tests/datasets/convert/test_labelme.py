@@ -113,7 +113,7 @@ def test_the_exit_code_says_that_shapes_were_left_out(folder, capsys):
     assert main(command) == 1
     printed = capsys.readouterr()
     assert len(read_annotations(folder / "out.json").annotations) == 1
-    assert "1 objects (1 with masks), 1 classes; left out: 5 shapes of type point (no area)" in printed.out
+    assert "1 object (1 with masks), 1 class; left out: 5 shapes of type point (no area)" in printed.out
     assert "left out: 5 shapes of type point (no area): '" in printed.err
     assert "shape 2; '" in printed.err and "; and 2 more" in printed.err
     assert "Not everything was converted; with --skip_unsupported, the exit code is 0" in printed.err

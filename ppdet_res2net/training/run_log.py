@@ -152,7 +152,7 @@ class RunLog:
             lr,
             record["images_per_s"],
             memory,
-            datetime.timedelta(seconds=round(left_s)),
+            _say_duration(left_s),
             _wrap(
                 [
                     *(f"{name.removeprefix('loss_')} {record[name]:.4f}" for name in self._sums if name != "loss"),
@@ -212,6 +212,12 @@ class RunLog:
         self._sums: dict[str, float] = {}
         self._steps = self._images = 0
         self._data_s = 0.0
+
+
+def _say_duration(seconds: float) -> str:
+    """Return ``1:23:45``, or ``2 d 3 h`` for a day and more, which keeps the line short."""
+    days, rest = divmod(round(seconds), 24 * 3600)
+    return f"{days} d {rest // 3600} h" if days else str(datetime.timedelta(seconds=rest))
 
 
 def _wrap(terms: list[str]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import pytest
 
 from ppdet_res2net.training.run_log import RunLog
@@ -14,8 +17,10 @@ MASK = ["loss_bbox_cls", "loss_bbox_reg", "loss_mask"]
 
 
 @pytest.mark.parametrize("heads", [MASK, [*CASCADE, "loss_mask"], []])
-def test_lines_fit_a_terminal(tmp_path, caplog, heads):
+def test_lines_fit_a_terminal(tmp_path, caplog, monkeypatch, heads):
     caplog.set_level("INFO")
+    seconds = itertools.count(0, 20)  # a step that takes no time has a speed of a million images per second
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(seconds)))
     log = RunLog(tmp_path, 1, "cpu")
     log.open(total_steps=180000, steps_per_epoch=7500, epochs=24)
     losses = dict.fromkeys(["loss_rpn_cls", "loss_rpn_reg", *heads, "loss"], 12.3456)
@@ -24,7 +29,8 @@ def test_lines_fit_a_terminal(tmp_path, caplog, heads):
     (record,) = caplog.records
     lines = record.getMessage().splitlines()
     assert len(PREFIX + lines[0]) <= 120 and max(map(len, lines)) <= 116
-    assert lines[0].startswith("epoch 12 of 24, step 89999/180000: loss 12.3456, lr 0.001250, ")
+    assert lines[0].startswith("epoch 12 of 24, step 89999/180000: loss 12.3456, lr 0.001250, 0.80 images/s, ")
+    assert lines[0].endswith(", ETA 20 d 20 h")
     terms = ", ".join(line.strip().removesuffix(",") for line in lines[1:]).split(", ")
     expected = [f"{name.removeprefix('loss_')} 12.3456" for name in losses if name != "loss"]
     assert terms[:-1] == expected and terms[-1].startswith("data 12.500 s of ")

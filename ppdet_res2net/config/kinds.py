@@ -172,9 +172,11 @@ class Whole(Number):
 
     Attributes:
         choices: The allowed numbers; empty: all between the limits.
+        unlimited: A number outside of the limits that stands for no limit, such as -1.
     """
 
     choices: tuple[int, ...] = ()
+    unlimited: int | None = None
     _what = "a whole number"
     _largest = LARGEST_WHOLE
 
@@ -187,6 +189,8 @@ class Whole(Number):
             if not value.is_integer():
                 return self._refuse(value, place, report)
             value = int(value)
+        if self.unlimited is not None and self.suits(value) and value == self.unlimited:
+            return value
         if self.choices and (not self.suits(value) or value not in self.choices):
             return self._refuse(value, place, report)
         return super().read(value, place, report)

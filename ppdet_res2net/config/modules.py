@@ -127,8 +127,8 @@ ARGUMENTS: dict[str, Kind] = {
     "post_threshold": SHARE,
     "nms_threshold": SHARE,
     "nms_eta": Number(0, 1, above=True),
-    "nms_top_k": Whole(-1, 1_000_000, meaning="boxes per class before NMS; -1: all"),
-    "keep_top_k": Whole(-1, 1_000_000, meaning="boxes per image after NMS; -1: all"),
+    "nms_top_k": Whole(1, 1_000_000, unlimited=-1, meaning="boxes per class before NMS; -1: all"),
+    "keep_top_k": Whole(1, 1_000_000, unlimited=-1, meaning="boxes per image after NMS; -1: all"),
     "binary_thresh": SHARE,
     # losses
     "loss_weight": Number(0),

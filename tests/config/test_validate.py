@@ -31,6 +31,8 @@ OVERRIDE_MISTAKES = {
     "Res2Net.dialekt=paddle": "'Res2Net' has no argument 'dialekt'. Did you mean 'dialect'?",
     "TwoFCHead.zzz=1": "'TwoFCHead' has no argument 'zzz'. It has: in_channel, out_channel, resolution.",
     "BBoxPostProcess.nms.score_thresh=0.1": "'BBoxPostProcess.nms' has no argument 'score_thresh'. Did you m",
+    "BBoxPostProcess.nms.keep_top_k=0": "'BBoxPostProcess.nms.keep_top_k' is 0; it must be 1 or more (boxes per image after "
+    "NMS; -1: all).",
     "RPNHead.anchor_generator.anchor_size=[[3]]": "'RPNHead.anchor_generator' has no argument 'anchor_size'.",
     "BBoxHead.roi_extractor.resolutoin=3": "'BBoxHead.roi_extractor' has no argument 'resolutoin'. Did you m",
     "FPN=3": "'FPN' is 3; expected a mapping of its arguments ({} for none).",

@@ -141,8 +141,8 @@ def is_shown_turned(data: bytes, image: np.ndarray) -> bool:
 def looks_complete(path: str, annotated_hw: tuple[int, int]) -> bool:
     """Whether start and end of a file are those of a whole image of the annotated size.
 
-    This takes a fraction of a millisecond, so a whole dataset can be looked through before work on it begins. A file that
-    does not look complete may still be usable: decode it to know.
+    Nothing is decoded, so a whole dataset can be looked through before work on it begins. A file that does not look complete
+    may still be usable: decode it to know.
 
     Args:
         path: The image file.

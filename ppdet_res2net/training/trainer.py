@@ -338,12 +338,12 @@ class Trainer:
             base = self.run_dir / name
             logger.error(
                 "the evaluation after step %d failed (%s). No weights are lost: they are in %s.pdparams.\n"
-                "To repeat the evaluation and go on: train again with -r %s. To use the weights as they are: -o weights=%s",
+                "To repeat the evaluation and go on: train again with -r %s. To use the weights as they are: -o %s",
                 self.position.steps,
                 type(error).__name__,
                 base,
-                base,
-                base,
+                shlex.quote(str(base)),
+                shlex.quote(f"weights={base}"),
             )
             raise
         return True

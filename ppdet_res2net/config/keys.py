@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ppdet_res2net.config.interval import Interval
 from ppdet_res2net.config.kinds import Kind, ListOf, MappingOf, Number, PlainMapping, Switch, Text, Whole, nullable
 
 __all__ = ["CLASSIFIER", "EXPORT_KEYS", "PLAIN_KEYS", "READER_KEYS", "is_classifier"]
@@ -49,7 +50,12 @@ PLAIN_KEYS: dict[str, Kind] = {
     ),
     "scale_lr": Switch(meaning="scale the learning rate by base_batch_size"),
     "accumulate_steps": Whole(1, 1_000_000, meaning="batches whose gradients are averaged into one step"),
-    "snapshot_epoch": Whole(1, meaning="epochs between two checkpoints, and between two evaluations while training"),
+    "snapshot_epoch": Whole(1, meaning="epochs between two checkpoints"),
+    "eval_interval": nullable(
+        Interval(
+            meaning="epochs between two evaluations while training, or steps, as in '200 steps'; null: as snapshot_epoch"
+        )
+    ),
     "snapshot_steps": nullable(
         Whole(1, meaning="steps between two saves of the checkpoint 'last' within an epoch; null: none")
     ),

@@ -46,14 +46,16 @@ class Position:
         steps: Number of steps done.
         best_score: Best score of all evaluations; -1 before the first one.
         metrics: Figures of the last evaluation.
+        metrics_step: Number of steps done before that evaluation.
         evaluations_without_gain: Number of evaluations since the best one.
         skipped_steps: Number of steps left out because a loss or gradient was not finite.
-        snapshot_is_due: Whether the evaluation at the end of an epoch has not been done yet.
+        snapshot_is_due: Whether the evaluation after these steps has not been done yet.
     """
 
     steps: int = 0
     best_score: float = -1.0
     metrics: dict | None = None
+    metrics_step: int = 0
     evaluations_without_gain: int = 0
     skipped_steps: int = 0
     snapshot_is_due: bool = False
@@ -96,7 +98,8 @@ class RunState:
         if self.average is not None:
             tensors["average"], values["average"] = self.average.state()
             tensors["weights"], weights = weights, self.average.weights()
-        info = {"config": self.config.name, "step": position.steps, "metrics": position.metrics, **self.task.info()}
+        metrics = position.metrics if position.metrics_step == position.steps else None  # those of these weights only
+        info = {"config": self.config.name, "step": position.steps, "metrics": metrics, **self.task.info()}
         state = TrainingState(values, tensors)
         return save_checkpoint(run_dir, name, weights, trunk_metadata(self.task.model), info, state)
 

@@ -8,7 +8,7 @@ import logging
 import math
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from paddle.utils import unique_name
 from ppdet_res2net.commands import program
 from ppdet_res2net.compat.statistics_warning import drop_statistics_warning
 from ppdet_res2net.config import Config, save_config
+from ppdet_res2net.config.interval import interval_in_steps
 from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
@@ -33,6 +34,7 @@ from ppdet_res2net.training.run_state import Position, RunState
 from ppdet_res2net.training.schedule import scale_learning_rate
 from ppdet_res2net.training.signals import StopRequest, stop_on_signals
 from ppdet_res2net.training.step import StepReport, TrainStep, seed_everything
+from ppdet_res2net.training.summary import describe_run
 from ppdet_res2net.training.task import Evaluation, Task
 from ppdet_res2net.zoo.load import trunk_metadata
 
@@ -49,7 +51,8 @@ class TrainOptions:
 
     Attributes:
         resume: Checkpoint to continue. ``auto`` continues the newest undamaged one in the run's folder, if there is one.
-        evaluate: Evaluate at every snapshot and at the end, and keep the best weights as ``best_model``.
+        evaluate: Evaluate every ``eval_interval`` (default: at every snapshot) and at the end, and keep the best weights as
+            ``best_model``.
         amp: Train in mixed precision; needs a GPU.
         use_vdl: Write VisualDL scalars.
         max_steps: Write ``model_final`` and stop after this many steps in total.
@@ -150,6 +153,9 @@ class Trainer:
                 raise ConfigError(f"--max_steps is {options.max_steps}; it must be 1 or more.")
             self.total_steps = min(self.total_steps, options.max_steps)
 
+        interval = config.get("eval_interval") or config.get("snapshot_epoch", 1)
+        self.eval_steps = interval_in_steps(interval, self.steps_per_epoch)
+
         rates = scale_learning_rate(config, self.images_per_step, self.steps_per_epoch)
         schedule = create_from_config({**config, "LearningRate": rates}, "LearningRate")
         self.schedule = schedule(self.steps_per_epoch)
@@ -160,6 +166,7 @@ class Trainer:
             config, self.task, self.step, self.schedule, self.average, self.steps_per_epoch, self.images_per_step
         )
         self.position = Position()
+        self._batches: Iterator[dict] | None = None  # the rest of the current epoch
         self._open_folder()
 
     def _open_folder(self) -> None:
@@ -214,7 +221,8 @@ class Trainer:
                 name = stop.signal.name if stop.signal else "a signal in another process"
                 logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint)
         if self.processes.is_first:
-            self._conclude(is_complete)
+            plot_runs([self.run_dir], self.run_dir / "curves.png")
+            logger.info("%s", describe_run(self.run_dir, self.position.steps, self.task if is_complete else None))
         number = None if is_complete else stop.signal or signal.SIGTERM
         return TrainResult(self.run_dir, number, self.position.steps, self.position.metrics)
 
@@ -225,7 +233,7 @@ class Trainer:
             logger.info("nothing is left to train")
             self._save("model_final")  # the run may have been killed just before it was written
         while position.steps < self.total_steps or position.snapshot_is_due:
-            if not position.snapshot_is_due and not self._run_epoch(stop):
+            if not position.snapshot_is_due and not self._run_part(stop):
                 return False
             position.snapshot_is_due = not self._snapshot(stop)
             if position.snapshot_is_due:
@@ -239,18 +247,20 @@ class Trainer:
                 return False
         return True
 
-    def _run_epoch(self, stop: StopRequest) -> bool:
-        """Run the rest of the current epoch; return whether that is done."""
+    def _run_part(self, stop: StopRequest) -> bool:
+        """Run to the end of the epoch, or to an evaluation within it; return whether that is done."""
         epoch, start = divmod(self.position.steps, self.steps_per_epoch)
         if self.average is not None and start == 0:
             self.average.begin_epoch(epoch)
         self.task.model.train()
         loader = self.task.loader
-        batches = loader.epoch(epoch, start * self.batches_per_step)
+        if self._batches is None:
+            self._batches = loader.epoch(epoch, start * self.batches_per_step)
         for step_in_epoch in range(start, self.steps_per_epoch):
             count = min(self.batches_per_step, len(loader) - step_in_epoch * self.batches_per_step)
             lr = self.optimizer.get_lr()
-            report = self.step.run(itertools.islice(batches, count), count, self.position.steps, bool(stop))
+            batches = itertools.islice(self._batches, count)
+            report = self.step.run(batches, count, self.position.steps, bool(stop))
             if not report.is_finite:
                 self._skip(report, epoch, lr)
             elif self.average is not None:
@@ -260,12 +270,19 @@ class Trainer:
             if report.is_finite:
                 losses, norm = report.losses, report.grad_norm
                 self.log.step(self.position.steps, epoch, losses, lr, report.images, report.data_s, norm)
-            if self.position.steps >= self.total_steps or step_in_epoch + 1 == self.steps_per_epoch:
-                break  # even after a signal: the run is complete, or the snapshot at the end of the epoch is due
+            if step_in_epoch + 1 == self.steps_per_epoch:
+                self._batches = None
+            if self._batches is None or self.position.steps >= self.total_steps or self._evaluation_is_due():
+                break  # even after a signal: what is due here comes first, or is the first thing that a resumed run does
             if report.stop or (stop and self.processes.world_size == 1):
                 return False
             self._save_within_epoch()
         return True
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether an evaluation follows the last step. It depends on the number of the step alone, also after a resume."""
+        steps = self.position.steps
+        return self.options.evaluate and (steps % self.eval_steps == 0 or steps >= self.total_steps)
 
     def _has_stopped_early(self) -> bool:
         patience = self.config.get("early_stop_patience")
@@ -302,18 +319,23 @@ class Trainer:
 
     def _snapshot(self, stop: StopRequest) -> bool:
         """Evaluate and save if due; return False if a signal arrived before the evaluation was done."""
-        is_end = self.position.steps >= self.total_steps
-        epoch = (self.position.steps - 1) // self.steps_per_epoch
-        if not is_end and (epoch + 1) % self.config.get("snapshot_epoch", 1):
+        position = self.position
+        epochs, rest = divmod(position.steps, self.steps_per_epoch)
+        if position.steps >= self.total_steps:
+            name = "model_final"
+        elif not rest and epochs % self.config.get("snapshot_epoch", 1) == 0:
+            name = str(epochs - 1)
+        elif self._evaluation_is_due():
+            name = "last"
+        else:
             return True
-        name = "model_final" if is_end else str(epoch)
         with self.log.paused():
-            if self.options.evaluate:
-                self.position.snapshot_is_due = True
-                self._save(name)  # an evaluation that fails must not cost the epoch
+            if self._evaluation_is_due():
+                position.snapshot_is_due = True
+                self._save(name)  # an evaluation that fails must not cost the steps before it
                 if not self._evaluate(stop, name):
                     return False
-            self.position.snapshot_is_due = False
+            position.snapshot_is_due = False
             self._save(name)
         return True
 
@@ -352,7 +374,7 @@ class Trainer:
         """Report an evaluation, and save the best model."""
         position = self.position
         position.snapshot_is_due = False
-        position.metrics = result.summary
+        position.metrics, position.metrics_step = result.summary, position.steps
         logger.info("evaluation after step %d:\n%s", position.steps, result.report)
         self.log.write({"kind": "eval", "step": position.steps, **result.summary})
         position.evaluations_without_gain += 1
@@ -368,29 +390,3 @@ class Trainer:
             logger.info("saved %s", path)
             self.folder.prune(self.config.get("keep_checkpoints"))
         return path
-
-    def _conclude(self, is_complete: bool) -> None:
-        """Draw the curves; log where everything is and what to type next."""
-        plot_runs([self.run_dir], self.run_dir / "curves.png")
-        lines = [
-            f"{'done' if is_complete else 'stopped'} after {self.position.steps} steps. In {self.run_dir}:",
-            *(f"  {name:24s}{meaning}" for name, meaning in _FILES.items() if any(self.run_dir.glob(name))),
-        ]
-        if is_complete:
-            best = self.run_dir / "best_model.pdparams"
-            weights = best if best.exists() else self.run_dir / "model_final.pdparams"
-            lines += ["next:", *(f"  {command}" for command in self.task.next_commands(str(checkpoint_base(weights))))]
-        logger.info("%s", "\n".join(lines))
-
-
-# Files that a run leaves behind, for its last message.
-_FILES = {
-    "model_final.pdparams": "final weights (.json: classes and figures; .pdstate: for resuming)",
-    "best_model.pdparams": "weights with the best evaluation",
-    "interrupted.pdparams": "weights when a signal stopped the run; -r auto continues the newest checkpoint",
-    "[0-9]*.pdparams": "weights after an epoch; 0 is the first one, as in PaddleDetection",
-    "config.yml": "configuration, with its bases and overrides merged",
-    "metrics.jsonl": "all figures, one JSON record per line",
-    "curves.png": "plots of these figures; 'ppdet-res2net plot' compares runs",
-    "train.log": "log of the run",
-}

@@ -24,6 +24,7 @@ __all__ = ["RunLog", "peak_memory_mib"]
 
 logger = logging.getLogger(__name__)
 
+LINE_INTERVAL_S = 10.0  # a run whose log stands still for longer looks stuck
 _EARLY_MESSAGES = 1000
 _COLUMNS = 116  # of the lines that follow the first one, which has the time and the level before it
 
@@ -62,6 +63,7 @@ class RunLog:
         self._metrics: TextIO | None = None
         self._file: logging.FileHandler | None = None
         self._vdl: Any = None
+        self._last_line: float | None = None
         self._early = MemoryHandler(_EARLY_MESSAGES, flushLevel=logging.CRITICAL, flushOnClose=False)
         package = logging.getLogger("ppdet_res2net")
         package.addHandler(self._early)
@@ -110,7 +112,10 @@ class RunLog:
         data_s: float,
         grad_norm: float | None = None,
     ) -> None:
-        """Record one step; report at the end of each interval, and of each epoch that contains no such end.
+        """Add one step; write a record at the end of each interval, and of each epoch that contains no such end.
+
+        Each record has a line of the log. So have the first step, and the first one :data:`LINE_INTERVAL_S` after another
+        line; these lines show the averages so far and are not records, which depend on the numbers of the steps alone.
 
         Args:
             step: Number of steps done in total, from 1.
@@ -126,9 +131,12 @@ class RunLog:
         self._steps += 1
         self._images += images
         self._data_s += data_s
-        if not self._is_due(step):
+        now = time.perf_counter()
+        is_record = self._is_due(step)
+        if not is_record and self._last_line is not None and now - self._last_line < LINE_INTERVAL_S:
             return
-        seconds = time.perf_counter() - self._started
+        self._last_line = now
+        seconds = now - self._started
         record = {
             "step": step,
             "epoch": epoch,
@@ -140,16 +148,23 @@ class RunLog:
         }
         optional = {"memory_mib": peak_memory_mib(self._device), "grad_norm": grad_norm}
         record.update({name: value for name, value in optional.items() if value is not None})
-        left_s = (self._total_steps - step) * seconds / self._steps
+        self._say(record)
+        if is_record:
+            self.write({"kind": "train", **record})
+            self._start_interval()
+
+    def _say(self, record: dict) -> None:
+        """Log the averages since the last record."""
+        left_s = (self._total_steps - record["step"]) * record["step_s"]
         memory = f", {record['memory_mib']:.0f} MiB" if "memory_mib" in record else ""
         logger.info(
             "epoch %d of %d, step %d/%d: loss %.4f, lr %.6f, %.2f images/s%s, ETA %s\n%s",
-            epoch + 1,
+            record["epoch"] + 1,
             self._epochs,
-            step,
+            record["step"],
             self._total_steps,
             record["loss"],
-            lr,
+            record["lr"],
             record["images_per_s"],
             memory,
             _say_duration(left_s),
@@ -160,11 +175,9 @@ class RunLog:
                 ]
             ),
         )
-        self.write({"kind": "train", **record})
-        self._start_interval()
 
     def _is_due(self, step: int) -> bool:
-        """Whether a step is reported. It depends on its number alone, so a resumed run reports the same steps."""
+        """Whether a step ends an interval. It depends on its number alone, so a resumed run reports the same steps."""
         if step % self._interval == 0 or step == self._total_steps:
             return True
         before = step - self._steps_per_epoch  # where the epoch began, if it ends with this step

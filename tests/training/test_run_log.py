@@ -42,6 +42,40 @@ def test_every_epoch_has_a_line(tmp_path, interval, steps):
     assert [record["step"] for record in read_metrics(run_dir)] == steps
 
 
+def _log_steps(tmp_path, monkeypatch, caplog, step_s: float, count: int, interval: int) -> tuple[list[str], list[dict]]:
+    """Log steps of this length; return the lines about them, and the records."""
+    caplog.set_level("INFO")
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    log = RunLog(tmp_path, interval, "cpu")
+    log.open(total_steps=100, steps_per_epoch=50, epochs=2)
+    for step in range(1, count + 1):
+        clock[0] += step_s
+        log.step(step, (step - 1) // 50, {"loss_a": float(step), "loss": float(step)}, 0.01, 4, 0.5)
+    log.close()
+    return [record.getMessage() for record in caplog.records], read_metrics(tmp_path)
+
+
+def test_the_log_never_stands_still_for_long(tmp_path, monkeypatch, caplog):
+    lines, records = _log_steps(tmp_path, monkeypatch, caplog, step_s=3.0, count=20, interval=18)
+    assert [int(line.split("step ")[1].split("/")[0]) for line in lines] == [1, 5, 9, 13, 17, 18]
+    assert [record["step"] for record in records] == [18]
+    assert records[0]["loss"] == pytest.approx(9.5) and records[0]["images_per_s"] == pytest.approx(4 / 3)
+    assert lines[1].startswith("epoch 1 of 2, step 5/100: loss 3.0000, lr 0.010000, 1.33 images/s")
+    assert ", ETA 0:04:45\n" in lines[1]
+
+
+def test_slow_steps_have_a_line_each(tmp_path, monkeypatch, caplog):
+    lines, records = _log_steps(tmp_path, monkeypatch, caplog, step_s=12.0, count=4, interval=50)
+    assert len(lines) == 4 and records == []
+
+
+def test_fast_steps_have_their_records_only(tmp_path, monkeypatch, caplog):
+    lines, records = _log_steps(tmp_path, monkeypatch, caplog, step_s=0.01, count=40, interval=20)
+    assert [line.split("/")[0][-2:].strip() for line in lines] == ["1", "20", "40"]
+    assert [record["step"] for record in records] == [20, 40]
+
+
 def test_a_resumed_run_reports_the_same_steps(tmp_path):
     train_toy(tmp_path, {"max_steps": 5}, epoch=3, log_iter=6)
     run_dir = train_toy(tmp_path, {"resume": "auto"}, epoch=3, log_iter=6).run_dir

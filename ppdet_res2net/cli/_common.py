@@ -122,6 +122,15 @@ class CommandParser(FlagParser):
             "that you trust as you trust a program",
         )
 
+    def add_device_argument(self) -> None:
+        """Add ``--device``."""
+        self.add_argument(
+            "--device",
+            type=_device_name,
+            metavar="D",
+            help="cpu, gpu, or one GPU such as gpu:1 (default: a GPU if there is one and the recipe's use_gpu is not false)",
+        )
+
     def _explain_word(self, word: str) -> str:
         flag, _, value = word.partition("=")
         if not self._has_recipe:
@@ -132,6 +141,14 @@ class CommandParser(FlagParser):
             return f"A recipe follows -c: -c {word}" if re.search(r"\.ya?ml$", word) else ""
         key = _SETTINGS.get(flag) or (flag.lstrip("-") if "." in flag else None)
         return f"The recipe has this setting: -o {key}={value or 'VALUE'}" if key else ""
+
+
+def _device_name(text: str) -> str:
+    """Argument type: a device. PaddleDetection writes CPU and GPU."""
+    name = text.strip().lower()
+    if not re.fullmatch("cpu|gpu(:[0-9]{1,4})?", name):
+        raise argparse.ArgumentTypeError(f"got '{text}', expected cpu, gpu, or one GPU such as gpu:1")
+    return name
 
 
 class CommaList(argparse.Action):

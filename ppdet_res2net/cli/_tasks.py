@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdet_res2net.cli._common import CommandParser
@@ -72,6 +73,7 @@ class TaskParser(CommandParser):
             help="weights to use: a file, url or zoo name; the same as -o weights=W. A classifier that was trained here needs "
             "neither -c nor --model",
         )
+        self.add_device_argument()
         self.detectors, self.classifiers = TaskOptions(self, "detectors"), TaskOptions(self, "classifiers")
         self.classifiers.add(
             "--model", metavar="NAME", help="a classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them"
@@ -109,6 +111,7 @@ class TaskParser(CommandParser):
             self.error("-c and --model both say which model it is; leave one of them out")
         if args.weights is not None:
             config["weights"] = args.weights
+        config.device = args.device
         others = self.detectors if is_classifier(config) else self.classifiers
         self._refuse(others, args, f"but '{config.name}' describes a {config.get('architecture')}")
         for options in (self.detectors, self.classifiers):
@@ -128,13 +131,17 @@ class TaskParser(CommandParser):
 
 
 def load_classifier_of(args: argparse.Namespace, config: Config | None) -> LoadedClassifier:
-    """Load the classifier that a command line names, on the recipe's device; without a recipe, on a GPU if there is one."""
+    """Load the classifier that a command line names, on its device or the recipe's; without both, on a GPU if there is one."""
     import paddle
 
     from ppdet_res2net.classification.model import load_classifier
     from ppdet_res2net.training.device import select_device
 
-    select_device(config if config is not None else {"use_gpu": paddle.is_compiled_with_cuda()})
+    settings = config
+    if settings is None:
+        settings = Config({"use_gpu": paddle.is_compiled_with_cuda()}, Path("no_recipe.yml"))
+        settings.device = args.device
+    select_device(settings)
     return load_classifier(args.model, args.weights, config)
 
 

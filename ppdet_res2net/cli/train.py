@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import CommandParser, positive_int
+from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
 from ppdet_res2net.config import is_classifier, load_config
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def _parser() -> CommandParser:
         "one folder per run. The checkpoints of a classifier are valid pretrain_weights of detectors with the same backbone.",
         examples=(
             "-c demo_mask_rcnn --eval",
-            "-c demo_mask_rcnn -r auto -o epoch=24 TrainReader.batch_size=2 use_gpu=false",
+            "-c demo_mask_rcnn -r auto --device cpu -o epoch=24 TrainReader.batch_size=2",
             "-c finetune_res2net50_vd_26w_4s --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA",
         ),
     )
@@ -37,6 +37,13 @@ def _parser() -> CommandParser:
         "--vdl_log_dir", metavar="DIR", help="where --use_vdl writes (default: the folder vdl of the run)"
     )
     parser.add_argument("--max_steps", type=positive_int, metavar="N", help="stop after N steps")
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0),
+        metavar="N",
+        help="number that chooses all random numbers; the same as -o seed=N (default: the recipe's, else 0)",
+    )
+    parser.add_device_argument()
     return parser
 
 
@@ -48,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
-    config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
+    overrides = args.opt if args.seed is None else [*args.opt, f"seed={args.seed}"]
+    config = load_config(args.config, overrides, trust_recipe=args.trust_recipe)
+    config.device = args.device
     if args.vdl_log_dir is not None:
         config["vdl_log_dir"] = args.vdl_log_dir
     task: type[Task]

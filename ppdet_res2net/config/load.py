@@ -29,11 +29,14 @@ class Config(dict):
 
     Attributes:
         path: File that it was loaded from.
+        device: ``cpu``, ``gpu`` or ``gpu:<index>``, as the command line says; None: as ``use_gpu`` says. It is no setting of
+            the recipe, since recipes move from machine to machine.
     """
 
     def __init__(self, data: dict, path: Path) -> None:
         super().__init__(data)
         self.path = Path(path)
+        self.device: str | None = None
 
     @property
     def name(self) -> str:

@@ -7,13 +7,40 @@ from typing import Any
 
 from paddle.optimizer.lr import LRScheduler, PiecewiseDecay
 
+from ppdet_res2net.config.modules import roles_of
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
-__all__ = ["advance_schedule", "list_changes"]
+__all__ = ["advance_schedule", "list_changes", "list_changes_of_network"]
 
 _MOST_CHANGES = 12
 _LONGEST_VALUE = 60
 _ABSENT = object()
+
+_PARTS_OF_NETWORK = ("architecture", "backbone", "neck", "rpn_head", "bbox_head", "mask_head", "head")
+# Arguments of these parts that say how they are trained. All others say what the weights mean.
+_TRAINING_ONLY = {
+    *("freeze_at", "freeze_norm", "allow_frozen_random_norm", "norm_decay", "lr_mult", "lr_mult_list", "norm_momentum"),
+    *("rpn_target_assign", "train_proposal", "test_proposal", "bbox_assigner", "mask_assigner"),
+    *("loss_rpn_bbox", "bbox_loss", "bbox_post_process", "mask_post_process"),
+}
+
+
+def list_changes_of_network(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the changed settings that give the weights another meaning, in the form of :func:`list_changes`."""
+    return list_changes(_network(before), _network(now))
+
+
+def _network(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say what the weights mean."""
+    names = [name for role in _PARTS_OF_NETWORK for name in roles_of(role)]
+    sections: dict[str, Any] = {name: settings[name] for name in names if isinstance(settings.get(name), Mapping)}
+    sections[""] = {"architecture": settings.get("architecture"), "norm_type": settings.get("norm_type", "bn")}
+    return {
+        f"{name}.{key}".lstrip("."): "bn" if key == "norm_type" and value == "sync_bn" else value
+        for name, section in sections.items()
+        for key, value in section.items()
+        if key not in _TRAINING_ONLY
+    }
 
 
 def list_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from paddle.optimizer.lr import LRScheduler
 from ppdet_res2net.config import Config, dump_config
 from ppdet_res2net.config.yaml_io import parse_yaml
 from ppdet_res2net.errors import ConfigError
-from ppdet_res2net.training.changes import advance_schedule, list_changes
+from ppdet_res2net.training.changes import advance_schedule, list_changes, list_changes_of_network
 from ppdet_res2net.training.checkpoint import (
     TrainingState,
     checkpoint_base,
@@ -145,6 +145,13 @@ class RunState:
     def _check(self, checkpoint: str, state: TrainingState) -> None:
         saved = state.values
         fresh = f"start from its weights with -o pretrain_weights={checkpoint}"
+        changes = list_changes_of_network(_settings(saved), self._settings)
+        if changes:
+            lines = "".join(f"\n  {change}" for change in changes)
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': the network is not that of its run, so its weights would mean something "
+                f"else:{lines}\nRestore these settings, or {fresh}."
+            )
         if saved["steps_per_epoch"] != self.steps_per_epoch or saved["images_per_step"] != self.images_per_step:
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': its run had {saved['steps_per_epoch']} steps per epoch of "
@@ -184,8 +191,13 @@ class RunState:
                 f"keeps other state. Pass -o OptimizerBuilder.optimizer.type={before}, or {fresh}."
             )
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The configuration in the form in which a checkpoint keeps it."""
+        return _settings({"config": dump_config(self.config)})
+
     def _tell_changes(self, saved: dict, position: Position) -> None:
-        changes = list_changes(_settings(saved), _settings({"config": dump_config(self.config)}))
+        changes = list_changes(_settings(saved), self._settings)
         if changes:
             lines = "".join(f"\n  {change}" for change in changes)
             logger.warning(

@@ -112,6 +112,50 @@ def test_what_cannot_be_changed_is_refused_by_name(tmp_path):
             train_toy(tmp_path / name, {"resume": "auto"}, **settings)
 
 
+def _network(**changes) -> dict:
+    return {
+        "architecture": "MaskRCNN",
+        "Res2Net": {"depth": 50, "dialect": "paddle", "freeze_at": 0, **changes.pop("Res2Net", {})},
+        "RPNHead": {
+            "anchor_generator": {"anchor_sizes": [[32], [64]], **changes.pop("anchors", {})},
+            "train_proposal": {"post_nms_top_n": changes.pop("proposals", 1000)},
+        },
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"architecture": "FasterRCNN"}, "architecture: MaskRCNN -> FasterRCNN"),
+        ({"Res2Net": {"dialect": "official"}}, "Res2Net.dialect: paddle -> official"),
+        ({"Res2Net": {"width": 14}}, "Res2Net.width: not set -> 14"),
+        ({"anchors": {"anchor_sizes": [[32], [48]]}}, "RPNHead.anchor_generator.anchor_sizes.1.0: 64 -> 48"),
+        ({"norm_type": "gn"}, "norm_type: bn -> gn"),
+    ],
+)
+def test_another_network_is_refused(tmp_path, changes, line):
+    """Weights of the same shapes would load, and mean something else."""
+    train_toy(tmp_path, {"max_steps": 2}, **_network())
+    with pytest.raises(ConfigError) as error:
+        train_toy(tmp_path, {"resume": "auto"}, **_network(**changes))
+    message = str(error.value)
+    assert message.startswith("Cannot resume from '") and "the network is not that of its run" in message
+    assert message.splitlines()[1] == f"  {line}"
+    assert message.splitlines()[-1].startswith(
+        "Restore these settings, or start from its weights with -o pretrain_weights="
+    )
+
+
+def test_how_a_part_is_trained_may_change(tmp_path, caplog):
+    train_toy(tmp_path, {"max_steps": 2}, **_network(), norm_type="bn")
+    changed = _network(Res2Net={"freeze_at": 1}, proposals=500)
+    assert train_toy(tmp_path, {"resume": "auto", "max_steps": 3}, **changed, norm_type="sync_bn").steps == 3
+    said = messages(caplog).splitlines()
+    assert "  Res2Net.freeze_at: 0 -> 1" in said and "  norm_type: bn -> sync_bn" in said
+    assert "  RPNHead.train_proposal.post_nms_top_n: 1000 -> 500" in said
+
+
 def test_changes_are_found_in_any_part_and_bounded():
     before = {"a": Tagged("One", {"x": [1, 2]}), "same": 1, "gone": {"deep": None}}
     assert list_changes(before, {"a": Tagged("Two", {"x": [1]}), "same": 1}) == [

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ppdet_res2net.config import Config
 from ppdet_res2net.errors import ConfigError, TrainingError, WeightsError
 from ppdet_res2net.training import checkpoint as checkpoint_module
 from ppdet_res2net.training.checkpoint import load_training_state, recover
@@ -265,7 +266,7 @@ def test_signals_have_exit_codes_of_their_own(tmp_path, number, code, monkeypatc
     from ppdet_res2net.cli import train as command
     from ppdet_res2net.training.trainer import TrainResult
 
-    monkeypatch.setattr("ppdet_res2net.cli.train.load_config", lambda *args, **options: {})
+    monkeypatch.setattr("ppdet_res2net.cli.train.load_config", lambda *args, **options: Config({}, tmp_path))
     result = TrainResult(tmp_path, number, 1, None)
     monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", lambda *args: result)
     assert command.main(["-c", "x"]) == code

@@ -1,0 +1,56 @@
+"""``train --seed`` and ``--device``, which eval, infer and export have as well."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdet_res2net.cli import train as command
+from ppdet_res2net.cli.main import main
+from ppdet_res2net.training.trainer import TrainResult
+from tests.helpers.command_lines import parse_only
+
+
+@pytest.fixture
+def trained_with(monkeypatch, tmp_path):
+    """Run the command without training; returns the configuration that would be trained."""
+
+    def run(*words: str):
+        seen = []
+
+        def keep(config, task, options):
+            seen.append(config)
+            return TrainResult(tmp_path, None, 1, None)
+
+        monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", keep)
+        assert command.main(["-c", "demo_mask_rcnn", *words]) == 0
+        return seen[0]
+
+    return run
+
+
+def test_the_seed_and_the_device_of_the_command_line(trained_with):
+    config = trained_with("--seed", "7", "--device", "CPU", "-o", "seed=3")
+    assert config["seed"] == 7 and config.device == "cpu" and "device" not in config
+    plain = trained_with()
+    assert "seed" not in plain and plain.device is None
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "infer", "export"])
+@pytest.mark.parametrize("typed, device", [("cpu", "cpu"), ("GPU", "gpu"), ("gpu:1", "gpu:1")])
+def test_devices(name, typed, device):
+    more = ["--infer_img", "x.jpg"] if name == "infer" else []
+    assert parse_only(name, ["-c", "x", *more, f"--device={typed}"]).device == device
+
+
+@pytest.mark.parametrize("value", ["tpu", "gpu:", "gpu:x", "1", "gpu:-1", ""])
+def test_what_is_no_device_is_refused(value, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "-c", "demo_mask_rcnn", f"--device={value}"])
+    assert stopped.value.code == 2
+    assert f"argument --device: got '{value}', expected cpu, gpu, or one GPU such as gpu:1" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there_is_an_error(capsys, tmp_path):
+    words = ["-c", "digits", "--device", "gpu:9", "-o", f"save_dir={tmp_path}"]
+    assert main(["train", *words]) == 1
+    assert "--device is gpu:9, but this " in capsys.readouterr().err

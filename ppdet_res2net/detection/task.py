@@ -128,9 +128,13 @@ class DetectionTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Return the commands that evaluate and export."""
+        """Return the commands that evaluate, predict and export."""
         common = ("-c", Path(weights).parent / "config.yml", "-o", f"weights={weights}")
-        return [command_line("eval", *common), command_line("export", *common, "--verify")]
+        return [
+            command_line("eval", *common),
+            command_line("infer", *common, "--infer_img", "IMAGE"),
+            command_line("export", *common, "--verify"),
+        ]
 
 
 def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:

@@ -20,7 +20,7 @@ import paddle
 
 from ppdet_res2net.errors import SetupError, TrainingError
 
-__all__ = ["RunLog", "peak_memory_mib"]
+__all__ = ["RunLog", "peak_memory_mib", "say_duration"]
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class RunLog:
             record["lr"],
             record["images_per_s"],
             memory,
-            _say_duration(left_s),
+            say_duration(left_s),
             _wrap(
                 [
                     *(f"{name.removeprefix('loss_')} {record[name]:.4f}" for name in self._sums if name != "loss"),
@@ -227,7 +227,7 @@ class RunLog:
         self._data_s = 0.0
 
 
-def _say_duration(seconds: float) -> str:
+def say_duration(seconds: float) -> str:
     """Return ``1:23:45``, or ``2 d 3 h`` for a day and more, which keeps the line short."""
     days, rest = divmod(round(seconds), 24 * 3600)
     return f"{days} d {rest // 3600} h" if days else str(datetime.timedelta(seconds=rest))

@@ -45,6 +45,7 @@ class Position:
     Attributes:
         steps: Number of steps done.
         best_score: Best score of all evaluations; -1 before the first one.
+        best_step: Number of steps done before that evaluation.
         metrics: Figures of the last evaluation.
         metrics_step: Number of steps done before that evaluation.
         evaluations_without_gain: Number of evaluations since the best one.
@@ -54,6 +55,7 @@ class Position:
 
     steps: int = 0
     best_score: float = -1.0
+    best_step: int = 0
     metrics: dict | None = None
     metrics_step: int = 0
     evaluations_without_gain: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppdet_res2net.training.run_log import say_duration
+from ppdet_res2net.training.run_state import Position
 from ppdet_res2net.training.task import Task
 
 __all__ = ["describe_run"]
@@ -22,19 +24,27 @@ _FILES = {
 }
 
 
-def describe_run(run_dir: Path, steps: int, task: Task | None) -> str:
+def describe_run(run_dir: Path, position: Position, task: Task, seconds: float, is_complete: bool) -> str:
     """Return the last message of a run.
 
     Args:
         run_dir: Folder of the run.
-        steps: Steps done.
-        task: The task that has been trained to the end; None if the run was stopped before.
+        position: How far the run has got.
+        task: What was trained.
+        seconds: How long training took, since it was started or resumed.
+        is_complete: Whether nothing is left to train.
     """
+    best = (
+        f"; best {task.score_name} {position.best_score:.4f} after step {position.best_step}"
+        if position.metrics
+        else ""
+    )
     lines = [
-        f"{'done' if task else 'stopped'} after {steps} steps. In {run_dir}:",
+        f"{'done' if is_complete else 'stopped'} after {position.steps} steps. In {run_dir}:",
         *(f"  {name:24s}{meaning}" for name, meaning in _FILES.items() if any(run_dir.glob(name))),
+        f"this took {say_duration(seconds)}{best}",
     ]
-    if task:
+    if is_complete:
         name = "best_model" if (run_dir / "best_model.pdparams").exists() else "model_final"
         lines += ["next:", *(f"  {command}" for command in task.next_commands(str(run_dir / name)))]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import logging
 import math
 import shlex
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,7 @@ class Trainer:
             self.images_per_step,
             self.run_dir,
         )
+        started = time.perf_counter()
         with stop_on_signals() as stop:
             is_complete = self._run_epochs(stop)
             if not is_complete:
@@ -221,8 +223,9 @@ class Trainer:
                 name = stop.signal.name if stop.signal else "a signal in another process"
                 logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint)
         if self.processes.is_first:
+            seconds = time.perf_counter() - started
             plot_runs([self.run_dir], self.run_dir / "curves.png")
-            logger.info("%s", describe_run(self.run_dir, self.position.steps, self.task if is_complete else None))
+            logger.info("%s", describe_run(self.run_dir, self.position, self.task, seconds, is_complete))
         number = None if is_complete else stop.signal or signal.SIGTERM
         return TrainResult(self.run_dir, number, self.position.steps, self.position.metrics)
 
@@ -379,7 +382,8 @@ class Trainer:
         self.log.write({"kind": "eval", "step": position.steps, **result.summary})
         position.evaluations_without_gain += 1
         if result.score > position.best_score:
-            position.best_score, position.evaluations_without_gain = result.score, 0
+            position.best_score, position.best_step = result.score, position.steps
+            position.evaluations_without_gain = 0
             self._save("best_model")
             logger.info("best %s so far: %.4f; saved as best_model", self.task.score_name, result.score)
 

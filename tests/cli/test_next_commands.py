@@ -33,9 +33,11 @@ def run_in(tmp_path, monkeypatch):
 def test_after_training_a_detector(demo_data, run_in, caplog, capsys):
     overrides = overrides_for(demo_data, Path(UNUSUAL))
     assert main(["train", "-c", "demo_mask_rcnn", "--max_steps", "1", "-o", *overrides]) == 0
-    evaluate, export = commands_in(caplog.text)
+    evaluate, infer, export = commands_in(caplog.text)
     assert main(evaluate[1:]) == 0
     assert "Boxes (bbox):" in capsys.readouterr().out
+    assert infer[-1] == "IMAGE"
+    assert main([*infer[1:-1], str(image_files(demo_data)[0])]) == 0
     export.remove("--verify")  # which would double the time
     assert main([*export[1:], "--output_dir", UNUSUAL]) == 0
     (line,) = re.findall(r"run it with: (.*)", capsys.readouterr().out)

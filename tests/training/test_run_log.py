@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 
 import pytest
@@ -89,3 +90,14 @@ def test_epochs_count_from_one(tmp_path, caplog):
     assert "training toy on cpu: 16 images, 2 epochs of 4 steps of 4 images" in said
     assert "epoch 1 of 2, step 1/8: loss " in said and "epoch 2 of 2, step 8/8: loss " in said
     assert "weights after an epoch; 0 is the first one, as in PaddleDetection" in said
+
+
+def test_the_last_message_says_how_it_went(tmp_path, caplog):
+    caplog.set_level("INFO")
+    train_toy(tmp_path, {"evaluate": True}, epoch=3, toy={"scores": [0.1, 0.456, 0.2]})
+    assert re.search(
+        r"\nthis took 0:00:\d\d; best toy score 0\.4560 after step 8\nnext:\n  look at .*/best_model$", messages(caplog)
+    )
+    caplog.clear()
+    train_toy(tmp_path, {"max_steps": 1})
+    assert re.search(r"\nthis took 0:00:\d\d\nnext:\n  look at .*/model_final$", messages(caplog))

@@ -1,4 +1,4 @@
-"""``ppdet-res2net convert-dataset``: annotations of other formats to COCO's."""
+"""``ppdet-res2net convert-dataset``: annotations of other formats to COCO's, and COCO's to those of YOLO and Pascal VOC."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ _FORMATS = {
         "--names yolo/data.yaml --split train --out train.json",
     ),
 }
+_COCO, _OUTWARD = "coco", ("yolo", "voc")
+_COCO_EXAMPLE = "--annotations train.json val.json --images train val --to yolo --out DATA_yolo"
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         "convert-dataset",
-        f"Write annotations of another format as one file in COCO's format. Images stay where they are. {_EXIT_CODES}",
-        examples=[f"{name} {example}" for name, (_, example) in _FORMATS.items()],
+        f"Write annotations of another format as one file in COCO's format; or, for the format coco, the reverse. Images stay "
+        f"where they are. {_EXIT_CODES}",
+        examples=[*(f"{name} {example}" for name, (_, example) in _FORMATS.items()), f"{_COCO} {_COCO_EXAMPLE}"],
     )
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT", parser_class=FlagParser)
     voc, labelme, yolo = (
@@ -107,12 +110,53 @@ def _parser() -> CommandParser:
             action="store_true",
             help="exit with 0 although objects were left out that a COCO file cannot hold",
         )
+    _add_outward(formats)
     return parser
+
+
+def _add_outward(formats: argparse._SubParsersAction) -> None:
+    coco = formats.add_parser(
+        _COCO,
+        help="files in COCO's format, to be written as YOLO or Pascal VOC",
+        description="Write a dataset in COCO's format in the layout of YOLO or Pascal VOC, in a new folder, with the images. "
+        "The exit code is 1 if anything was left out; a line for each kind says what and where.",
+        program=f"{program('convert-dataset')} {_COCO}",
+        examples=[_COCO_EXAMPLE],
+    )
+    coco.add_argument(
+        "--annotations",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="annotation files: the one to train on, then those for validation and test, if there are any",
+    )
+    coco.add_argument(
+        "--images",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="their image folders: one each, or one for all",
+    )
+    coco.add_argument("--to", required=True, choices=_OUTWARD, help="the format to write")
+    coco.add_argument("--out", required=True, type=Path, metavar="DIR", help="new folder")
+    coco.add_argument("--segments", action="store_true", help="for YOLO: write the outlines of masks, and not boxes")
+    coco.add_argument(
+        "--link_images", action="store_true", help="make symbolic links to the images instead of copying them"
+    )
+    coco.add_argument(
+        "--skip_unsupported",
+        action="store_true",
+        help="exit with 0 although objects were left out that the format cannot hold",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 if something was left out without ``--skip_unsupported``, else 0."""
     args = _parser().parse_args(argv)
+    if args.format == _COCO:
+        return _convert_outward(args)
     check_writable(args.out)
     _refuse_to_replace_labels(args.out)
     image_dir, result = _convert(args)
@@ -122,10 +166,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in result.notes.lines():
         print(f"note: {line}", file=sys.stderr)
     print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
-    if not result.skipped.total or args.skip_unsupported:
+    return _exit_code(result.skipped.total, args.skip_unsupported)
+
+
+def _exit_code(left_out: int, may_skip: bool) -> int:
+    if not left_out or may_skip:
         return 0
     print("Not everything was converted; with --skip_unsupported, the exit code is 0 nevertheless.", file=sys.stderr)
     return 1
+
+
+def _convert_outward(args: argparse.Namespace) -> int:
+    from ppdet_res2net.datasets import convert
+
+    if args.segments and args.to != "yolo":
+        raise ConfigError("--segments is for --to yolo; Pascal VOC's annotations have boxes only.")
+    folders = args.images * len(args.annotations) if len(args.images) == 1 else args.images
+    if len(folders) != len(args.annotations):
+        raise ConfigError(
+            f"--annotations names {len(args.annotations)} files, but --images {len(folders)} folders. Expected one folder for "
+            "each file, or one for all."
+        )
+    if len(args.annotations) > len(convert.SPLITS):
+        raise ConfigError(
+            f"--annotations names {len(args.annotations)} files; expected at most {len(convert.SPLITS)}, for "
+            f"{', '.join(convert.SPLITS)}. 'merge-datasets' makes one file of several."
+        )
+    splits = [convert.CocoSplit(*one) for one in zip(convert.SPLITS, args.annotations, folders)]
+    if args.to == "yolo":
+        result = convert.write_yolo(splits, args.out, args.segments, args.link_images)
+    else:
+        result = convert.write_voc(splits, args.out, args.link_images)
+    print(f"wrote {args.out}: {', '.join(split.name for split in splits)}")
+    for line in result.skipped.lines():
+        print(f"left out: {line}", file=sys.stderr)
+    for line in result.notes.lines():
+        print(f"note: {line}", file=sys.stderr)
+    return _exit_code(result.skipped.total, args.skip_unsupported)
 
 
 def _convert(args: argparse.Namespace) -> tuple[Path, DatasetBuilder]:

@@ -15,6 +15,7 @@ from ppdet_res2net.errors import did_you_mean
 # Command -> what it does. Its module has the same name, with '_' instead of '-'.
 COMMANDS = {
     "demo": "train, evaluate, export and predict on a generated dataset",
+    "init": "write a recipe for a dataset of your own",
     "train": "train a detector or a classifier",
     "plot": "draw the curves of training runs",
     "eval": "box and mask AP of a detector, top-1 and top-5 of a classifier",
@@ -26,7 +27,9 @@ COMMANDS = {
     "convert-weights": "convert a published weight file",
     "check-dataset": "find what is wrong with annotations and images",
     "browse-dataset": "show the images that the network is trained on",
-    "convert-dataset": "Pascal VOC, labelme or YOLO annotations to COCO's format",
+    "convert-dataset": "Pascal VOC, labelme or YOLO annotations to COCO's format, and back",
+    "split-dataset": "take images to evaluate on out of a dataset",
+    "merge-datasets": "join datasets",
     "make-demo-data": "write the generated dataset",
     "doctor": "check the installation",
 }

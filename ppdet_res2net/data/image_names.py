@@ -96,12 +96,13 @@ class ImageFolder:
 
     def hint(self, file_name: str) -> str:
         """Return ``", but there is '...'"`` with files that may be meant, or an empty text."""
-        for key in _keys(file_name):
-            found = self._index.get(key)
-            if found:
-                names = " and ".join(f"'{printable(name)}'" for name in found[:_SHOWN])
-                return f", but there is {names}"
-        return ""
+        found = self.likely(file_name)
+        names = " and ".join(f"'{printable(name)}'" for name in found[:_SHOWN])
+        return f", but there is {names}" if found else ""
+
+    def likely(self, file_name: str) -> list[str]:
+        """Return the images in the folder, as relative paths, that a name may mean though none has it."""
+        return next((found for key in _keys(file_name) if (found := self._index.get(key))), [])
 
     def _find(self, file_name: str) -> str | None:
         path = self.join(file_name)

@@ -17,7 +17,7 @@ MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     **{name: lambda argv, name=name: cli.main([name, *argv]) for name in cli.COMMANDS},
     **{
         f"convert-dataset {name}": lambda argv, name=name: cli.main(["convert-dataset", name, *argv])
-        for name in ("voc", "labelme", "yolo")
+        for name in ("voc", "labelme", "yolo", "coco")
     },
     "runtime": lambda argv: runtime.main([*argv]),
     "quantize": lambda argv: quantize.main([*argv]),

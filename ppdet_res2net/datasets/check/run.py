@@ -26,7 +26,7 @@ from ppdet_res2net.data.problems import ERROR, Finding, Problem, group_by_proble
 from ppdet_res2net.datasets.check.content import find_content_problems
 from ppdet_res2net.datasets.check.pictures import Picture, examine_pictures, find_copies, find_file_problems
 
-__all__ = ["DatasetReport", "DatasetSource", "check_content", "check_datasets"]
+__all__ = ["DatasetReport", "DatasetSource", "check_content", "check_contents", "check_datasets"]
 
 CATEGORIES_DIFFER = Problem(
     "categories-differ",
@@ -152,7 +152,19 @@ def check_datasets(
     Raises:
         DatasetError: An annotation file or an image folder is missing, or the file is not in COCO's format.
     """
-    reports = [check_content(source, read_json(source.annotation_path)) for source in sources]
+    contents = [(source, read_json(source.annotation_path)) for source in sources]
+    return check_contents(contents, read_images, show_progress)
+
+
+def check_contents(
+    contents: Sequence[tuple[DatasetSource, dict]], read_images: bool = True, show_progress: bool = False
+) -> list[DatasetReport]:
+    """Check contents of annotation files as :func:`check_datasets` does; the files need not be there.
+
+    Raises:
+        DatasetError: An image folder is missing.
+    """
+    reports = [check_content(source, content) for source, content in contents]
     if read_images:
         for report in reports:
             check_dataset_path(report.source.image_dir, "image folder")

@@ -1,0 +1,93 @@
+"""Measures the objects and images of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdet_res2net.data.coco_file import CocoAnnotation
+from ppdet_res2net.data.instances import DROPPED_BOX
+from ppdet_res2net.datasets.check import DatasetReport
+
+__all__ = ["Measures", "measure"]
+
+_LOOKED_AT = 500
+# A mask that fills its box so far is the box, drawn as an outline.
+_SAME_AREA = 0.98
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the settings depend on.
+
+    Attributes:
+        train_images: Images with objects, to train on.
+        val_images: Images to evaluate on.
+        empty_images: Images without objects among those to train on.
+        class_counts: Objects of each class in the training and the validation set, in the order of the labels.
+        masks: Objects of the training set that have a mask.
+        masks_are_boxes: Whether all masks that were looked at are rectangles around their objects.
+        image_px: Median width and height of the images, in pixels.
+        sides: Width and height of the objects as shares of the longer side of their image: float (N, 2). At least one.
+    """
+
+    train_images: int
+    val_images: int
+    empty_images: int
+    class_counts: dict[str, tuple[int, int]]
+    masks: int
+    masks_are_boxes: bool
+    image_px: tuple[int, int]
+    sides: np.ndarray
+
+    @property
+    def objects(self) -> int:
+        """Objects to train on."""
+        return len(self.sides)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Roots of the objects' areas, as shares of the longer side of their image: float (N,)."""
+        return np.sqrt(self.sides.prod(axis=1))
+
+    @property
+    def long_px(self) -> int:
+        """The longer side of the median image, in pixels."""
+        return max(self.image_px)
+
+
+def measure(train: DatasetReport, val: DatasetReport) -> Measures:
+    """Measure the objects that training uses: no crowds, none that are ignored, none with an unusable box."""
+    objects, boxes_xyxy = _usable(train)
+    long_px = np.array([max(one.image.size) for one in objects], float)
+    with_objects = len({one.image.id for one in objects})
+    val_objects, _ = _usable(val)
+    masked = [one for one in objects if one.has_segmentation and one.mask is not None]
+    sizes = np.array([image.size for image in train.images.values()])
+    return Measures(
+        with_objects,
+        len(val.images),
+        len(train.images) - with_objects,
+        {name: (_count(objects, number), _count(val_objects, number)) for number, name in train.categories.items()},
+        len(masked),
+        all(_is_rectangle(one) for one in masked[:: max(1, len(masked) // _LOOKED_AT)]),
+        (int(np.median(sizes[:, 1])), int(np.median(sizes[:, 0]))),
+        (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / long_px[:, None],
+    )
+
+
+def _usable(report: DatasetReport) -> tuple[list[CocoAnnotation], np.ndarray]:
+    used = report.instances.without(*DROPPED_BOX)
+    kept = [index for index, one in enumerate(used.annotations) if not one.is_crowd and not one.is_ignored]
+    return [used.annotations[index] for index in kept], used.boxes_xyxy[kept].astype(float)
+
+
+def _count(objects: Sequence[CocoAnnotation], category_id: int) -> int:
+    return sum(one.category_id == category_id for one in objects)
+
+
+def _is_rectangle(one: CocoAnnotation) -> bool:
+    width, height = (one.box_xywh or (0.0, 0.0, 0.0, 0.0))[2:]
+    return not isinstance(one.mask, dict) and one.measured_area >= _SAME_AREA * width * height

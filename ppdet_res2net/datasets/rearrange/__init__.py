@@ -1,0 +1,1 @@
+"""Splits annotation files in COCO's format, and joins them."""

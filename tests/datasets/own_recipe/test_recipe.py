@@ -1,0 +1,144 @@
+"""The recipes of init: the loader accepts them, their settings follow the data, and training runs with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ppdet_res2net.config import load_config
+from ppdet_res2net.datasets.own_recipe import SIZES, RecipeOptions, create_recipe
+from ppdet_res2net.datasets.own_recipe.anchors import best_overlaps, fit_free, fit_octaves
+from ppdet_res2net.datasets.own_recipe.measure import Measures
+from ppdet_res2net.datasets.own_recipe.settings import choose_settings
+from res2net_runtime.boxes import box_iou
+from tests.helpers.layouts import LAYOUTS, images_of
+
+
+def measures(sides, images: int = 50, image_px=(800, 600), names=("cat", "dog"), masks: int = 0) -> Measures:
+    counts = {name: (len(sides), 1) for name in names}
+    return Measures(images, 10, 0, counts, masks, False, image_px, np.asarray(sides, float))
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_loader_accepts_every_recipe(size, kind, demo_data, tmp_path):
+    out = tmp_path / "mine.yml"
+    recipe = create_recipe(out, RecipeOptions(demo_data, size=size, kind=kind))
+    config = load_config(out)
+    chosen = recipe.settings
+    assert config["architecture"] == {"boxes": "FasterRCNN", "masks": "MaskRCNN"}[kind]
+    assert config["num_classes"] == 3 and config["epoch"] == chosen.epochs
+    assert config["RPNHead"]["anchor_generator"]["anchor_sizes"] == [[one] for one in chosen.anchors.sizes]
+    sizes = [list(chosen.input_px)] * 2
+    readers = [config[f"{split}Reader"]["sample_transforms"][1]["Resize"]["target_size"] for split in ("Eval", "Test")]
+    assert readers == sizes and sizes[0] in config["TrainReader"]["sample_transforms"][1]["RandomResize"]["target_size"]
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_small_recipe_trains(kind, demo_data, tmp_path):
+    from ppdet_res2net.detection.task import train
+
+    out = tmp_path / "mine.yml"
+    create_recipe(out, RecipeOptions(demo_data, kind=kind))
+    config = load_config(out, [f"save_dir={tmp_path / 'output'}", "worker_num=0", "use_gpu=false"])
+    assert train(config, evaluate=True, max_steps=1).metrics["bbox"]["AP"] >= 0
+
+
+@pytest.mark.parametrize("name", ["with space", "quote's", 'double"', "col: on", "# hash", "é", "2024"])
+def test_any_path_may_be_in_a_recipe(name, demo_data, tmp_path):
+    LAYOUTS["cvat"](demo_data, tmp_path / name)
+    out = tmp_path / f"{name}.yml"
+    recipe = create_recipe(out, RecipeOptions(tmp_path / name))
+    arguments = load_config(out)["TrainDataset"].kwargs
+    assert arguments["image_dir"] == str(recipe.prepared.train.image_dir)
+    assert arguments["anno_path"] == str(tmp_path / f"{name}_annotations" / "train.json")
+
+
+def test_the_same_seed_makes_the_same_files(demo_data, tmp_path):
+    LAYOUTS["cvat"](demo_data, tmp_path / "data")
+    texts = []
+    for name in "ab":
+        create_recipe(tmp_path / name / "mine.yml", RecipeOptions(tmp_path / "data", seed=3))
+        texts.append([path.read_bytes() for path in sorted((tmp_path / name / "mine_annotations").iterdir())])
+    assert texts[0] == texts[1] and len(texts[0]) == 2
+
+
+def test_small_objects_get_a_larger_input():
+    large = choose_settings(measures(np.full((20, 2), 0.2)), "small")
+    small = choose_settings(measures(np.full((20, 2), 0.03)), "small")
+    tiny = choose_settings(measures(np.full((20, 2), 0.005), image_px=(4000, 3000)), "small")
+    assert large.input_px == (320, 320) and "no more is needed" in large.why_input
+    assert small.input_px == (544, 544) and small.object_px >= 16
+    assert tiny.input_px == (640, 640) and "cut the images into tiles" in tiny.why_input
+
+
+def test_images_are_not_enlarged_for_small_objects():
+    assert choose_settings(measures(np.full((20, 2), 0.01), image_px=(400, 300)), "small").input_px == (416, 416)
+
+
+def test_few_images_are_seen_more_often():
+    few, many = (choose_settings(measures(np.full((20, 2), 0.2), images), "small") for images in (14, 2000))
+    assert few.epochs == 72 and few.steps == 504
+    assert many.steps <= 3000 and many.epochs >= 2
+
+
+def test_one_image_makes_a_batch_of_one():
+    chosen = choose_settings(measures(np.full((20, 2), 0.2), images=1), "small")
+    assert chosen.batch_size == 1 and chosen.steps_per_epoch == 1
+
+
+@pytest.mark.parametrize("name", ["left hand", "Right", "arrow_L"])
+def test_classes_with_a_side_are_not_mirrored(name):
+    chosen = choose_settings(measures(np.full((20, 2), 0.2), names=(name, "dog")), "small")
+    assert chosen.flip == 0.0 and name in chosen.why_flip
+
+
+@pytest.mark.parametrize("name", ["bright spot", "leftover", "cell"])
+def test_other_classes_are_mirrored(name):
+    assert choose_settings(measures(np.full((20, 2), 0.2), names=(name,)), "small").flip == 0.5
+
+
+def test_overlaps_are_those_of_boxes_beside_each_other():
+    generator = np.random.default_rng(0)
+    sides, sizes, ratios, strides = np.exp(generator.normal(3, 0.7, (200, 2))), [20.0, 50.0], [0.5, 2.0], [8, 16]
+    expected = np.zeros(200)
+    for size, stride in zip(sizes, strides):
+        for ratio in ratios:
+            anchor = np.array([size / ratio**0.5, size * ratio**0.5])
+            places = (np.arange(1, 201)[:, None] * [0.7548776662466927, 0.5698402909980532]) % 1.0 - 0.5
+            objects, anchors = np.concatenate([-sides / 2, sides / 2], axis=1), stride * places
+            anchors = np.concatenate([anchors - anchor / 2, anchors + anchor / 2], axis=1)
+            expected = np.maximum(expected, np.diag(box_iou(objects, anchors)))
+    assert np.allclose(best_overlaps(sides, sizes, ratios, strides), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_fitted_anchors_are_better_than_the_usual_ones(scale):
+    generator = np.random.default_rng(0)
+    sides, strides = scale * np.exp(generator.normal(3.5, 0.5, (200, 2))), (4, 8, 16, 32)
+    anchors = fit_free(sides, strides, 320)
+    assert anchors.mean_overlap >= best_overlaps(sides, [4 * one for one in strides], (0.5, 1.0, 2.0), strides).mean()
+    assert list(anchors.sizes) == sorted(anchors.sizes)
+    assert all(2 * stride <= size for size, stride in zip(anchors.sizes, strides))
+
+
+def test_anchors_of_published_detectors_keep_their_octaves():
+    strides = (4, 8, 16, 32, 64)
+    assert fit_octaves(np.full((50, 2), 256.0), strides).sizes == (32, 64, 128, 256, 512)
+    small = fit_octaves(np.full((50, 2), 12.0), strides).sizes
+    assert small[0] < 20 and np.allclose(np.diff(np.log2(small)), 1, atol=0.1)
+
+
+def test_long_objects_get_long_anchors():
+    sides = np.array([[100.0, 10.0], [90.0, 8.0], [120.0, 14.0]] * 10)
+    anchors = fit_free(sides, (4, 8, 16, 32), 320)
+    assert max(anchors.ratios) < 0.2 and anchors.covered == 1.0
+
+
+def test_comments_and_values_agree(demo_data, tmp_path):
+    out = tmp_path / "mine.yml"
+    recipe = create_recipe(out, RecipeOptions(demo_data))
+    text = out.read_text()
+    assert f"{recipe.settings.epochs} epochs of {recipe.settings.steps_per_epoch} steps" in text.replace("\n# ", " ")
+    assert f"epoch: {recipe.settings.epochs}\n" in text
+    assert str(images_of(demo_data, "train")) in text

@@ -1,0 +1,212 @@
+"""Writes a small dataset in COCO's format in the layouts of annotation tools."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ppdet_res2net.datasets.convert import CocoSplit, write_voc, write_yolo
+
+# Layout -> what writes it: a function of a dataset of make_demo_data and a new folder.
+LAYOUTS: dict[str, Callable[[Path, Path], None]] = {}
+
+
+def _layout(write: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+    LAYOUTS[write.__name__] = write
+    return write
+
+
+def annotations_of(data: Path, split: str) -> dict:
+    """Return the content of the annotation file of ``train`` or ``val``."""
+    return json.loads((data / f"annotations/instances_{split}2017.json").read_text())
+
+
+def images_of(data: Path, split: str) -> Path:
+    """Return the folder of the images of a split."""
+    return data / f"{split}2017"
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write a JSON file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def splits_of(data: Path) -> list[CocoSplit]:
+    """Return both splits, to be written in another format."""
+    return [
+        CocoSplit(name, data / f"annotations/instances_{name}2017.json", images_of(data, name))
+        for name in ("train", "val")
+    ]
+
+
+@_layout
+def coco(data: Path, out: Path) -> None:
+    """COCO's own layout, with a file of captions and one of key points."""
+    shutil.copytree(data, out)
+    content = annotations_of(data, "train")
+    write_json(out / "annotations/person_keypoints_train2017.json", content)
+    write_json(out / "annotations/captions_train2017.json", {**content, "annotations": [{"id": 1, "caption": "a"}]})
+
+
+@_layout
+def roboflow(data: Path, out: Path) -> None:
+    """Roboflow's export: a file beside the images of each split, and a category above the others."""
+    for split, folder in (("train", "train"), ("val", "valid")):
+        shutil.copytree(images_of(data, split), out / folder)
+        content = annotations_of(data, split)
+        for category in content["categories"]:
+            category["supercategory"] = "things"
+        content["categories"].insert(0, {"id": 0, "name": "things", "supercategory": "none"})
+        write_json(out / folder / "_annotations.coco.json", content)
+
+
+@_layout
+def cvat(data: Path, out: Path) -> None:
+    """CVAT's export of a task: one file for all."""
+    shutil.copytree(images_of(data, "train"), out / "images" / "default")
+    write_json(out / "annotations/instances_default.json", annotations_of(data, "train"))
+
+
+@_layout
+def label_studio(data: Path, out: Path) -> None:
+    """Label Studio's export of COCO on Windows: backslashes in the names."""
+    shutil.copytree(images_of(data, "train"), out / "images")
+    content = annotations_of(data, "train")
+    for image in content["images"]:
+        (out / "images" / image["file_name"]).rename(out / "images" / f"0a1b2c3d-{image['file_name']}")
+        image["file_name"] = f"images\\0a1b2c3d-{image['file_name']}"
+    write_json(out / "result.json", content)
+
+
+@_layout
+def labelme2coco(data: Path, out: Path) -> None:
+    """labelme's own script: names begin with the folder of the images."""
+    shutil.copytree(images_of(data, "train"), out / "JPEGImages")
+    content = annotations_of(data, "train")
+    for image in content["images"]:
+        image["file_name"] = f"JPEGImages/{image['file_name']}"
+    write_json(out / "annotations.json", content)
+
+
+@_layout
+def absolute(data: Path, out: Path) -> None:
+    """Absolute paths of another machine."""
+    shutil.copytree(images_of(data, "train"), out / "photos")
+    content = annotations_of(data, "train")
+    for image in content["images"]:
+        image["file_name"] = f"/home/jane/photos/{image['file_name']}"
+    write_json(out / "coco.json", content)
+
+
+@_layout
+def labelme(data: Path, out: Path) -> None:
+    """labelme: the JSON files beside the images."""
+    shutil.copytree(images_of(data, "train"), out)
+    write_labelme(annotations_of(data, "train"), out)
+
+
+@_layout
+def labelme_splits(data: Path, out: Path) -> None:
+    """labelme with a folder for each split."""
+    for split in ("train", "val"):
+        shutil.copytree(images_of(data, split), out / split)
+        write_labelme(annotations_of(data, split), out / split)
+
+
+@_layout
+def labelme_apart(data: Path, out: Path) -> None:
+    """labelme with the JSON files in a folder of their own."""
+    shutil.copytree(images_of(data, "train"), out / "images")
+    write_labelme(annotations_of(data, "train"), out / "json")
+
+
+@_layout
+def yolo(data: Path, out: Path) -> None:
+    """YOLO with a data.yaml."""
+    write_yolo(splits_of(data), out)
+
+
+@_layout
+def yolo_outlines(data: Path, out: Path) -> None:
+    """YOLO with outlines."""
+    write_yolo(splits_of(data), out, with_outlines=True)
+
+
+@_layout
+def yolo_without_yaml(data: Path, out: Path) -> None:
+    """YOLO as labelImg writes it: label files and classes.txt beside the images."""
+    shutil.copytree(images_of(data, "train"), out)
+    whole = out.with_name(f"{out.name}_whole")
+    write_yolo(splits_of(data)[:1], whole)
+    for path in (whole / "labels/train").iterdir():
+        shutil.copy(path, out)
+    shutil.rmtree(whole)
+    names = [category["name"] for category in annotations_of(data, "train")["categories"]]
+    (out / "classes.txt").write_text("\n".join(names) + "\n")
+
+
+@_layout
+def voc(data: Path, out: Path) -> None:
+    """Pascal VOC with lists of the splits."""
+    write_voc(splits_of(data), out)
+
+
+@_layout
+def voc_without_lists(data: Path, out: Path) -> None:
+    """XML files and images in two folders, as many datasets on the web have them."""
+    write_voc(splits_of(data)[:1], out)
+    shutil.rmtree(out / "ImageSets")
+    (out / "Annotations").rename(out / "annotations")
+    (out / "JPEGImages").rename(out / "images")
+
+
+@_layout
+def voc_roboflow(data: Path, out: Path) -> None:
+    """Roboflow's VOC: XML files beside the images of each split."""
+    for split, folder in (("train", "train"), ("val", "valid")):
+        whole = out / "whole"
+        write_voc([CocoSplit("train", data / f"annotations/instances_{split}2017.json", images_of(data, split))], whole)
+        shutil.copytree(whole / "JPEGImages", out / folder)
+        shutil.copytree(whole / "Annotations", out / folder, dirs_exist_ok=True)
+        shutil.rmtree(whole)
+
+
+def write_labelme(content: dict, folder: Path) -> None:
+    """Write a JSON file of labelme for each image."""
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    for image in content["images"]:
+        shapes = [
+            {
+                "label": names[one["category_id"]],
+                "points": [list(point) for point in zip(part[::2], part[1::2])],
+                "group_id": one["id"],
+                "shape_type": "polygon",
+                "flags": {},
+            }
+            for one in content["annotations"]
+            if one["image_id"] == image["id"] and isinstance(one["segmentation"], list)
+            for part in one["segmentation"]
+        ]
+        file = {
+            "version": "5.4.1",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": image["file_name"],
+            "imageData": None,
+            "imageHeight": image["height"],
+            "imageWidth": image["width"],
+        }
+        write_json(folder / f"{Path(image['file_name']).stem}.json", file)
+
+
+def without_masks(content: dict, every: int = 1) -> dict:
+    """Return annotations without the masks of every so many objects."""
+    changed = copy.deepcopy(content)
+    for one in changed["annotations"][::every]:
+        one["segmentation"] = []
+    return changed

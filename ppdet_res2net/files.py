@@ -6,9 +6,27 @@ import hashlib
 import os
 from pathlib import Path
 
-from res2net_runtime.files import IMAGE_SUFFIXES, make_output_folder, replacing, sync_to_disk
+from res2net_runtime.files import (
+    IMAGE_SUFFIXES,
+    make_output_folder,
+    remove_abandoned,
+    replacing,
+    save_text,
+    sync_to_disk,
+    unfinished_name,
+)
 
-__all__ = ["file_sha256", "files_below", "images_below", "make_output_folder", "replacing", "sync_to_disk"]
+__all__ = [
+    "file_sha256",
+    "files_below",
+    "images_below",
+    "make_output_folder",
+    "remove_abandoned",
+    "replacing",
+    "save_text",
+    "sync_to_disk",
+    "unfinished_name",
+]
 
 _BLOCK_BYTES = 1 << 22
 

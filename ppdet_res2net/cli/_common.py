@@ -23,6 +23,7 @@ from res2net_runtime.arguments import (
     write_json,
 )
 from res2net_runtime.console import DEBUG_VARIABLE, EXIT_INTERRUPTED, run_command
+from res2net_runtime.system_errors import explain
 
 __all__ = [
     "DEBUG_VARIABLE",
@@ -182,7 +183,7 @@ def check_writable(file: str) -> None:
         if not existed:
             path.unlink()
     except OSError as error:
-        raise ConfigError(f"'{file}' cannot be written: {error}. Choose another file.") from error
+        raise ConfigError(f"'{file}' cannot be written: {explain(error, 'choose another file')}") from error
 
 
 def configure_console() -> None:

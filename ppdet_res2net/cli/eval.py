@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import check_writable, json_option, positive_int, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
+from ppdet_res2net.files import save_text
 from res2net_runtime.backends import BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
         print(result.class_table(), file=shown)
     print(f"{classifier.name}: {result.report}", file=shown)
     if args.confusion:
-        Path(args.confusion).write_text(result.confusion_csv(), encoding="utf-8")
+        save_text(args.confusion, result.confusion_csv())
     if args.json:
         summary = {"model": classifier.name, "weights": classifier.weights, **result.summary}
         summary["preprocess"] = classifier.preprocessor.to_config()

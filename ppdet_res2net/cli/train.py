@@ -50,7 +50,7 @@ def _parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 128 + the number of the signal that ended it with a checkpoint saved.
 
-    That is what a shell reports for the signal: 130 for Ctrl-C (SIGINT), 143 for SIGTERM.
+    That is what a shell reports for the signal: 130 for Ctrl-C (SIGINT), 143 for SIGTERM, 129 for SIGHUP.
     """
     args = _parser().parse_args(argv)
     from ppdet_res2net.training.trainer import TrainOptions, run_training

@@ -17,6 +17,7 @@ from ppdet_res2net.data.text_files import parse_json, read_text
 from ppdet_res2net.data.values import show
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import printable
 
 __all__ = ["check_dataset_path", "read_annotations", "read_categories", "read_json", "write_annotations"]
@@ -161,7 +162,7 @@ def write_annotations(content: dict, path: str | os.PathLike) -> None:
         with replacing(path) as unfinished:
             unfinished.write_bytes(data)
     except OSError as error:
-        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+        raise DatasetError(f"cannot write '{path}': {explain(error, 'choose another folder')}") from error
 
 
 def _refuse_archive(path: str | os.PathLike, source: str) -> None:

@@ -174,6 +174,8 @@ def _serve(function, connection, inherited, stack_file) -> None:
     """Work until the other end of the pipe closes, which also happens if the main process is killed."""
     # The main process decides what an interrupt means. Its handlers must not run here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # a terminal that is closed sends it to every process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.register(STACK_SIGNAL, file=stack_file, all_threads=True)
     for other_end in inherited:

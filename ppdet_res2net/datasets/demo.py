@@ -14,6 +14,7 @@ from pycocotools import mask as mask_utils
 from ppdet_res2net.datasets.demo_scenes import CATEGORIES, Instance, draw_scene
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
+from res2net_runtime.system_errors import explain
 
 __all__ = ["make_demo_data"]
 
@@ -79,7 +80,7 @@ def make_demo_data(
             _write_dataset(unfinished_dir, recipe)
     except OSError as error:
         raise DatasetError(
-            f"cannot write the demo dataset to '{out_dir}': {error}. Choose a folder that can be written."
+            f"cannot write the demo dataset to '{out_dir}': {explain(error, 'choose another folder')}"
         ) from error
     return out_dir
 

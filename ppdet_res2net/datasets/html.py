@@ -15,6 +15,7 @@ from pycocotools import mask as mask_utils
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
 from res2net_runtime.draw import class_color
+from res2net_runtime.system_errors import explain
 
 __all__ = ["Shape", "bar_chart", "draw_picture", "save_page", "tiles"]
 
@@ -106,7 +107,7 @@ def save_page(path: str | os.PathLike, title: str, body: Iterable[str]) -> None:
         with replacing(path) as unfinished:
             unfinished.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DatasetError(f"cannot write '{path}': {error}. Choose a folder that can be written.") from error
+        raise DatasetError(f"cannot write '{path}': {explain(error, 'choose another folder')}") from error
 
 
 def tiles(facts: Iterable[tuple[str, object]]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import select_instances
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.errors import DatasetError, SetupError
+from ppdet_res2net.files import replacing
+from res2net_runtime.system_errors import explain
 
 __all__ = ["folder_names", "write_digits", "write_object_crops"]
 
@@ -53,12 +56,12 @@ def write_digits(output_dir: str | os.PathLike[str]) -> int:
             "The digits are part of scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
     digits = load_digits()
-    root = _new_folder(Path(output_dir))
-    for number, (shades, label) in enumerate(zip(digits.images, digits.target)):
-        folder = root / ("train" if number % _HELD_OUT else "val") / str(label)
-        folder.mkdir(parents=True, exist_ok=True)
-        grey = np.rint(shades * (255 / _LARGEST_SHADE)).astype(np.uint8)
-        Image.fromarray(grey).save(folder / f"{number:04d}.png")
+    with _new_folder(Path(output_dir)) as root:
+        for number, (shades, label) in enumerate(zip(digits.images, digits.target)):
+            folder = root / ("train" if number % _HELD_OUT else "val") / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            grey = np.rint(shades * (255 / _LARGEST_SHADE)).astype(np.uint8)
+            Image.fromarray(grey).save(folder / f"{number:04d}.png")
     return len(digits.target)
 
 
@@ -105,28 +108,29 @@ def write_object_crops(
         )
     images = [image for image in file.images if image.id in objects]
     paths = _find_images(images, image_dir)
-    root, count, tiny = _new_folder(Path(output_dir)), 0, []
-    for image, path in zip(images, paths):
-        try:
-            pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
-        except DatasetError as error:
-            raise DatasetError(f"image id {image.id} ('{path}'): {error}") from error
-        for annotation in objects[image.id]:
-            crop = _cut(pixels, annotation.box_xywh or (), margin)
-            if not crop.size:
-                tiny.append(annotation.id)
-                continue
-            class_dir = root / folder_of[annotation.category_id]
-            class_dir.mkdir(exist_ok=True)
-            Image.fromarray(crop).save(class_dir / f"{annotation.id}.png")
-            count += 1
+    count, tiny = 0, []
+    with _new_folder(Path(output_dir)) as root:
+        for image, path in zip(images, paths):
+            try:
+                pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
+            except DatasetError as error:
+                raise DatasetError(f"image id {image.id} ('{path}'): {error}") from error
+            for annotation in objects[image.id]:
+                crop = _cut(pixels, annotation.box_xywh or (), margin)
+                if not crop.size:
+                    tiny.append(annotation.id)
+                    continue
+                class_dir = root / folder_of[annotation.category_id]
+                class_dir.mkdir(exist_ok=True)
+                Image.fromarray(crop).save(class_dir / f"{annotation.id}.png")
+                count += 1
+        if not count:
+            raise DatasetError(f"'{source}': all boxes are smaller than a pixel, so there is nothing to write.")
     if tiny:
         ids = ", ".join(map(str, tiny[:_SHOWN_IDS])) + ", ..." * (len(tiny) > _SHOWN_IDS)
         logger.warning(
             "'%s': boxes without a whole pixel, which were left out: %d (annotation ids %s)", source, len(tiny), ids
         )
-    if not count:
-        raise DatasetError(f"'{source}': all boxes are smaller than a pixel, so there is nothing to write.")
     return count
 
 
@@ -177,11 +181,16 @@ def _cut(pixels: np.ndarray, box_xywh: Sequence[float], margin: float) -> np.nda
     return np.ascontiguousarray(pixels[top:bottom, left:right])
 
 
-def _new_folder(folder: Path) -> Path:
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder that gets its name when everything is in it. After an error, there is nothing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if folder.exists() and any(folder.iterdir()):
             raise DatasetError(f"The folder '{folder}' is not empty. Choose a new one, or remove it.")
+        with replacing(os.path.realpath(folder)) as unfinished:
+            unfinished.mkdir()
+            yield unfinished
     except OSError as error:
-        raise DatasetError(f"The folder '{folder}' cannot be written: {error}. Choose another one.") from error
-    return folder
+        raise DatasetError(
+            f"The folder '{folder}' cannot be written: {explain(error, 'choose another one')}"
+        ) from error

@@ -34,6 +34,7 @@ from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.processes import ALONE, Processes
 from ppdet_res2net.training.threads import choose_threads
 from res2net_runtime import Predictor
+from res2net_runtime.console import ending_on_signals
 from res2net_runtime.preprocess import decode_image
 from res2net_runtime.result_files import ResultFiles
 
@@ -93,7 +94,8 @@ def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir:
     select_device(config)
     detector, classes = create_trained_detector(config)
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
-    return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
+    with ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
+        return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
 
 
 def evaluate_exported(
@@ -124,7 +126,7 @@ def evaluate_exported(
         backend=backend,
         precision=precision,
     )
-    with predictor:
+    with predictor, ending_on_signals():
         logger.info("%s", predictor.description)
         return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
 
@@ -178,15 +180,19 @@ def _evaluate_predictor(
     dataset, objects = ground_truth or read_ground_truth(config, classes, iou_types)
     if output_dir:  # now, rather than after hours of evaluation
         make_output_folder(output_dir, option="--output_eval", error_class=ConfigError)
-    started = time.perf_counter()
-    detections = _detect_all(predictor, dataset, processes)
-    seconds = time.perf_counter() - started
+    with contextlib.ExitStack() as stack:
+        files = None
+        if output_dir and processes.is_first:
+            files = stack.enter_context(ResultFiles(Path(output_dir), has_masks="segm" in iou_types))
+            files.lock()
+        started = time.perf_counter()
+        detections = _detect_all(predictor, dataset, processes)
+        seconds = time.perf_counter() - started
+        if files is not None:
+            files.replace(detections)
+            logger.info("detections are in %s", output_dir)
     result = None
     if processes.is_first:
-        if output_dir:
-            with ResultFiles(Path(output_dir), has_masks="segm" in iou_types) as files:
-                files.add(detections)
-            logger.info("detections are in %s", output_dir)
         figures, report = score_detections(objects, detections, iou_types, classwise)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
     return processes.gather(result)[0]

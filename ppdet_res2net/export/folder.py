@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import importlib
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +19,12 @@ import yaml
 
 import ppdet_res2net
 from ppdet_res2net.errors import ExportError, did_you_mean
+from ppdet_res2net.files import remove_abandoned, unfinished_name
+from res2net_runtime.console import ending_on_signals
 from res2net_runtime.engines import EXPORTED_FORMATS, FORMATS, way_to_add
-from res2net_runtime.model_folder import CONFIG_NAME, SCHEMA_NAME, SCHEMA_VERSION
+from res2net_runtime.locks import LockedError, WriterLock
+from res2net_runtime.model_folder import CONFIG_NAME, LOCK_NAME, SCHEMA_NAME, SCHEMA_VERSION
+from res2net_runtime.system_errors import explain
 
 if TYPE_CHECKING:
     import onnx
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["NetworkWriter", "check_formats", "check_names", "write_folder"]
 
 logger = logging.getLogger(__name__)
-
-_UNFINISHED = ".unfinished-"  # prefix of the folder inside the export's in which the files are written
 
 
 class NetworkWriter:
@@ -102,7 +101,11 @@ def write_folder(
         folder.mkdir(parents=True, exist_ok=True)
         try:
             # Within the folder, so that it is on the same disk even if the folder is a link or a mounted volume.
-            with _locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=_UNFINISHED) as directory:
+            with (
+                ending_on_signals(),
+                _locked(folder),
+                tempfile.TemporaryDirectory(dir=folder, prefix=unfinished_name("export")) as directory,
+            ):
                 unfinished = Path(directory)
                 settings = {
                     **network.description,
@@ -120,7 +123,10 @@ def write_folder(
                 folder.rmdir()
             raise
     except OSError as error:
-        raise ExportError(f"The folder '{folder}' cannot be written: {error}. Pass another --output_dir.") from error
+        state = "It is as it was before." if existed else "Nothing was written."
+        raise ExportError(
+            f"The folder '{folder}' cannot be written: {explain(error, 'pass another --output_dir')} {state}"
+        ) from error
     except ExportError as error:
         state = "is as it was before" if existed else "was not written"
         raise ExportError(f"{error} '{folder}' {state}.") from error
@@ -129,27 +135,15 @@ def write_folder(
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other exports out of a folder, and remove what killed ones have left in it.
-
-    The system drops the lock when the process ends, however it ends. Some network drives have no locks for folders: there,
-    nothing is kept out, and nothing is removed, because it may belong to a process that is still writing.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Keep other exports and quantisations out of a folder, and remove what killed ones have left in it."""
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExportError("Another export is writing to this folder. Wait for it, or pass another one.") from None
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-        else:
-            for left in folder.glob(f"{_UNFINISHED}*"):
-                logger.info("removing %s, which an export that was killed has left", left)
-                shutil.rmtree(left)
-        yield
-    finally:
-        os.close(descriptor)
+        with WriterLock(folder / LOCK_NAME):
+            remove_abandoned(folder)
+            yield
+    except LockedError as error:
+        raise ExportError(
+            f"Another export is writing to this folder: {error}. Wait for it, or pass another --output_dir."
+        ) from error
 
 
 def _replace_export(folder: Path, complete: Path, formats: Sequence[str]) -> None:

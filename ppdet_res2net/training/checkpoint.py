@@ -26,6 +26,7 @@ from safetensors.numpy import save as to_safetensors
 from ppdet_res2net.errors import TrainingError, WeightsError
 from ppdet_res2net.files import file_sha256, sync_to_disk
 from ppdet_res2net.zoo.formats import save_weights_file
+from res2net_runtime.system_errors import explain
 
 __all__ = [
     "TrainingState",
@@ -110,9 +111,10 @@ def save_checkpoint(
         sync_to_disk(run_dir)
         _move_out(complete)
     except (OSError, WeightsError) as error:
+        refusal = error.__cause__ if isinstance(error, WeightsError) else error
+        reason = explain(refusal, "pass another -o save_dir=FOLDER") if isinstance(refusal, OSError) else error
         raise TrainingError(
-            f"The checkpoint '{path}' cannot be written: {error}. Free some space, or pass another -o save_dir=FOLDER. "
-            f"Earlier checkpoints are intact."
+            f"The checkpoint '{path}' cannot be written: {reason} Earlier checkpoints are intact."
         ) from error
     return path
 

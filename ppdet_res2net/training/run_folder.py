@@ -8,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 from ppdet_res2net.errors import TrainingError, WeightsError
 from ppdet_res2net.training.checkpoint import load_training_state, recover
+from res2net_runtime.locks import LockedError, WriterLock
+from res2net_runtime.system_errors import explain
 
 __all__ = ["RunFolder"]
 
@@ -33,7 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: FileLock | None = None
+        self._lock: WriterLock | None = None
 
     def open(self) -> None:
         """Create the folder, lock it, and complete or undo an interrupted save in it.
@@ -43,15 +44,16 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=LOCK_TIME_S)
-        except Timeout:
+            lock = WriterLock(self.path / ".lock", LOCK_TIME_S)
+            lock.acquire()
+        except LockedError as error:
             raise TrainingError(
-                f"Another run is writing to '{self.path}'. Wait for it, or pass another folder with -o save_dir=FOLDER."
-            ) from None
+                f"Another run is writing to '{self.path}': {error}. Wait for it, or pass another folder with -o "
+                "save_dir=FOLDER."
+            ) from error
         except OSError as error:
             raise TrainingError(
-                f"The run's folder '{self.path}' cannot be written: {error}. Pass another one with -o save_dir=FOLDER."
+                f"The run's folder '{self.path}' cannot be written: {explain(error, 'pass another -o save_dir=FOLDER')}"
             ) from error
         self._lock = lock
         recover(self.path)
@@ -59,7 +61,6 @@ class RunFolder:
     def close(self) -> None:
         """Unlock the folder."""
         if self._lock is not None:
-            (self.path / ".lock").unlink(missing_ok=True)  # while it is ours
             self._lock.release()
             self._lock = None
 

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import paddle
 
 from ppdet_res2net.errors import SetupError, TrainingError
+from res2net_runtime.system_errors import explain
 
 __all__ = ["RunLog", "peak_memory_mib", "say_duration"]
 
@@ -90,7 +91,7 @@ class RunLog:
         if self._is_writer:
             try:
                 self._metrics = _open_lines(self._run_dir / "metrics.jsonl")
-                self._file = logging.FileHandler(self._run_dir / "train.log", encoding="utf-8")
+                self._file = _LogFile(self._run_dir / "train.log", encoding="utf-8")
             except OSError as error:
                 raise TrainingError(_unwritable(self._run_dir, error)) from error
             self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -227,6 +228,25 @@ class RunLog:
         self._data_s = 0.0
 
 
+class _LogFile(logging.FileHandler):
+    """A log file whose disk may be full. That is said once, where ``logging`` would print a traceback for each message."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_failed:
+            self._has_failed = True
+            reason = explain(error, "pass another -o save_dir=FOLDER")
+            print(f"'{self.baseFilename}' misses messages: {reason}", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is left of a message that could not be written
+            super().close()
+
+
 def say_duration(seconds: float) -> str:
     """Return ``1:23:45``, or ``2 d 3 h`` for a day and more, which keeps the line short."""
     days, rest = divmod(round(seconds), 24 * 3600)
@@ -255,7 +275,8 @@ def _open_lines(path: Path) -> TextIO:
 
 
 def _unwritable(folder: Path, error: OSError) -> str:
-    return f"The run's folder '{folder}' cannot be written: {error}. Pass another one with -o save_dir=FOLDER."
+    reason = explain(error, "pass another one with -o save_dir=FOLDER")
+    return f"The run's folder '{folder}' cannot be written: {reason}"
 
 
 def _open_vdl(folder: str):

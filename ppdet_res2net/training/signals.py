@@ -56,12 +56,19 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a stop request, so that the current step ends and a checkpoint is written."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a stop request, so that the current step ends and a checkpoint is written.
+
+    A signal that is ignored stays so: ``nohup`` ignores SIGHUP.
+    """
     request = StopRequest()
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = {}
     try:
-        previous = {number: signal.signal(number, request.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, request.note)
     except ValueError:  # outside the main thread, signals cannot be handled
-        previous = {}
+        pass
     try:
         yield request
     finally:

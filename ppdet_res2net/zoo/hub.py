@@ -25,6 +25,7 @@ from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.files import file_sha256, replacing
 from ppdet_res2net.zoo.formats import read_weights_file
 from ppdet_res2net.zoo.model_spec import ModelSpec
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import hide_password, printable
 
 __all__ = ["cache_folder", "cached_path", "download_model", "download_weights"]
@@ -103,8 +104,8 @@ def download_weights(url: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(
-            f"weights: cannot create {target.parent}: {error.strerror}. Set RES2NET_HOME to a folder that "
-            "you can write to."
+            f"weights: cannot create {target.parent}: "
+            f"{explain(error, 'set RES2NET_HOME to a folder that you can write to')}"
         ) from error
     with filelock.FileLock(f"{target}.lock"):
         if not target.is_file():  # another process may have fetched it meanwhile
@@ -173,8 +174,7 @@ def _fetch_once(url: str, part: Path) -> None:
                     file.write(chunk)
                 except OSError as error:
                     raise WeightsError(
-                        f"weights: cannot write {part}: {error.strerror}. Make room, or set RES2NET_HOME to a folder on "
-                        "another disk."
+                        f"weights: cannot write {part}: {explain(error, 'set RES2NET_HOME to a folder on another disk')}"
                     ) from error
                 bar.update(len(chunk))
     if size_bytes is not None and received != size_bytes:

@@ -48,7 +48,7 @@ def test_the_page_shows_the_batches_of_training(folder, tmp_path):
     assert html.count("<rect") == shown
     assert "&lt;disk&gt;" in html and html.count("data:image/jpeg") == 5
     assert write_browse_page(loader, names, SAMPLE_TRANSFORMS, page, "Pictures", 99) == 14
-    with pytest.raises(DatasetError, match="cannot write '.*Choose a folder that can be written"):
+    with pytest.raises(DatasetError, match="cannot write '.*Choose another folder"):
         write_browse_page(loader, names, SAMPLE_TRANSFORMS, page / "x", "Pictures", 1)
 
 

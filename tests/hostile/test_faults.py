@@ -24,7 +24,7 @@ from tests.helpers.runtime_toys import picture, toy_model_dir
     [
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-            "No space left on device. Free space on the disk, or set TMPDIR",
+            "No space left on device. Free some space, or set TMPDIR",
         ),
         (
             RuntimeError(f"open: {os.strerror(errno.EROFS)}"),
@@ -63,7 +63,7 @@ sys.exit(main(["--model_dir", folder, "--image_dir", images]))
         (
             "RLIMIT_FSIZE",
             200,
-            "Quantising needs .* MB in '.*', which cannot be had: File too large. Change that, or set TMPDIR",
+            "Quantising needs .* MB in '.*', which cannot be had: File too large. Raise the limit .*, or set TMPDIR",
         ),
         ("RLIMIT_NOFILE", 4, "open files"),
     ],

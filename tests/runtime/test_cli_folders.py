@@ -218,7 +218,7 @@ def test_results_that_cannot_be_written_are_an_error(model_dir, photos, tmp_path
     (tmp_path / "out" / "bbox.json").mkdir(parents=True)
     assert run(model_dir, tmp_path / "out", "--image_dir", photos, "--save_results") == 1
     error = capsys.readouterr().err
-    assert "bbox.json' cannot be written: Is a directory" in error and "choose another folder" in error
+    assert "bbox.json' cannot be written: Is a directory" in error and "Choose another folder" in error
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

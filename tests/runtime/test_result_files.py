@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from res2net_runtime import result_files
+from res2net_runtime import locks
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
 
@@ -87,7 +88,8 @@ def test_a_killed_process_leaves_whole_files(tmp_path, number):
 def test_two_writers_are_refused(tmp_path):
     with JsonLines(tmp_path / "r.jsonl") as lines:
         lines.add({"file_name": "a"})
-        with pytest.raises(Res2NetError, match=r"'.*r.jsonl' are being written by another process.*--shard"):
+        message = rf"'.*r.jsonl' are being written by another process: process {os.getpid()}\. Wait.*--shard"
+        with pytest.raises(Res2NetError, match=message):
             JsonLines(tmp_path / "r.jsonl")
     assert [record["file_name"] for record in read_json_lines(tmp_path / "r.jsonl")] == ["a"]
 
@@ -96,7 +98,7 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(result_files.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with JsonLines(tmp_path / "r.jsonl") as lines:
         lines.add({"file_name": "a"})
     assert "is on a disk without locks: do not let two processes write there" in caplog.text

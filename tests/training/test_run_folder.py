@@ -93,7 +93,10 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("ppdet_res2net.training.run_folder.LOCK_TIME_S", 0.1)
     other = RunFolder(tmp_path / "toy")
     other.open()
-    with pytest.raises(TrainingError, match="Another run is writing to '.*toy'. Wait for it, or pass another folder"):
+    with pytest.raises(
+        TrainingError,
+        match=rf"Another run is writing to '.*toy': process {os.getpid()}\. Wait for it, or pass another folder",
+    ):
         train_toy(tmp_path)
     other.close()
     assert train_toy(tmp_path, {"max_steps": 1}).steps == 1

@@ -11,10 +11,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from res2net_runtime.errors import did_you_mean
+from res2net_runtime.files import save_text
 
 __all__ = [
     "STDOUT",
@@ -259,10 +259,10 @@ def write_json(target: str, content: object) -> None:
     """Write JSON to a file, or to standard output if ``target`` is ``-``.
 
     Raises:
-        OSError: The file cannot be written.
+        Res2NetError: The file cannot be written.
     """
     if target != STDOUT:
-        Path(target).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         return
     # An ASCII terminal would otherwise show escapes that are not JSON's.
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf_8")

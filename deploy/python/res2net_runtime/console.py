@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from res2net_runtime.errors import Res2NetError
+from res2net_runtime.system_errors import explain
+from res2net_runtime.texts import printable
 
 __all__ = [
     "DEBUG_VARIABLE",
@@ -56,25 +58,49 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
     except (Res2NetError, OSError) as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {_explain(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
+    except Ended as error:
+        print(f"Ended by {error.signal.name}.", file=sys.stderr)
+        return 128 + error.signal
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
+def _explain(error: OSError) -> str:
+    name = f"'{printable(os.fsdecode(error.filename))}': " if isinstance(error.filename, (str, bytes)) else ""
+    return name + explain(error, "choose another folder") if error.strerror else str(error)
+
+
+class Ended(SystemExit):
+    """A signal has asked the command to end.
+
+    Attributes:
+        signal: Which one.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+
+
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP raise ``SystemExit``, so that files are closed as after an error.
+    """Within the block, SIGTERM and SIGHUP raise :class:`Ended`, so that files are closed as after an error.
 
-    Otherwise a video that is being written would be lost: its index comes last.
+    Otherwise a video that is being written would be lost: its index comes last. A signal that is ignored stays so: ``nohup``
+    ignores SIGHUP.
     """
 
     def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise Ended(number)
 
+    previous = {}
     try:
-        previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, end)
     except ValueError:  # outside the main thread, signals cannot be handled
         yield
         return

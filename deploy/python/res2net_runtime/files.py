@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from res2net_runtime.errors import ImageError, Res2NetError
+from res2net_runtime.owners import is_running, this_machine
+from res2net_runtime.system_errors import explain, find_remedy, is_lasting
 from res2net_runtime.texts import hide_password, is_url, printable
 
 __all__ = [
@@ -20,9 +25,14 @@ __all__ = [
     "make_output_folder",
     "path_for_libraries",
     "read_image_bytes",
+    "remove_abandoned",
     "replacing",
+    "save_text",
     "sync_to_disk",
+    "unfinished_name",
 ]
+
+logger = logging.getLogger(__name__)
 
 # The formats that OpenCV and Pillow read. OpenCV reads GIF and AVIF from version 5 on; an older one refuses them by name.
 IMAGE_SUFFIXES = (
@@ -30,6 +40,9 @@ IMAGE_SUFFIXES = (
     *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".avif"),
 )
 _KEPT_CHARACTERS = 30
+_UNFINISHED = re.compile(r"\..*\.unfinished-(\d{1,20})-([0-9a-f]{8})-")  # process, machine
+_SEARCHING_SHARE = 0.01  # of the time, at most, is spent looking for abandoned files
+_next_search_s: dict[Path, float] = {}
 _MAX_FILE_BYTES = 2**31 - 1  # what OpenCV decodes
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -103,7 +116,8 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. Check the path.") from error
+        remedy = find_remedy(error, "") if is_lasting(error) else "Check the path."
+        raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. {remedy}") from error
     except ValueError as error:  # a NUL in the name, or a lone surrogate; ImageError is one, too
         if isinstance(error, ImageError):
             raise
@@ -138,13 +152,13 @@ def make_output_folder(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise error_class(
-            f"The folder '{printable(path)}' cannot be created: {error}. Pass another {option}."
+            f"The folder '{printable(path)}' cannot be created: {explain(error, f'pass another {option}')}"
         ) from error
     try:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise error_class(
-            f"The folder '{printable(path)}' cannot be written into: {error}. Pass another {option}."
+            f"The folder '{printable(path)}' cannot be written into: {explain(error, f'pass another {option}')}"
         ) from error
     return path
 
@@ -181,6 +195,8 @@ def replacing(path: str | os.PathLike[str], unfinished: Path | None = None) -> I
         >>> with replacing("results.json") as unfinished:
         ...     unfinished.write_text("[]")
 
+    What earlier processes have left unfinished in the folder when they were killed is removed.
+
     Args:
         path: Where the file or folder belongs; its folder is created.
         unfinished: Where it is written, on the same disk. The default is a new hidden name beside ``path``, so that two
@@ -190,8 +206,8 @@ def replacing(path: str | os.PathLike[str], unfinished: Path | None = None) -> I
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if unfinished is None:
-        # The name of the file may be as long as names can be.
-        unfinished = path.with_name(f".{path.stem[:_KEPT_CHARACTERS]}.unfinished-{secrets.token_hex(4)}{path.suffix}")
+        _remove_abandoned_now_and_then(path.parent)
+        unfinished = path.with_name(f"{unfinished_name(path.stem)}{path.suffix}")
     try:
         yield unfinished
         os.replace(unfinished, path)
@@ -201,6 +217,56 @@ def replacing(path: str | os.PathLike[str], unfinished: Path | None = None) -> I
         else:
             unfinished.unlink(missing_ok=True)
         raise
+
+
+def unfinished_name(stem: str) -> str:
+    """Return a new hidden name for what this process has not finished; :func:`remove_abandoned` knows such names."""
+    # The name of the file may be as long as names can be.
+    return f".{stem[:_KEPT_CHARACTERS]}.unfinished-{os.getpid()}-{this_machine()}-{secrets.token_hex(4)}"
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes of this machine have left unfinished in a folder."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        found = _UNFINISHED.match(name)
+        if found is None or found[2] != this_machine() or is_running(int(found[1])):
+            continue
+        logger.info("removing '%s', which a process that was killed has left", printable(folder / name))
+        try:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        except OSError as error:  # it is in nobody's way
+            logger.warning("'%s' cannot be removed: %s", printable(folder / name), error.strerror or error)
+
+
+def _remove_abandoned_now_and_then(folder: Path) -> None:
+    """Do not search a folder with many pictures before each of them."""
+    started_s = time.monotonic()
+    if started_s >= _next_search_s.get(folder, 0.0):
+        remove_abandoned(folder)
+        ended_s = time.monotonic()
+        _next_search_s[folder] = ended_s + (ended_s - started_s) / _SEARCHING_SHARE
+
+
+def save_text(path: str | os.PathLike[str], text: str, error_class: type[Res2NetError] = Res2NetError) -> None:
+    """Write a text as UTF-8: a file wholly or not at all; a pipe or a device directly.
+
+    Raises:
+        Res2NetError: It cannot be written. The error is of class ``error_class``.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            with replacing(os.path.realpath(path)) as unfinished:  # a link stays one
+                unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise error_class(f"'{printable(path)}' cannot be written: {explain(error, 'choose another file')}") from error
 
 
 def sync_to_disk(path: Path) -> None:

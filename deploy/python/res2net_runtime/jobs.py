@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +23,14 @@ from res2net_runtime.predictor import Prediction, Predictor
 from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
 from res2net_runtime.results import Detections
 from res2net_runtime.session import FailedPrediction
+from res2net_runtime.system_errors import is_lasting
 from res2net_runtime.texts import printable, storable
 from res2net_runtime.video import Camera, Frame, VideoFile
 from res2net_runtime.video_writer import VideoWriter
 
 __all__ = ["Output", "Summary", "run_camera", "run_images", "run_video"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,7 +114,8 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
     """Detect in image files, and save a picture of each with the detections drawn.
 
     Pictures are drawn and masks are pasted on other threads while the network runs. An image that cannot be read, or
-    whose picture cannot be written, becomes one of the summary's failures, and the others are still processed.
+    whose picture cannot be written, becomes one of the summary's failures, and the others are still processed, unless they
+    would fail, too: because the disk is full, or too many files are open.
 
     Raises:
         Res2NetError: The results cannot be written, or a picture would replace an image.
@@ -132,7 +137,7 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
             return error
         return _outcome(prediction.detections, image.image_id, output)
 
-    with _Sinks(predictor, output) as sinks:
+    with _saying_what_is_kept(summary, "images"), _Sinks(predictor, output) as sinks:
         left = leave_out_done(images, sinks.take_done()) if output.skip_done else list(images)
         summary.skipped = len(images) - len(left)
         if not images:
@@ -142,6 +147,8 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
             for image, outcome in zip(left, _map_ahead(finish, predictions)):
                 progress.update()
                 if isinstance(outcome, Res2NetError):
+                    if is_lasting(outcome):
+                        raise outcome
                     summary.failures.append(str(outcome))
                     continue
                 _note(summary, outcome, sinks, file_name=image.name)
@@ -175,7 +182,10 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
             picture = draw_detections(prediction.image, prediction.detections, output.threshold)
         return moment, picture, _outcome(prediction.detections, moment.index, output)
 
-    with VideoFile(path) as video, _Sinks(predictor, output) as sinks, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_saying_what_is_kept(summary, "frames"))
+        video = stack.enter_context(VideoFile(path))
+        sinks = stack.enter_context(_Sinks(predictor, output))
         write = _open_video(stack, summary, path.stem, video.fps)
         progress = stack.enter_context(_progress(video.frame_count, "frame"))
         predictions = ((sent.popleft(), one) for one in predictor.predict_iter(remember(video)))
@@ -203,7 +213,10 @@ def run_camera(predictor: Predictor, source: int | str, output: Output) -> Summa
     """
     summary = Summary(output, predictor.description)
     stem = f"camera_{source}" if isinstance(source, int) else "stream"
-    with Camera(source) as camera, _Sinks(predictor, output) as sinks, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_saying_what_is_kept(summary, "frames"))
+        camera = stack.enter_context(Camera(source))
+        sinks = stack.enter_context(_Sinks(predictor, output))
         write = _open_video(stack, summary, stem, camera.fps)
         progress = stack.enter_context(_progress(None, "frame"))
         name = summary.video.name if summary.video is not None else stem
@@ -222,6 +235,20 @@ def run_camera(predictor: Predictor, source: int | str, output: Output) -> Summa
     return summary
 
 
+@contextlib.contextmanager
+def _saying_what_is_kept(summary: Summary, what: str) -> Iterator[None]:
+    """If a job ends early, whatever the reason, say what it has done."""
+    try:
+        yield
+    except BaseException:
+        for failure in summary.failures:
+            logger.error("%s", failure)
+        if summary.done:
+            folder = printable(summary.output.directory)
+            logger.warning("stopped after %d %s; what was found in them is kept in '%s'", summary.done, what, folder)
+        raise
+
+
 class _Sinks:
     """All files with results of one job; use it as a context manager."""
 
@@ -236,9 +263,14 @@ class _Sinks:
         if self._output.save_results:
             files = ResultFiles(self._output.directory, self._has_masks, self._output.suffix)
             self._files = self._stack.enter_context(files)
-        if self._output.save_jsonl or self._output.skip_done:
-            lines = JsonLines(self._output.lines_path, keeps_old=self._output.skip_done)
-            self._lines = self._stack.enter_context(lines)
+        with contextlib.ExitStack() as stack:
+            stack.push(self)
+            if self._files is not None:
+                self._files.lock()
+            if self._output.save_jsonl or self._output.skip_done:
+                lines = JsonLines(self._output.lines_path, keeps_old=self._output.skip_done)
+                self._lines = self._stack.enter_context(lines)
+            stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -299,10 +331,10 @@ def _outcome(detections: Detections, image_id: int, output: Output) -> _Outcome:
 
 def _note(summary: Summary, outcome: _Outcome, sinks: _Sinks, **more: Any) -> None:
     """Count one finished image, and append its detections to the results."""
+    sinks.add(outcome, **more)
     summary.shown = outcome.shown
     summary.done += 1
     summary.drawn += len(outcome.shown)
-    sinks.add(outcome, **more)
 
 
 def _open_video(stack: contextlib.ExitStack, summary: Summary, stem: str, fps: float) -> Callable[..., None]:

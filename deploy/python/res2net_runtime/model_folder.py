@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 CONFIG_NAME = "infer_cfg.yml"
+LOCK_NAME = ".lock"  # who writes to the folder holds it
 SCHEMA_NAME = "res2net_runtime"
 SCHEMA_VERSION = 2
 TASKS = ("detection", "classification")

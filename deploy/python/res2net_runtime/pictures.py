@@ -13,6 +13,7 @@ import numpy as np
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import replacing
 from res2net_runtime.image_lists import ImageFile
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import printable
 
 __all__ = ["check_pictures", "picture_names", "save_picture"]
@@ -86,7 +87,7 @@ def save_picture(path: Path, picture_rgb: np.ndarray) -> None:
             unfinished.write_bytes(encoded.tobytes())
     except OSError as error:
         raise ImageError(
-            f"The picture '{printable(path)}' cannot be written: {error.strerror}. Free some space, or choose another folder."
+            f"The picture '{printable(path)}' cannot be written: {explain(error, 'choose another folder')}"
         ) from error
 
 

@@ -6,6 +6,7 @@ python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -14,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,16 @@ from res2net_runtime.arguments import FlagParser, positive_int
 from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
-from res2net_runtime.console import python_command, run_command
+from res2net_runtime.console import ending_on_signals, python_command, run_command
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import find_images, replacing
-from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
+from res2net_runtime.locks import LockedError, WriterLock
+from res2net_runtime.model_folder import CONFIG_NAME, LOCK_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import printable
 
 __all__ = ["QuantizationReport", "compare_precisions", "quantize_model"]
@@ -61,7 +64,8 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
         ModelFolderError: The folder is incomplete or has no format ``onnx``.
         ImageError: An image cannot be read.
         BackendError: A package is missing, or ONNX Runtime cannot quantise the network.
-        Res2NetError: A disk is full, or the folder cannot be written.
+        Res2NetError: A disk is full, the folder cannot be written, or another process is writing to it. The folder is as it
+            was before.
     """
     folder = load_model_folder(model_dir)
     if "onnx" not in folder.formats:
@@ -83,21 +87,41 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
     model_bytes = source.stat().st_size
     _require_space(Path(tempfile.gettempdir()), 3 * model_bytes, "set TMPDIR to a folder on another disk")
     _require_space(folder.path, model_bytes, "copy the model folder to another disk")
-    with replacing(target) as unfinished, loading("ONNX Runtime", source):
-        check_graph(folder.formats["onnx"], "onnx")
-        quantization.quantize_static(
-            source,
-            unfinished,
-            reader,
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            op_types_to_quantize=_QUANTIZED_OPERATORS,
-        )
-    _register_format(folder.path / CONFIG_NAME)
+    with _written_by_us_alone(folder.path):
+        # Both files are complete before the first one is moved to its place; the network goes first.
+        with replacing(folder.path / CONFIG_NAME) as unfinished_config, replacing(target) as unfinished:
+            with loading("ONNX Runtime", source):
+                check_graph(folder.formats["onnx"], "onnx")
+                quantization.quantize_static(
+                    source,
+                    unfinished,
+                    reader,
+                    quant_format=quantization.QuantFormat.QDQ,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    per_channel=True,
+                    reduce_range=True,
+                    op_types_to_quantize=_QUANTIZED_OPERATORS,
+                )
+            _write_config(folder.path / CONFIG_NAME, unfinished_config)
     return target
+
+
+@contextlib.contextmanager
+def _written_by_us_alone(folder: Path) -> Iterator[None]:
+    """Keep exports and other quantisations out of a folder, and say why if it cannot be written."""
+    try:
+        with WriterLock(folder / LOCK_NAME):
+            yield
+    except LockedError as error:
+        raise Res2NetError(
+            f"The model folder '{printable(folder)}' is being written by another process: {error}. Wait for it."
+        ) from error
+    except OSError as error:
+        raise Res2NetError(
+            f"The model folder '{printable(folder)}' cannot be written: {explain(error, 'copy it to another disk')} It is as "
+            "it was before."
+        ) from error
 
 
 def _require_space(folder: Path, count_bytes: int, remedy: str) -> None:
@@ -111,15 +135,15 @@ def _require_space(folder: Path, count_bytes: int, remedy: str) -> None:
     except OSError as error:
         raise Res2NetError(
             f"Quantising needs {count_bytes / 1e6:.3g} MB in '{printable(folder)}', which cannot be had: "
-            f"{error.strerror or error}. Change that, or {remedy}."
+            f"{explain(error, remedy)}"
         ) from error
 
 
-def _register_format(config_path: Path) -> None:
+def _write_config(config_path: Path, target: Path) -> None:
+    """Write the folder's description with the new format."""
     config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
     config["formats"][_FORMAT] = {"model_file": MODEL_NAME}
-    with replacing(config_path) as unfinished:
-        unfinished.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    target.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -231,7 +255,8 @@ def main(argv: list[str] | None = None) -> int:
 def _quantize(args: argparse.Namespace) -> int:
     images = find_images(args.image_dir)[: args.max_images]
     print(f"Measuring activations on {len(images)} images ...")
-    target = quantize_model(args.model_dir, images)
+    with ending_on_signals():
+        target = quantize_model(args.model_dir, images)
     print(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
     print(compare_precisions(args.model_dir, images, args.cpu_threads))
     return 0

@@ -6,21 +6,19 @@ the process.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
-import logging
-import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from res2net_runtime.errors import Res2NetError
+from res2net_runtime.files import replacing
+from res2net_runtime.locks import LockedError, WriterLock
+from res2net_runtime.system_errors import find_remedy
 from res2net_runtime.texts import printable, storable
 
 __all__ = ["JsonLines", "ResultFiles", "read_json_lines"]
-
-logger = logging.getLogger(__name__)
 
 # The key that only this file has -> the file.
 _FILES = {"bbox": "bbox", "segmentation": "mask"}
@@ -29,7 +27,7 @@ _FILES = {"bbox": "bbox", "segmentation": "mask"}
 class ResultFiles:
     """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
 
-    The files are opened with the first image. They are complete JSON at any time.
+    The files are opened with the first image, and replace earlier ones then. They are complete JSON at any time.
 
     Args:
         directory: An existing folder for the files.
@@ -42,6 +40,8 @@ class ResultFiles:
         if not has_masks:
             del self._paths["segmentation"]
         self._files: dict[str, _GrowingFile] = {}
+        self._locks = contextlib.ExitStack()
+        self._is_locked = False
 
     def __enter__(self) -> ResultFiles:
         return self
@@ -49,8 +49,20 @@ class ResultFiles:
     def __exit__(self, *exception: object) -> None:
         for file in self._files.values():
             file.close()
+        self._locks.close()
 
-    def add(self, entries: list[dict[str, Any]], **more: Any) -> None:
+    def lock(self) -> None:
+        """Keep other processes from writing the files, from now until the end. Otherwise, this happens with the first image.
+
+        Raises:
+            Res2NetError: Another process is writing them, or they cannot be written.
+        """
+        if not self._is_locked:
+            for path in self._paths.values():
+                self._locks.enter_context(_locked(path))
+            self._is_locked = True
+
+    def add(self, entries: Sequence[dict[str, Any]], **more: Any) -> None:
         """Append detections.
 
         Args:
@@ -60,16 +72,37 @@ class ResultFiles:
         Raises:
             Res2NetError: The files cannot be written.
         """
-        if not self._files:
-            self._files = {kind: _GrowingFile(path, "[", "]\n") for kind, path in self._paths.items()}
+        self.lock()
+        for kind, path in self._paths.items():
+            if kind not in self._files:
+                self._files[kind] = _GrowingFile(path, "[", "]\n")
         more = {key: storable(value) if isinstance(value, str) else value for key, value in more.items()}
         for kind, file in self._files.items():
-            lines = [
-                json.dumps({**more, **{key: value for key, value in entry.items() if key == kind or key not in _FILES}})
-                for entry in entries
-            ]
+            lines = [json.dumps({**more, **_part_of(kind, entry)}) for entry in entries]
             if lines:
                 file.append(("" if file.is_empty else ",\n") + ",\n".join(lines))
+
+    def replace(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Write all detections at once. After an error, the earlier files are as they were.
+
+        Raises:
+            Res2NetError: The files cannot be written.
+        """
+        self.lock()
+        with contextlib.ExitStack() as stack:
+            for kind, path in self._paths.items():
+                stack.enter_context(_saying_what_failed(path))
+                # All of them are complete before the first one is moved to its place.
+                unfinished = stack.enter_context(replacing(path))
+                with open(unfinished, "w", encoding="utf-8") as file:
+                    file.write("[")
+                    for number, entry in enumerate(entries):
+                        file.write((",\n" if number else "") + json.dumps(_part_of(kind, entry)))
+                    file.write("]\n")
+
+
+def _part_of(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key == kind or key not in _FILES}
 
 
 class JsonLines:
@@ -85,13 +118,17 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, keeps_old: bool = False) -> None:
-        self._file = _GrowingFile(path, keeps_old=keeps_old)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_locked(path))
+            self._file = _GrowingFile(path, keeps_old=keeps_old)
+            self._lock = stack.pop_all()
 
     def __enter__(self) -> JsonLines:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+        self._lock.close()
 
     def add(self, record: dict[str, Any]) -> None:
         """Append one object.
@@ -143,17 +180,24 @@ class _GrowingFile:
 
     def __init__(self, path: Path, opening: str = "", closing: str = "", keeps_old: bool = False) -> None:
         self._path, self._closing = path, closing.encode()
+        self._end = 0
         self.is_empty = True
-        with self._saying_what_failed():
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device may never end
+            raise Res2NetError(f"The results '{printable(path)}' cannot be written: it is not a file. Remove it.")
+        with _saying_what_failed(path):
             # Without a buffer, a line is on its way to the disk when append returns.
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
-            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):  # reading a pipe or a device may never end
-                self._file.close()
-                raise Res2NetError(f"The results '{printable(path)}' cannot be written: it is not a file. Remove it.")
-            self._lock()
-            self._end = _end_of_last_line(self._file.read()) if keeps_old else 0
-            self._file.truncate(self._end)
-            self._write(opening.encode())
+            if keeps_old and path.exists():
+                self._file = open(path, "r+b", buffering=0)
+                self._end = _end_of_last_line(self._file.read())
+                self._file.truncate(self._end)
+                return
+            with replacing(path) as unfinished:  # a full disk leaves the earlier file
+                self._file = open(unfinished, "w+b", buffering=0)
+                try:
+                    self._write(opening.encode())
+                except BaseException:
+                    self._file.close()
+                    raise
 
     def append(self, text: str) -> None:
         """Insert a text before the closing one. If it fails, the file is as it was.
@@ -161,28 +205,13 @@ class _GrowingFile:
         Raises:
             Res2NetError: The file cannot be written.
         """
-        with self._saying_what_failed():
+        with _saying_what_failed(self._path):
             self._write(text.encode())
         self.is_empty = False
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def _lock(self) -> None:
-        """Refuse a file that another process is writing; the system frees the lock when a process ends, however it ends."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise Res2NetError(
-                f"The results '{printable(self._path)}' are being written by another process. Wait for it, choose another "
-                "folder, or give each process a share of the images with --shard."
-            ) from error
-        except OSError:  # some network disks have no locks
-            logger.warning(
-                "'%s' is on a disk without locks: do not let two processes write there", printable(self._path)
-            )
 
     def _write(self, content: bytes) -> None:
         try:
@@ -200,25 +229,36 @@ class _GrowingFile:
         while rest:
             rest = rest[self._file.write(rest) or 0 :]  # a disk that is almost full takes a part
 
-    def _saying_what_failed(self) -> _SayingWhatFailed:
-        return _SayingWhatFailed(self._path)
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing a file."""
+    lock = WriterLock(path.with_name(f".{path.name}.lock"))
+    try:
+        with _saying_what_failed(path):
+            lock.acquire()
+    except LockedError as error:
+        raise Res2NetError(
+            f"The results '{printable(path)}' are being written by another process: {error}. Wait for it, choose another "
+            "folder, or give each process a share of the images with --shard."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-class _SayingWhatFailed:
-    """Turns an ``OSError`` into an error that names the file and what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            raise Res2NetError(
-                f"The results '{printable(self._path)}' cannot be written: {error.strerror or error}. What was written before "
-                "is whole. Free some space, or choose another folder."
-            ) from error
+@contextlib.contextmanager
+def _saying_what_failed(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into an error that names the file and what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = find_remedy(error, "choose another folder") or "Choose another folder."
+        raise Res2NetError(
+            f"The results '{printable(path)}' cannot be written: {error.strerror or error}. What was written before is whole. "
+            f"{remedy}"
+        ) from error
 
 
 def _end_of_last_line(content: bytes) -> int:

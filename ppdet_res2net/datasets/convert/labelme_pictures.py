@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
+from res2net_runtime.system_errors import explain
 
 __all__ = ["decode_base64", "open_picture", "write_picture"]
 
@@ -79,5 +80,6 @@ def write_picture(text: object, beside: Path, source: str) -> Path:
         with replacing(path) as unfinished:
             unfinished.write_bytes(decode_base64(text))
     except OSError as error:
-        raise DatasetError(f"{source}: its image cannot be written to '{path}': {error}.") from error
+        reason = explain(error, "choose another folder")
+        raise DatasetError(f"{source}: its image cannot be written to '{path}': {reason}") from error
     return path

@@ -28,6 +28,7 @@ from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
 from ppdet_res2net.zoo.formats.stand_ins import as_array
 from ppdet_res2net.zoo.formats.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from ppdet_res2net.zoo.formats.unpickler import Opaque
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import clip
 
 __all__ = [
@@ -168,7 +169,7 @@ def save_weights_file(
                     _write_safetensors(file, tensors, metadata or {})
             sync_to_disk(unfinished)
     except OSError as error:
-        raise WeightsError(f"weights: cannot write {path}: {error.strerror or error}. Choose another path.") from error
+        raise WeightsError(f"weights: cannot write {path}: {explain(error, 'choose another path')}") from error
 
 
 def describe_damage(path: Path) -> str:

@@ -191,7 +191,7 @@ def test_pages_escape_names(data, tmp_path):
     data.content["categories"][0]["name"] = "<b>&</b>"
     write_page([data.check()], tmp_path / "page.html")
     assert "&lt;b&gt;&amp;&lt;/b&gt;" in (tmp_path / "page.html").read_text()
-    with pytest.raises(DatasetError, match="cannot write '.*Choose a folder that can be written"):
+    with pytest.raises(DatasetError, match="cannot write '.*Choose another folder"):
         write_page([data.check()], data.file / "page.html")
 
 

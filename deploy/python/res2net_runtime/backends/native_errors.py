@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 
 from res2net_runtime.backends.graphs import UnknownOperatorError
 from res2net_runtime.errors import BackendError, Res2NetError
+from res2net_runtime.system_errors import find_remedy
 from res2net_runtime.texts import clip, printable
 
 __all__ = ["import_engine", "loading", "running"]
@@ -79,19 +79,6 @@ def running(description: str, batch: Mapping[str, np.ndarray]) -> Iterator[None]
         ) from error
 
 
-# What is wrong with the machine, not with the model -> what to do. Native code gives the system's words, not its numbers.
-_REMEDIES = {
-    errno.ENOSPC: "Free space on the disk, or set TMPDIR to a folder on another one.",
-    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or choose another disk.",
-    errno.EDQUOT: "Free space on the disk, or set TMPDIR to a folder on another one.",
-    errno.EROFS: "Choose a folder that can be written.",
-    errno.EACCES: "Choose a folder whose permissions allow it.",
-    errno.EMFILE: "Close files, or raise the limit of open files (ulimit -n).",
-    errno.ENFILE: "Close files: the whole system has too many open.",
-    errno.ENOMEM: "Free memory, or use a smaller model.",
-}
-
-
 def _is_utf8(path: Path) -> bool:
     try:
         os.fspath(path).encode("utf-8")
@@ -106,11 +93,7 @@ def _remedy(error: Exception) -> str | None:
             "If you exported it yourself, with modules of your own, pass --trust_graph (trust_graph=True). Otherwise do not "
             "use it."
         )
-    if isinstance(error, MemoryError):
-        return _REMEDIES[errno.ENOMEM]
-    if isinstance(error, OSError) and error.errno in _REMEDIES:
-        return _REMEDIES[error.errno]
-    return next((remedy for code, remedy in _REMEDIES.items() if os.strerror(code) in str(error)), None)
+    return find_remedy(error, "set TMPDIR to a folder on another disk")
 
 
 def _summarize(error: Exception) -> str:

@@ -137,7 +137,7 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
             return error
         return _outcome(prediction.detections, image.image_id, output)
 
-    with _saying_what_is_kept(summary, "images"), _Sinks(predictor, output) as sinks:
+    with _saying_what_is_kept(summary, "image"), _Sinks(predictor, output) as sinks:
         left = leave_out_done(images, sinks.take_done()) if output.skip_done else list(images)
         summary.skipped = len(images) - len(left)
         if not images:
@@ -183,7 +183,7 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
         return moment, picture, _outcome(prediction.detections, moment.index, output)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_saying_what_is_kept(summary, "frames"))
+        stack.enter_context(_saying_what_is_kept(summary, "frame"))
         video = stack.enter_context(VideoFile(path))
         sinks = stack.enter_context(_Sinks(predictor, output))
         write = _open_video(stack, summary, path.stem, video.fps)
@@ -214,7 +214,7 @@ def run_camera(predictor: Predictor, source: int | str, output: Output) -> Summa
     summary = Summary(output, predictor.description)
     stem = f"camera_{source}" if isinstance(source, int) else "stream"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_saying_what_is_kept(summary, "frames"))
+        stack.enter_context(_saying_what_is_kept(summary, "frame"))
         camera = stack.enter_context(Camera(source))
         sinks = stack.enter_context(_Sinks(predictor, output))
         write = _open_video(stack, summary, stem, camera.fps)
@@ -245,7 +245,8 @@ def _saying_what_is_kept(summary: Summary, what: str) -> Iterator[None]:
             logger.error("%s", failure)
         if summary.done:
             folder = printable(summary.output.directory)
-            logger.warning("stopped after %d %s; what was found in them is kept in '%s'", summary.done, what, folder)
+            done = f"{summary.done} {what}{'s' * (summary.done != 1)}"
+            logger.warning("stopped after %s; what was found is kept in '%s'", done, folder)
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 
@@ -13,6 +12,7 @@ from PIL import Image
 from ppdet_res2net.data.problems import ERROR, NOTE, WARNING, Problem
 from ppdet_res2net.errors import DatasetError, ImageError
 from res2net_runtime.files import read_image_bytes as read_image_file
+from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
 from res2net_runtime.preprocess import decode_image
 
 __all__ = [
@@ -123,14 +123,9 @@ def is_shown_turned(data: bytes, image: np.ndarray) -> bool:
         image: The same, decoded as :func:`decode_as_annotated` does without a size: uint8 (H, W, 3) RGB.
     """
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with open_image(data) as header:
             orientation = header.getexif().get(_ORIENTATION_TAG, _UPRIGHT)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-    ):  # not readable for Pillow: it says nothing about an orientation
+    except PILLOW_ERRORS:  # it says nothing about an orientation
         return False
     if orientation == _UPRIGHT:
         return False
@@ -156,9 +151,9 @@ def looks_complete(path: str, annotated_hw: tuple[int, int]) -> bool:
             start = file.read(4)
             file.seek(-min(8, os.path.getsize(path)), os.SEEK_END)
             end = file.read()
-            with Image.open(file) as image:
+            with open_image(file) as image:
                 width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except PILLOW_ERRORS:
         return False
     endings = [ending for beginning, ending in WHOLE_FILE_ENDS.items() if start.startswith(beginning)]
     return (height, width) == annotated_hw and all(end.endswith(ending) for ending in endings)
@@ -169,7 +164,7 @@ def _is_cut_short(data: bytes) -> bool:
     if end is None or data.endswith(end):
         return False
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             image.draft("RGB", DRAFT_SIZE_PX)
             image.load()
     except (OSError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG

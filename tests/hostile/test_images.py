@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import io
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from res2net_runtime import ImageError, decode_image
+from ppdet_res2net.data.image_files import looks_complete
+from ppdet_res2net.datasets.convert.files import measure_image
+from ppdet_res2net.datasets.convert.labelme_pictures import open_picture
+from ppdet_res2net.errors import DatasetError
+from res2net_runtime import ImageError, decode_image, pillow_images
 from res2net_runtime.classification.preprocess import open_rgb
 
 FAR_AWAY = b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1) + bytes(40)
@@ -130,3 +137,53 @@ def test_an_image_cut_short_anywhere_is_read_in_part_or_refused(read, kind):
             assert len(str(error)) < 600
         else:
             assert np.asarray(image).shape == (40, 60, 3)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_no_tool_for_datasets_opens_formats_that_run_programs(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    path.write_bytes(EPS)
+    assert Image.open(path).size == (9, 9)  # Pillow alone would decode it, with Ghostscript
+    assert not looks_complete(str(path), (9, 9))
+    with pytest.raises(DatasetError, match="cannot read image '.*': cannot identify image file"):
+        measure_image(path)
+    with pytest.raises(ValueError, match="it is not a picture in a known format"):
+        open_picture(base64.b64encode(EPS).decode())
+
+
+@pytest.mark.parametrize("data", [png(60_000, 60_000), jpeg(60_000, 60_000)], ids=["png", "jpeg"])
+def test_tools_for_datasets_refuse_huge_images_by_their_headers(tmp_path, data):
+    path = tmp_path / "image"
+    path.write_bytes(data)
+    with pytest.raises(
+        DatasetError, match=r"Image size \(3600000000 pixels\) exceeds limit of 178956970 pixels|cut short"
+    ):
+        measure_image(path)
+    with pytest.raises((ValueError, Image.DecompressionBombError), match="exceeds limit of 178956970|cut short"):
+        open_picture(base64.b64encode(data).decode())
+
+
+def test_max_pixels_is_the_one_setting_also_above_pillows_limit(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    monkeypatch.setattr(pillow_images, "DEFAULT_MAX_PIXELS", 1000)
+    data = encoded("PNG")
+    with pytest.raises(ImageError, match=r"Image size \(2400 pixels\) exceeds limit of 1000 pixels"):
+        open_rgb(data, max_pixels=1000)
+    assert open_rgb(data, max_pixels=3000).size == (60, 40)
+    assert Image.MAX_IMAGE_PIXELS == 500
+
+
+def test_images_are_opened_in_few_places():
+    root = Path(__file__).parents[2]
+    openers = {
+        "Image.open": {"pillow_images.py"},
+        "cv2.imdecode": {"preprocess.py", "image_files.py"},
+        "cv2.imread": set(),
+    }
+    for file in (*root.glob("ppdet_res2net/**/*.py"), *root.glob("deploy/**/*.py"), *root.glob("tools/*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called not in openers or file.name in openers[called], f"{file.relative_to(root)} calls {called}"

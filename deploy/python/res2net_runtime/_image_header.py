@@ -9,6 +9,11 @@ import re
 import struct
 from collections.abc import Iterator
 
+
+class BombError(ValueError):
+    """Decoding would take far more memory or time than the size of the image tells. The message is a phrase."""
+
+
 # Start-of-frame markers of JPEG; C4, C8 and CC lie in the same range and mean something else.
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_MARKER = re.compile(rb"\xff+[^\xff]", re.DOTALL)  # markers may be preceded by other bytes, and by fill bytes

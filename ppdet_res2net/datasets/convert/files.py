@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path, PurePosixPath
-
-from PIL import Image
 
 from ppdet_res2net.data.image_names import ImageFolder, composed
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import files_below, images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
+from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
 
-__all__ = ["PILLOW_ERRORS", "SIZE_DIFFERS", "ImageIndex", "find_files", "list_images", "measure_image", "take_size"]
-
-# What Pillow raises for files that are no images, or damaged ones
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+__all__ = ["SIZE_DIFFERS", "ImageIndex", "find_files", "list_images", "measure_image", "take_size"]
 
 SIZE_DIFFERS = "objects of images that do not have the annotated size (--measure_images takes the size of the image)"
 
@@ -204,7 +198,7 @@ def take_size(path: Path, annotated: tuple[int, int] | None, measure: bool) -> t
 def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
     """Return (height, width) as stored, and whether EXIF exchanges them."""
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, open_image(file) as image:
             return (image.height, image.width), image.getexif().get(ORIENTATION_TAG) in TURNED
     except PILLOW_ERRORS as error:
         raise DatasetError(f"cannot read image '{os.fspath(path)}': {error}. Copy it again, or remove it.") from error

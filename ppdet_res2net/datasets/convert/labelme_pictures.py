@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
+from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
 from res2net_runtime.system_errors import explain
 
 __all__ = ["decode_base64", "open_picture", "write_picture"]
@@ -48,7 +47,7 @@ def open_picture(text: object) -> Image.Image:
         ValueError: It is not in base64, or not a picture; or another one of ``PILLOW_ERRORS``.
     """
     try:
-        return Image.open(io.BytesIO(decode_base64(text)))
+        return open_image(decode_base64(text))
     except UnidentifiedImageError as error:
         raise ValueError("it is not a picture in a known format") from error
 

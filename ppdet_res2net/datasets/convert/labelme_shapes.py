@@ -7,9 +7,9 @@ from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.values import show
 from ppdet_res2net.datasets.convert.builder import rectangle
-from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS
 from ppdet_res2net.datasets.convert.labelme_pictures import open_picture
 from ppdet_res2net.errors import DatasetError
+from res2net_runtime.pillow_images import PILLOW_ERRORS
 
 __all__ = ["read_shape"]
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.datasets.convert.builder import DatasetBuilder
 from ppdet_res2net.datasets.convert.failures import Failures
-from ppdet_res2net.datasets.convert.files import PILLOW_ERRORS, SIZE_DIFFERS, ImageIndex, take_size
+from ppdet_res2net.datasets.convert.files import SIZE_DIFFERS, ImageIndex, take_size
 from ppdet_res2net.datasets.convert.voc_lists import VocItem, list_items
 from ppdet_res2net.datasets.convert.voc_xml import read_flag, read_number, read_numbers, read_text_of, read_xml
 from ppdet_res2net.errors import DatasetError
+from res2net_runtime.files import read_image_bytes
+from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
 
 __all__ = ["convert_voc"]
 
@@ -208,7 +209,7 @@ def _read_instances(mask_dir: Path, path: Path, image: dict) -> np.ndarray:
     mask_path = mask_dir / f"{path.stem}.png"
     expected = (image["height"], image["width"])
     try:
-        with Image.open(mask_path) as picture:
+        with open_image(read_image_bytes(mask_path)) as picture:
             bands = len(picture.getbands())
             found = (picture.height, picture.width, bands)[: 2 + (bands > 1)]
             instances = np.array(picture) if found == expected else None

@@ -8,8 +8,6 @@ resample and normalise differently; ``library`` says which one a model needs.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import io
 import math
 import os
 from collections.abc import Mapping
@@ -20,19 +18,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from res2net_runtime._image_header import find_bomb
+from res2net_runtime._image_header import BombError
 from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
+from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, decode_image, describe_source
 from res2net_runtime.texts import clip
 
 __all__ = ["INTERPOLATIONS", "LIBRARIES", "ClassifierPreprocessor", "open_rgb"]
 
 LIBRARIES = ("pillow", "opencv", "mindspore")
-# Those of res2net_runtime.files.IMAGE_SUFFIXES. Pillow knows others that run programs, such as Ghostscript for EPS.
-_PILLOW_FORMATS = ["JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "PPM", "GIF"]
-if importlib.util.find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3; a format that it does not know is a KeyError
-    _PILLOW_FORMATS.append("AVIF")
 _MAX_RESIZED_PX = 8192  # bounds the memory that the smallest image takes
 # Name -> the flags of Pillow and of OpenCV.
 INTERPOLATIONS = {
@@ -58,11 +53,8 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         raise ImageError(f"An image must be a path, bytes or a NumPy array, got {name}.")
     try:
-        data = read_image_bytes(source) if isinstance(source, (str, os.PathLike)) else source
-        bomb = find_bomb(bytes(data))
-        if bomb is not None:
-            raise ImageError(f"Cannot decode image '{name}': {bomb}. Copy it again, or save it as JPEG or PNG.")
-        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS) as image:
+        data = read_image_bytes(source) if isinstance(source, (str, os.PathLike)) else bytes(source)
+        with open_image(data, max_pixels) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"Image '{name}' is {image.width}x{image.height} pixels, more than the limit of {max_pixels}. Make "
@@ -81,13 +73,14 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
             return image.convert("RGB")
     except ImageError:
         raise
+    except BombError as error:
+        raise ImageError(f"Cannot decode image '{name}': {error}. Copy it again, or save it as JPEG or PNG.") from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"Cannot decode image '{name}': it is empty, damaged at the start, or of a format that Pillow does not "
             f"read. Copy it again, or save it as JPEG or PNG."
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        # SyntaxError is what Pillow raises for a broken PNG.
+    except PILLOW_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"Cannot read image '{name}': {reason}. Check the path, or copy the image again.") from error
 

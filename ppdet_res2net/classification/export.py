@@ -139,9 +139,10 @@ def verify_classifier(
         expected = classifier.network(paddle.to_tensor(images)).numpy()
 
     def compare(engine: str, precision: str) -> tuple[LogitAgreement, str]:
+        options = {"backend": engine, "precision": precision, "cpu_threads": cpu_threads}
         with classification.Classifier(
-            folder, backend=engine, precision=precision, cpu_threads=cpu_threads
-        ) as exported:
+            folder, trust_graph=True, **options
+        ) as exported:  # verify_engines has checked it
             actual, description = exported.logits(images), exported.description
         return compare_logits(expected, actual, TOLERANCES[precision]), description
 

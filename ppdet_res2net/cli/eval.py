@@ -11,7 +11,7 @@ from ppdet_res2net.cli._common import check_writable, json_option, positive_int,
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from ppdet_res2net.files import save_text
-from res2net_runtime.backends import BACKENDS, PRECISIONS
+from res2net_runtime.backends import BACKENDS, PRECISIONS, TRUST_GRAPH_OPTION
 
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config
@@ -39,6 +39,7 @@ def _parser() -> TaskParser:
     detectors.add("--exported", metavar="DIR", help="evaluate this export instead of weights")
     detectors.add("--backend", choices=["auto", *BACKENDS], help="engine that runs the export (default: auto)")
     detectors.add("--precision", choices=PRECISIONS, help="precision of that engine (default: fp32)")
+    detectors.add("--trust_graph", **TRUST_GRAPH_OPTION)
     classifiers = parser.classifiers
     classifiers.add(
         "--data",
@@ -75,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Config) -> int:
-    if not args.exported and (args.backend or args.precision):
-        parser.error("--backend and --precision choose how an export runs; add --exported DIR")
+    if not args.exported and (args.backend or args.precision or args.trust_graph):
+        parser.error("--backend, --precision and --trust_graph say how an export runs; add --exported DIR")
     if args.exported and args.weights:
         parser.error("--exported and --weights name two models; leave one of them out")
     from ppdet_res2net.detection.evaluate import evaluate_exported, evaluate_from_config
@@ -87,7 +88,13 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
     if args.exported:
         backend, precision = args.backend or "auto", args.precision or "fp32"
         result = evaluate_exported(
-            args.exported, config, backend=backend, precision=precision, classwise=classwise, output_dir=output_dir
+            args.exported,
+            config,
+            backend=backend,
+            precision=precision,
+            classwise=classwise,
+            output_dir=output_dir,
+            trust_graph=bool(args.trust_graph),
         )
     else:
         result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir)

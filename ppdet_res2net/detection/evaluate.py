@@ -106,6 +106,7 @@ def evaluate_exported(
     precision: str = "fp32",
     classwise: bool = False,
     output_dir: str | None = None,
+    trust_graph: bool = False,
 ) -> EvalResult:
     """Evaluate an exported detector on ``EvalDataset``, with one of the runtime's engines.
 
@@ -116,6 +117,7 @@ def evaluate_exported(
         precision: As for :class:`res2net_runtime.Predictor`.
         classwise: As for :func:`evaluate_from_config`.
         output_dir: As for :func:`evaluate_from_config`.
+        trust_graph: As for :class:`res2net_runtime.Predictor`.
     """
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     predictor = Predictor(
@@ -125,6 +127,7 @@ def evaluate_exported(
         batch_size=config.get("EvalReader", {}).get("batch_size", 1),
         backend=backend,
         precision=precision,
+        trust_graph=trust_graph,
     )
     with predictor, ending_on_signals():
         logger.info("%s", predictor.description)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ppdet_res2net.errors import BackendError, ExportError
+from res2net_runtime.backends.graphs import GraphError, UnknownOperatorError, check_graph
 from res2net_runtime.engines import runs_to_verify
+
+if TYPE_CHECKING:
+    from res2net_runtime.model_folder import ModelFiles
 
 __all__ = ["Agreement", "verify_engines"]
 
@@ -29,14 +33,15 @@ A = TypeVar("A", bound=Agreement)
 
 
 def verify_engines(
-    formats: Collection[str],
+    formats: Mapping[str, ModelFiles],
     precisions: Sequence[str],
     compare: Callable[[str, str], tuple[A, str]],
 ) -> dict[tuple[str, str], A]:
     """Compare an export with the eager model, in every format, engine and precision.
 
     Args:
-        formats: The formats of the export.
+        formats: The files of the export in each format. It was just written from the model, so engines may get graphs
+            unchecked; a warning says if others will need ``--trust_graph`` for it.
         precisions: The precisions to compare; those that an engine does not offer are left out.
         compare: Runs the export with an engine in a precision; returns the agreement and the engine's description.
 
@@ -46,6 +51,8 @@ def verify_engines(
     Raises:
         ExportError: They differ by more than the tolerance, the export does not run, or no engine offers the precisions.
     """
+    for name, files in formats.items():
+        _check_graph(name, files)
     agreements: dict[tuple[str, str], A] = {}
     for engine, precision in runs_to_verify(formats, precisions):
         try:
@@ -68,3 +75,19 @@ def verify_engines(
     if not agreements:
         raise ExportError(f"No engine runs the formats of the export in {', '.join(precisions)}. Add fp32.")
     return agreements
+
+
+def _check_graph(format_name: str, files: ModelFiles) -> None:
+    try:
+        check_graph(files, format_name)
+    except UnknownOperatorError as error:
+        logger.warning(
+            "%s: %s. It comes from modules of your own. To run this model, pass --trust_graph (trust_graph=True).",
+            files.model_path.name,
+            error,
+        )
+    except GraphError as error:
+        raise ExportError(
+            f"The exported model cannot be run: in {files.model_path.name}, {error}. Report your Paddle version and "
+            "configuration."
+        ) from error

@@ -12,12 +12,19 @@ import paddle
 import pytest
 import yaml
 
+from ppdet_res2net.classification.export import LogitAgreement
+from ppdet_res2net.cli import eval as eval_command
+from ppdet_res2net.detection import evaluate
+from ppdet_res2net.errors import ExportError
+from ppdet_res2net.export.verification import verify_engines
 from res2net_runtime import BackendError, ModelFolderError, Predictor
 from res2net_runtime.backends.graphs import GraphError, check_graph, paddle_json
 from res2net_runtime.classification import Classifier
 from res2net_runtime.model_folder import ModelFiles, load_model_folder
 from tests.helpers.runtime_toys import BRIGHT, CONFIG, picture, toy_model_dir
 from tests.hostile import protobuf
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
 @pytest.fixture
@@ -160,6 +167,31 @@ def toys(tmp_path_factory) -> Path:
     return toy_model_dir(tmp_path_factory, "paddle", "onnx", "openvino")
 
 
+@pytest.fixture
+def paddle2_toy(tmp_path) -> Path:
+    """A folder as Paddle 2.6.2 exports it; tests/goldens/make_paddle2_toy.py has made the graph."""
+    folder = tmp_path / "paddle2"
+    folder.mkdir()
+    files = {"model_file": "model.pdmodel", "params_file": "model.pdiparams"}
+    for name in files.values():
+        shutil.copy(GOLDENS / name.replace("model", "paddle2_toy", 1), folder / name)
+    write_config(folder, formats={"paddle": files})
+    return folder
+
+
+def test_a_graph_of_paddle_2_runs_and_is_told_when_it_is_cut_short(paddle2_toy):
+    with Predictor(paddle2_toy, backend="paddle", cpu_threads=1) as predictor:
+        assert len(predictor(picture(40, 60, BRIGHT))) == 1
+    files = files_of(paddle2_toy, "paddle")
+    for path in (files.model_path, files.params_path):
+        content = path.read_bytes()
+        for end in range(0, len(content), 1 + len(content) // 150):
+            path.write_bytes(content[:end])
+            with pytest.raises(GraphError):
+                check_graph(files, "paddle")
+        path.write_bytes(content)
+
+
 def files_of(folder: Path, name: str) -> ModelFiles:
     return load_model_folder(folder).formats[name]
 
@@ -220,6 +252,40 @@ def test_a_graph_that_its_owner_trusts_is_not_checked(paddle_graph, monkeypatch)
         Predictor(paddle_graph, backend="paddle")
     with Predictor(paddle_graph, backend="paddle", trust_graph=True) as predictor:
         assert len(predictor(picture(40, 60, BRIGHT))) == 1
+
+
+def test_verification_trusts_what_was_just_exported_and_says_what_others_will_need(paddle_graph, monkeypatch, caplog):
+    monkeypatch.setattr(paddle_json, "OPERATORS", {})
+    agreement = LogitAgreement(difference=0.0, same_top1=1, images=1, tolerance=1.0)
+    formats = load_model_folder(paddle_graph).formats
+    assert verify_engines(formats, ["fp32"], lambda engine, precision: (agreement, engine))
+    assert "model.json: its operator '1." in caplog.text
+    assert "To run this model, pass --trust_graph (trust_graph=True)." in caplog.text
+    (paddle_graph / "model.json").write_text("{}")
+    with pytest.raises(ExportError, match="cannot be run: in model.json, the key 'base_code' is missing"):
+        verify_engines(formats, ["fp32"], lambda engine, precision: (agreement, engine))
+
+
+def test_an_evaluation_passes_on_that_the_graph_is_trusted(paddle_graph, monkeypatch, capsys):
+    asked = {}
+
+    class Stop(Exception):
+        pass
+
+    def predictor(model_dir, **options):
+        asked.update(options)
+        raise Stop
+
+    monkeypatch.setattr(evaluate, "Predictor", predictor)
+    for flags, expected in (([], False), (["--trust_graph"], True)):
+        with pytest.raises(Stop):
+            eval_command.main(["-c", "demo_mask_rcnn", "--exported", str(paddle_graph), *flags])
+        assert asked["trust_graph"] is expected
+    with pytest.raises(SystemExit):
+        eval_command.main(["-c", "demo_mask_rcnn", "--trust_graph"])
+    assert (
+        "--backend, --precision and --trust_graph say how an export runs; add --exported DIR" in capsys.readouterr().err
+    )
 
 
 class _OwnModule(paddle.nn.Layer):

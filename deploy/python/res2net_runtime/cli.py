@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from res2net_runtime.arguments import FlagParser, fraction, path_text, positive_int, whole_number
+from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.console import ending_on_signals, python_command, run_command
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
 from res2net_runtime.errors import ImageError
@@ -110,12 +111,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="refuse images with more pixels (default: %(default)s)",
     )
-    parser.add_argument(
-        "--trust_graph",
-        action="store_true",
-        help="pass the network to the engine unchecked; for a model with modules of your own, and only for one that you trust "
-        "as you trust a program",
-    )
+    parser.add_argument("--trust_graph", **TRUST_GRAPH_OPTION)
     parser.add_argument(
         "--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name (default: %(default)s)"
     )

@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 
 from res2net_runtime.arguments import FlagParser, positive_int
+from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
@@ -48,7 +49,9 @@ _QUANTIZED_OPERATORS = ["Conv", "Gemm", "MatMul"]
 _SAME_OBJECT_IOU = 0.5
 
 
-def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]]) -> Path:
+def quantize_model(
+    model_dir: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]], trust_graph: bool = False
+) -> Path:
     """Add the format ``onnx_int8`` to a folder that has ``onnx``; ``precision="int8"`` then runs it.
 
     Weights have 7 bits, because products of 8 bits overflow on CPUs without VNNI.
@@ -56,6 +59,7 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
     Args:
         model_dir: The folder that ``export_model.py`` wrote.
         images: Some dozen images like those that the model will see.
+        trust_graph: As for :class:`~res2net_runtime.Predictor`.
 
     Returns:
         The file of the quantised network.
@@ -91,7 +95,8 @@ def quantize_model(model_dir: str | os.PathLike[str], images: Sequence[str | os.
         # Both files are complete before the first one is moved to its place; the network goes first.
         with replacing(folder.path / CONFIG_NAME) as unfinished_config, replacing(target) as unfinished:
             with loading("ONNX Runtime", source):
-                check_graph(folder.formats["onnx"], "onnx")
+                if not trust_graph:
+                    check_graph(folder.formats["onnx"], "onnx")
                 quantization.quantize_static(
                     source,
                     unfinished,
@@ -178,18 +183,27 @@ class QuantizationReport:
 
 
 def compare_precisions(
-    model_dir: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]], cpu_threads: int | None = None
+    model_dir: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    cpu_threads: int | None = None,
+    trust_graph: bool = False,
 ) -> QuantizationReport:
     """Run a quantised folder in float32 and int8 on images, on the engine that ``auto`` takes for int8.
+
+    Args:
+        model_dir: The folder.
+        images: The images.
+        cpu_threads: Threads of the engine, or None for one per available core.
+        trust_graph: As for :class:`~res2net_runtime.Predictor`.
 
     Raises:
         Res2NetError: What :class:`~res2net_runtime.Predictor` raises.
     """
     arrays = [decode_image(image) for image in images]
-    with Predictor(model_dir, precision="int8", cpu_threads=cpu_threads) as predictor:
+    with Predictor(model_dir, precision="int8", cpu_threads=cpu_threads, trust_graph=trust_graph) as predictor:
         engine, description = predictor.engine, predictor.description
         int8, int8_s = _run_timed(predictor, arrays)
-    with Predictor(model_dir, backend=engine, cpu_threads=cpu_threads) as predictor:
+    with Predictor(model_dir, backend=engine, cpu_threads=cpu_threads, trust_graph=trust_graph) as predictor:
         fp32, fp32_s = _run_timed(predictor, arrays)
         threshold = predictor.info.draw_threshold
     return QuantizationReport(
@@ -242,6 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--cpu_threads", type=positive_int, metavar="N", help="threads of the comparison (default: all cores)"
     )
+    parser.add_argument("--trust_graph", **TRUST_GRAPH_OPTION)
     args = parser.parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     root = logging.getLogger()
@@ -256,9 +271,9 @@ def _quantize(args: argparse.Namespace) -> int:
     images = find_images(args.image_dir)[: args.max_images]
     print(f"Measuring activations on {len(images)} images ...")
     with ending_on_signals():
-        target = quantize_model(args.model_dir, images)
+        target = quantize_model(args.model_dir, images, args.trust_graph)
     print(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
-    print(compare_precisions(args.model_dir, images, args.cpu_threads))
+    print(compare_precisions(args.model_dir, images, args.cpu_threads, args.trust_graph))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,14 @@ from res2net_runtime.errors import BackendError
 if TYPE_CHECKING:
     from res2net_runtime.model_folder import ModelFiles
 
-__all__ = ["Backend", "EngineOptions", "NetworkFolder", "check_outputs"]
+__all__ = ["TRUST_GRAPH_OPTION", "Backend", "EngineOptions", "NetworkFolder", "check_outputs"]
+
+# --trust_graph of every command that runs exported networks, for ``add_argument``.
+TRUST_GRAPH_OPTION: dict[str, Any] = {
+    "action": "store_true",
+    "help": "pass the network to the engine unchecked; for a model with modules of your own, and only for one that you trust "
+    "as you trust a program",
+}
 
 
 class NetworkFolder(Protocol):

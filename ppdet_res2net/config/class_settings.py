@@ -22,6 +22,7 @@ from ppdet_res2net.config.readers import (
     TRANSFORMS,
 )
 from ppdet_res2net.config.trust import refuse_class
+from ppdet_res2net.data.transforms import OWN_TRANSFORMS
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
@@ -217,7 +218,8 @@ class TransformList(Kind):
             return {**SAMPLE_TRANSFORMS, **BATCH_TRANSFORMS}
         from ppdet.data import transform
 
-        return {name: found for name, found in serializable_classes().items() if hasattr(transform, name)}
+        theirs = {name: found for name, found in serializable_classes().items() if hasattr(transform, name)}
+        return {**theirs, **OWN_TRANSFORMS}
 
     def read(self, value: Any, place: Place, report: Report) -> Any:
         if not isinstance(value, list):

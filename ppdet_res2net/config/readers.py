@@ -18,6 +18,7 @@ _SHARE = Number(0, 1)
 _POSITIVE = Number(0, above=True)
 _PATH = Text(meaning="path")
 _SIDE_PX = Whole(1, 16384)
+_LEVELS = Number(-255, 255)  # of a pixel
 _SIZE = OneOf((_SIDE_PX, ListOf(_SIDE_PX, 2, 2)), meaning="side, or height and width, in pixels")
 _COLOUR = OneOf((Number(0, 255), ListOf(Number(0, 255), 3, 3)))
 
@@ -127,6 +128,17 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
     "NormalizeImage": {"norm_type": Text(("mean_std", "none"))},
     "Permute": {},
     "RandomCrop": {"aspect_ratio": _interval(_POSITIVE), "scaling": _interval(_SHARE)},
+    "RandomScaledCrop": {"target_dim": _SIZE, "scale_range": _interval(Number(0, 10, above=True))},
+    "CopyPaste": {
+        "max_num_pasted": Whole(1, 10_000),
+        "bbox_occluded_thr": Number(0, 16384),
+        "mask_occluded_thr": Number(0),
+    },
+    "Mosaic": {
+        "input_dim": _SIZE,
+        "center_ratio_range": _interval(Number(0, 2)),
+        "pad_val": Number(0, 255),
+    },
     "RandomSizeCrop": {"min_size": _SIDE_PX, "max_size": _SIDE_PX},
     "RandomResizeCrop": {
         "resizes": ListOf(_SIZE, 1, 100),
@@ -136,7 +148,8 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
     "RandomExpand": {"ratio": Number(1.01, 100, above=True)},
     "RandomDistort": {
         "hue": ListOf(Number(-180, 180), 3, 3),
-        **dict.fromkeys(("saturation", "contrast", "brightness"), ListOf(Number(0, 100), 3, 3)),
+        "brightness": ListOf(_LEVELS, 3, 3),
+        **dict.fromkeys(("saturation", "contrast"), ListOf(Number(0, 100), 3, 3)),
         "count": Whole(0, 4),
     },
     "RandomColorJitter": dict.fromkeys(("brightness", "contrast", "saturation", "hue"), _SHARE),

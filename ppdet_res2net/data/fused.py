@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from ppdet_res2net.data.augment import AUGMENTATIONS
 from ppdet_res2net.data.transforms import Transforms
 from res2net_runtime.preprocess import Preprocessor
 
@@ -27,8 +28,9 @@ RESIZES = ("Resize", "RandomResize")
 def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms) -> tuple[Transforms, Transforms]:
     """Replace the transforms of a reader by faster ones with equal results, if all of them are known here.
 
-    These chains are known: ``Decode``, then ``RandomFlip`` and at most one ``Resize`` or ``RandomResize`` in any order, then
-    ``NormalizeImage`` and ``Permute``, with ``PadBatch`` alone for the batch. All other chains are returned unchanged.
+    These chains are known: ``Decode``, then ``RandomFlip``, this package's own augmentations and at most one ``Resize`` or
+    ``RandomResize`` in any order, then ``NormalizeImage`` and ``Permute``, with ``PadBatch`` alone for the batch. All other
+    chains are returned unchanged.
 
     Args:
         sample_transforms: Names and transforms of one image, as :func:`build_transforms` returns them.
@@ -42,14 +44,16 @@ def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms)
     is_known = (
         names[:1] == ["Decode"]
         and names[-2:] == ["NormalizeImage", "Permute"]
-        and set(middle) <= {*RESIZES, "RandomFlip"}
+        and set(middle) <= {*RESIZES, "RandomFlip", *AUGMENTATIONS}
         and sum(middle.count(name) for name in RESIZES) <= 1
         and [name for name, _ in batch_transforms] == ["PadBatch"]
     )
     if not is_known:
         return list(sample_transforms), list(batch_transforms)
     faster = {"Resize": _resize, "RandomResize": _random_resize, "RandomFlip": _flip}
-    kept = [(name, faster[name](original)) for name, original in sample_transforms[1:-2]]
+    kept = [
+        (name, faster[name](original) if name in faster else original) for name, original in sample_transforms[1:-2]
+    ]
     normalize, pad = sample_transforms[-2][1], batch_transforms[0][1]
     return [sample_transforms[0], *kept], [("PadBatch", _lay_out(normalize, pad))]
 

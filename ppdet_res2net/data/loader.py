@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppdet_res2net.data.augment import MixingTransform
+from ppdet_res2net.data.augment.objects import OBJECT_PREFIXES
 from ppdet_res2net.data.coco import copy_record
 from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.records import RecordDataset
 from ppdet_res2net.data.seeds import Purpose, keep_random_state, mix_seed, seed_generators
-from ppdet_res2net.data.transforms import Transforms, build_transforms
+from ppdet_res2net.data.transforms import OWN_TRANSFORMS, Transforms, build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
 from ppdet_res2net.errors import ConfigError, DatasetError, Res2NetError
 
@@ -24,8 +26,6 @@ logger = logging.getLogger(__name__)
 WORKER_TIME_LIMIT_S = 300.0
 # Keys that sample transforms leave behind and no network reads, as in PaddleDetection.
 INTERNAL_KEYS = ("h", "w", "flipped")
-# Prefixes of keys whose entries differ in length from image to image, so that they stay lists.
-RAGGED_KEYS = ("gt_", "is_crowd", "difficult")
 # Keys with one entry per object.
 OBJECT_KEYS = ("gt_bbox", "gt_class", "is_crowd", "gt_poly")
 
@@ -157,6 +157,9 @@ class BatchLoader:
         self, sample_transforms: Sequence[Mapping], batch_transforms: Sequence[Mapping], num_classes: int | None
     ) -> tuple[Transforms, Transforms]:
         """Return the transforms of an image and those of a batch."""
+        for name in (name for entry in batch_transforms for name in entry):
+            if issubclass(OWN_TRANSFORMS.get(name, object), MixingTransform):
+                raise ConfigError(f"{name} needs other samples, so it belongs in sample_transforms.")
         return fuse_transforms(
             build_transforms(sample_transforms, num_classes=num_classes),
             build_transforms(batch_transforms, num_classes=num_classes),
@@ -236,7 +239,7 @@ class BatchLoader:
 
     def _make_batch(self, task: BatchTask) -> dict:
         with keep_random_state():
-            samples = [self._make_sample(task.epoch, index) for index in task.indices]
+            samples = [self._draw_sample(task.epoch, index) for index in task.indices]
             seed_generators(self._seed, Purpose.BATCH, task.epoch, task.step)
             for name, transform in self._batch_transforms:
                 try:
@@ -245,13 +248,23 @@ class BatchLoader:
                     raise DatasetError(f"{task}: transform {name} failed: {type(error).__name__}: {error}") from error
         return _collate(samples, task)
 
-    def _make_sample(self, epoch: int, index: int) -> dict:
+    def _draw_sample(self, epoch: int, index: int) -> dict:
+        seed_generators(self._seed, Purpose.SAMPLE, epoch, index)
+        return self._make_sample(index, self._sample_transforms)
+
+    def _make_sample(self, index: int, transforms: Transforms) -> dict:
         record = self._record(index)
         sample = copy_record(record)
-        seed_generators(self._seed, Purpose.SAMPLE, epoch, index)
-        for name, transform in self._sample_transforms:
+        for position, (name, transform) in enumerate(transforms):
+            others: tuple = ()
+            if isinstance(transform, MixingTransform):
+                # They follow from this sample's random numbers, and get the transforms that it has had.
+                indices = np.random.randint(0, len(self._dataset.roidbs), transform.draw_count()).tolist()
+                if not indices:
+                    continue
+                others = ([self._make_sample(other, transforms[:position]) for other in indices],)
             try:
-                sample = transform(sample)
+                sample = transform(sample, *others)
             except Exception as error:
                 reason = error if isinstance(error, Res2NetError) else f"{type(error).__name__}: {error}"
                 raise DatasetError(
@@ -269,8 +282,8 @@ def _check_alignment(sample: dict, record: dict) -> None:
         counts = ", ".join(f"{length} in {key}" for key, length in lengths.items())
         raise DatasetError(
             f"image '{record['im_file']}' (image id {int(record['im_id'][0])}): after the transforms, boxes "
-            f"and masks belong to different objects: {counts}. PaddleDetection's RandomCrop does this unless it is given "
-            "is_mask_crop: true; RandomSizeCrop can always do it."
+            f"and masks belong to different objects: {counts}. PaddleDetection's RandomSizeCrop can do this; RandomCrop and "
+            "RandomScaledCrop do not."
         )
 
 
@@ -281,7 +294,7 @@ def _collate(samples: list[dict], task: BatchTask) -> dict:
         if key in INTERNAL_KEYS:
             continue
         values = [sample[key] for sample in samples]
-        if key.startswith(RAGGED_KEYS):
+        if key.startswith(OBJECT_PREFIXES):  # its length differs from image to image
             batch[key] = values
             continue
         shapes = sorted({np.shape(value) for value in values})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.data.augment.outlines import clip_polygon, rasterize
 from ppdet_res2net.data.run_lengths import read_run_lengths
 from ppdet_res2net.data.values import parse_text, show, to_number
 
@@ -76,11 +77,6 @@ def read_mask(segmentation: object, height: int, width: int) -> MaskReading:
 def mask_area(mask: Mask, height: int, width: int) -> float:
     """Return the area of a mask inside its image, in pixels."""
     return float(mask_utils.area(rasterize(mask, height, width)))
-
-
-def rasterize(mask: Mask, height: int, width: int) -> dict:
-    """Return a mask of :func:`read_mask` as compressed run lengths of its image."""
-    return mask if isinstance(mask, dict) else mask_utils.merge(mask_utils.frPyObjects(mask, height, width))
 
 
 def outline_box(mask: Sequence | dict) -> np.ndarray:
@@ -281,25 +277,7 @@ class _ListReader:
             return polygon
         x, y = polygon.reshape(-1, 2)[far[0]]
         self.clipped = f"{len(far)} of its {len(points)} points, the first at x {x:g}, y {y:g}"
-        for axis, low, high in limits:
-            for sign, limit in ((1.0, low), (-1.0, high)):
-                points = _clip_side(points, axis, sign, limit)
-        return points.reshape(-1)
-
-
-def _clip_side(points: np.ndarray, axis: int, sign: float, limit: float) -> np.ndarray:
-    """Keep the part of a polygon (N, 2) on one side of a vertical or horizontal line."""
-    if not len(points):
-        return points
-    following = np.roll(points, -1, axis=0)
-    is_inside = sign * points[:, axis] >= sign * limit
-    crosses = is_inside != np.roll(is_inside, -1)
-    steps = following - points
-    shares = np.divide(limit - points[:, axis], steps[:, axis], out=np.zeros(len(points)), where=crosses)
-    crossings = points + shares[:, None] * steps
-    crossings[:, axis] = limit
-    both = np.stack([points, crossings], axis=1).reshape(-1, 2)
-    return both[np.stack([is_inside, crosses], axis=1).reshape(-1)]
+        return clip_polygon(points, limits).reshape(-1)
 
 
 def _is_pair(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Builds the transforms of a reader. By default these are PaddleDetection's, with a stricter ``Decode``."""
+"""Builds the transforms of a reader: PaddleDetection's, some of them replaced, and some that it lacks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ppdet_res2net.data.augment import AUGMENTATIONS
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
 from ppdet_res2net.errors import ConfigError, did_you_mean
 
-__all__ = ["Decode", "Transforms", "build_transforms"]
+__all__ = ["OWN_TRANSFORMS", "Decode", "Transforms", "build_transforms"]
 
 Transforms = list[tuple[str, Callable]]  # pairs of name and transform, in order
 
@@ -52,6 +53,10 @@ class Decode:
         return sample
 
 
+# Transforms of this package for detectors. They take the place of PaddleDetection's of the same name.
+OWN_TRANSFORMS: dict[str, type] = {"Decode": Decode, **AUGMENTATIONS}
+
+
 def build_transforms(
     config: Sequence[Mapping[str, Mapping | None]],
     known: Mapping[str, type] | None = None,
@@ -62,7 +67,7 @@ def build_transforms(
 
     Args:
         config: One mapping per transform, from its name to its arguments, such as ``{"RandomFlip": {"prob": 0.5}}``.
-        known: Available transforms by name; default: PaddleDetection's, with :class:`Decode` from here.
+        known: Available transforms by name; default: :data:`OWN_TRANSFORMS`, then PaddleDetection's.
         num_classes: Number of classes, for the transforms that have an attribute of this name.
 
     Returns:
@@ -100,8 +105,8 @@ def _find(name: str, known: Mapping[str, type]) -> type:
 
 
 def _find_ppdet_transform(name: str) -> type:
-    if name == "Decode":
-        return Decode
+    if name in OWN_TRANSFORMS:
+        return OWN_TRANSFORMS[name]
     from ppdet_res2net.compat import prepare_ppdet
 
     prepare_ppdet()
@@ -114,5 +119,5 @@ def _find_ppdet_transform(name: str) -> type:
         if isinstance(value, type) and issubclass(value, operator_class) and value is not operator_class
     }
     if name not in known:
-        raise ConfigError(f"there is no transform named {name!r}.{did_you_mean(name, known)}")
+        raise ConfigError(f"there is no transform named {name!r}.{did_you_mean(name, [*known, *OWN_TRANSFORMS])}")
     return known[name]

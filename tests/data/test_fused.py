@@ -38,6 +38,14 @@ CHAINS = {
     "no random size": [{"RandomResize": {"target_size": [70, 90], "random_size": False, "random_interp": True}}],
     "no resize": [FLIP],
     "nothing": [],
+    "augmentations": [
+        {"Mosaic": {"prob": 0.5, "input_dim": [64, 80]}},
+        {"RandomCrop": {}},
+        {"RandomDistort": {}},
+        {"RandomScaledCrop": {"target_dim": [80, 96], "scale_range": [0.5, 2.0]}},
+        FLIP,
+        {"CopyPaste": {"mask_occluded_thr": 10}},
+    ],
 }
 
 
@@ -82,7 +90,7 @@ def test_the_images_of_a_batch_lie_in_one_array(folder):
 @pytest.mark.parametrize(
     ("samples", "batches"),
     [
-        ([*DECODE, {"RandomDistort": {}}, *TAIL], PAD),
+        ([*DECODE, {"RandomExpand": {}}, *TAIL], PAD),
         ([*DECODE, {"Resize": {"target_size": 50, "keep_ratio": True}}, FLIP, {"Permute": {}}], PAD),
         ([*DECODE, NORMALIZE, FLIP, {"Permute": {}}], PAD),
         ([*DECODE, {"Resize": {"target_size": 50, "keep_ratio": True}}] * 2 + TAIL, PAD),

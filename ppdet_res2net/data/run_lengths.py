@@ -11,7 +11,9 @@ __all__ = ["read_run_lengths"]
 # COCO writes 5 bits of a number per character, from "0" on; the sixth bit says that the number goes on.
 FIRST_CHARACTER, BITS, MORE, SIGN, VALUE = ord("0"), 5, 0x20, 0x10, 0x1F
 ALPHABET = bytes(range(FIRST_CHARACTER, FIRST_CHARACTER + 64))
-MAX_CHARACTERS = 7  # of one number: runs have 32 bits
+# Of one number: 30 bits, which is more than an image may have pixels. pycocotools reads a seventh character wrongly if the
+# number is negative.
+MAX_CHARACTERS = 6
 
 
 def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
@@ -36,7 +38,11 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
     if isinstance(counts, (str, bytes)):
         compressed = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
         runs = _decompress(compressed)
-        return _complain(runs, height * width) or {"size": [height, width], "counts": compressed}
+        if complaint := _complain(runs, height * width):
+            return complaint
+        if 0 not in runs[1:]:
+            return {"size": [height, width], "counts": compressed}
+        return _compress(runs, height, width)
     if not isinstance(counts, list):
         return f"run lengths whose counts are {show(counts)}, neither a list nor text"
     if not set(map(type, counts)) <= {int}:
@@ -45,9 +51,23 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
         if wrong is not None:
             return f"run lengths with {show(counts[wrong])} among the counts"
         counts = [run for run in whole if run is not None]
-    return _complain(counts, height * width) or mask_utils.frPyObjects(
-        {"size": [height, width], "counts": counts}, height, width
-    )
+    return _complain(counts, height * width) or _compress(counts, height, width)
+
+
+def _compress(runs: list[int], height: int, width: int) -> dict:
+    """Return checked runs in COCO's compressed form, without empty ones.
+
+    Of runs without pixels behind the first, pycocotools makes boxes of 4e9 pixels, and merged masks whose last part is
+    uninitialised memory.
+    """
+    if 0 in runs[1:]:
+        joined = [0]
+        for index, run in enumerate(runs):
+            if run and index % 2 == len(joined) % 2:  # not of the same kind as the last one
+                joined.append(0)
+            joined[-1] += run
+        runs = joined
+    return mask_utils.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
 def _complain(runs: list[int] | str, pixels: int) -> str:
@@ -80,7 +100,7 @@ def _decompress(counts: bytes) -> list[int] | str:
         shift += BITS
         if bits & MORE:
             if shift >= BITS * MAX_CHARACTERS:
-                return "run lengths with a number of more than 32 bits"
+                return "run lengths with a number of more than 30 bits"
             continue
         if bits & SIGN:
             value -= 1 << shift

@@ -8,6 +8,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.annotations import read_annotations, read_json
 from ppdet_res2net.data.coco import COCODataSet
@@ -263,6 +264,30 @@ def test_every_form_of_run_lengths_is_read(counts, size):
 
 
 @pytest.mark.parametrize(
+    "counts", [[0, 0, 400, 0, 0, 400, 1000, 0, 600, 0, 0], [0, 400, 0, 0, 0, 0, 400, 1600], [2400, 0]]
+)
+def test_runs_without_pixels_are_joined(counts):
+    """pycocotools makes boxes of 4e9 pixels of them, and merges two such masks into one with uninitialised memory."""
+    pixels = np.repeat(np.arange(len(counts)) % 2, counts).reshape(WIDTH, HEIGHT).T
+    packed = mask_utils.frPyObjects({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH)["counts"]
+    for form in (counts, packed, packed.decode()):
+        mask = read_mask({"size": [HEIGHT, WIDTH], "counts": form}, HEIGHT, WIDTH).mask
+        assert mask == mask_utils.encode(np.asfortranarray(pixels, np.uint8))
+
+
+def test_a_number_of_seven_characters_is_refused():
+    """pycocotools reads -100 in seven characters as -4, and leaves the rest of the mask uninitialised."""
+    size = [20, 25]
+    counts = mask_utils.frPyObjects({"size": size, "counts": [100, 200, 100, 100]}, *size)["counts"].decode()
+    assert counts.endswith("lL")
+    for padding in range(6):
+        reading = read_mask({"size": size, "counts": counts[:-1] + "l" + "o" * padding + "O"}, *size)
+        assert bool(reading.mask) == (padding < 4)
+        assert reading.mask is None or mask_utils.area(reading.mask) == 300
+    assert "a number of more than 30 bits" in reading.complaint
+
+
+@pytest.mark.parametrize(
     ("segmentation", "complaint"),
     [
         (None, "no segmentation"),
@@ -297,7 +322,7 @@ def test_every_form_of_run_lengths_is_read(counts, size):
         ({"size": [HEIGHT, WIDTH], "counts": "café"}, "characters that"),
         ({"size": [HEIGHT, WIDTH], "counts": ""}, "without any"),
         ({"size": [HEIGHT, WIDTH], "counts": "0o"}, "cut off within a number"),
-        ({"size": [HEIGHT, WIDTH], "counts": "o" * 8 + "0"}, "more than 32 bits"),
+        ({"size": [HEIGHT, WIDTH], "counts": "o" * 8 + "0"}, "more than 30 bits"),
     ],
 )
 def test_everything_else_is_named_for_what_it_is(segmentation, complaint):

@@ -136,7 +136,7 @@ def resolve_config_path(path: str | os.PathLike[str]) -> Path:
     found = _existing(given) or _shipped(os.fspath(path))
     if found is not None:
         return found
-    if given.is_dir():
+    if os.path.isdir(given):  # unlike Path.is_dir, this takes names that are too long for a file
         raise ConfigError(f"{given} is a folder; expected a YAML file in it.")
     names = [recipe.stem for recipe in _recipes()]
     close = difflib.get_close_matches(given.stem, names, n=_CLOSE_NAMES) or names
@@ -175,7 +175,7 @@ def _recipes() -> list[Path]:
 def _suggest(name: str, path: Path, shipped: tuple[str, ...] | None = None) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest file in the folder of ``path``, or the closest recipe."""
     folder = path.parent
-    files = [file.name for file in folder.iterdir() if file.suffix in _ENDINGS] if folder.is_dir() else []
+    files = [file.name for file in folder.iterdir() if file.suffix in _ENDINGS] if os.path.isdir(folder) else []
     by_name = {file: str(path.parent / file) for file in files}
     by_name.update({Path(file).stem: str(path.parent / file) for file in files})
     by_name.update({recipe: recipe for recipe in ([r.stem for r in _recipes()] if shipped is None else shipped)})

@@ -198,9 +198,10 @@ class COCODataSet:
         self._categories = ([one.name for one in file.categories], [one.id for one in file.categories])
         images = sorted(file.images, key=lambda image: image.id)
         if not file.has_annotations:
-            logger.warning(
-                "'%s' has no annotations, so its images can be used for prediction only", self.annotation_path
-            )
+            text = f"'{self.annotation_path}' has no annotations, so its images can be used for prediction only"
+            if not set(self.data_fields) <= {"image"}:
+                raise DatasetError(f"{text}. Annotate them, or set anno_path to another file.")
+            logger.warning("%s", text)
         if file.has_annotations and not self._takes_every_image:
             records = self._join(images, file.annotations)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -130,7 +131,11 @@ LARGE = {
     "save_dir: " + "a" * 100_000: "'save_dir' has 100000 characters; at most 4096 are accepted. Shorten it.",
     "epoch: " + "a" * 100_000: "...",
     "b" * 900 + ": 1": "unknown key 'bbbb",
-    "epoch: " + "9" * 5000: "this is not valid YAML: Exceeds the limit",
+    "epoch: " + "9" * 5000: "line 1: a number has 5000 characters; at most 200 are read. Simplify the file.",
+    "_BASE_: [0x" + "f" * 5000 + "]": "line 1: a number has 5002 characters",
+    "epoch: 0x" + "f" * 199: "line 1: a number has 201 characters",
+    "epoch: !!int '" + "1:" * 200_000 + "1'": "line 1: a number has 400001 characters",
+    "epoch: 0x" + "f" * 198: "'epoch' is 2604693",
     "epoch: !!timestamp abc": "this is not valid YAML: a value does not match its tag",
     "epoch: !!int abc": "this is not valid YAML: ",
     "epoch: !!bool abc": "this is not valid YAML: a value does not match its tag",
@@ -166,6 +171,13 @@ def test_too_many_files_are_refused(tmp_path):
     assert "_BASE_ leads to more than 100 files. Merge some of them." in refusal(tmp_path / "119.yml")
     (tmp_path / "many.yml").write_text(f"_BASE_: [{', '.join(['0.yml'] * 200)}]")
     assert "_BASE_ has 200 entries; at most 100 are read. Merge some of them." in refusal(tmp_path / "many.yml")
+
+
+@pytest.mark.parametrize("name", ["x/" * 3000 + "a", "x" * 5000, "\ud800", "a\0b"])
+def test_a_name_that_no_file_can_have_is_not_found(name, tmp_path):
+    (tmp_path / "a.yml").write_text(f"_BASE_: [{json.dumps(name)}]")
+    assert "_BASE_ names '" in refusal(tmp_path / "a.yml")
+    assert "There is no configuration file" in refusal(name)
 
 
 def test_an_override_with_many_keys_is_refused():

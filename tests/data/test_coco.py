@@ -255,9 +255,11 @@ def test_sample_num_takes_the_first_ids(write):
 
 
 def test_a_file_without_annotations_is_for_prediction(write, caplog):
-    dataset = load(write(annotations=None))
+    for_prediction = "has no annotations, so its images can be used for prediction only"
+    dataset = load(write(annotations=None), data_fields=["image"])
     assert len(dataset) == 2 and "gt_bbox" not in dataset.roidbs[0]
-    assert "has no annotations, so its images can be used for prediction only" in caplog.text
+    assert for_prediction in caplog.text
+    assert for_prediction in error_of(write(annotations=None))  # training would end with a traceback
 
 
 def test_annotations_of_unlisted_images_are_named(write, caplog):

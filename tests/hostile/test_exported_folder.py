@@ -62,7 +62,8 @@ def alias_bomb(levels: int) -> str:
         pytest.param(
             "a: !!python/object/apply:os.abort []", "Line 1 has the tag .*os.abort; plain values", id="python"
         ),
-        pytest.param("a: " + "9" * 5000, "is not valid YAML: Exceeds the limit|has no schema", id="digits"),
+        pytest.param("a: " + "9" * 5000, "a number has 5000 characters; at most 200 are read", id="digits"),
+        pytest.param("a: " + "1:" * 10**6 + "1", "a number has 2000001 characters", id="base 60"),
         pytest.param("a: 2024-99-99", "is not valid YAML: month must be in", id="date"),
         pytest.param('a: "\\ud800"', "is not valid YAML", id="surrogate"),
         pytest.param("? [a]\n: b", "is not valid YAML: found unhashable key", id="key"),

@@ -8,11 +8,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from res2net_runtime.texts import printable
+
 __all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "did_you_mean"]
 
 
 class Res2NetError(Exception):
-    """Base of every error that the user can cause and fix; command lines print it without a traceback."""
+    """Base of every error that the user can cause and fix; command lines print it without a traceback.
+
+    Messages quote names and lines of files, which may hold what would control a terminal: it is escaped.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, super().__str__().split("\n")))
 
 
 class ImageError(Res2NetError, ValueError):

@@ -7,6 +7,7 @@ stands for. The limits are checked on the parser's events, which need neither re
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_VALUES", "PlainYamlError", "YamlSizeE
 MAX_BYTES = 4_000_000
 MAX_LEVELS = 20
 MAX_VALUES = 100_000
+# Python cannot print much longer ones or make floats of them, and PyYAML needs minutes for those in base 60 (1:59:59).
+MAX_NUMBER_CHARACTERS = 200
+_NUMBER = re.compile(r"[-+]?[.0-9][-+.0-9_:a-fA-FxX]*")
 
 # PyYAML's binding of libyaml is ten times as fast; some builds lack it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -90,6 +94,10 @@ def check_size(events: Iterable[yaml.Event], max_levels: int, max_values: int) -
                 raise YamlSizeError(event, f"the alias *{clip(event.anchor)} is inside of what it stands for")
             values, levels = done.get(event.anchor, (1, 0))
         elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > MAX_NUMBER_CHARACTERS and _may_be_number(event):
+                raise YamlSizeError(
+                    event, f"a number has {len(event.value)} characters; at most {MAX_NUMBER_CHARACTERS} are read"
+                )
             values, levels = 1, 0
             if event.anchor is not None:
                 done[event.anchor] = values, levels
@@ -109,6 +117,11 @@ def check_size(events: Iterable[yaml.Event], max_levels: int, max_values: int) -
             raise YamlSizeError(
                 event, f"there are more than {max_values} values, if each alias counts as what it stands for"
             )
+
+
+def _may_be_number(event: yaml.ScalarEvent) -> bool:
+    is_text = event.tag is None and not event.implicit[0]  # in quotes
+    return not is_text and _NUMBER.fullmatch(event.value) is not None
 
 
 @dataclasses.dataclass

@@ -10,7 +10,7 @@ from ppdet_res2net.data.masks import mask_area, outline_box, read_mask
 from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError, did_you_mean
-from res2net_runtime.texts import printable, storable
+from res2net_runtime.texts import clip, printable, storable
 
 __all__ = ["DatasetBuilder", "rectangle"]
 
@@ -95,7 +95,7 @@ class DatasetBuilder:
             return
         if self._names is not None and name not in self._names:
             raise DatasetError(
-                f"{source}: the class '{name}' is not among the {len(self._names)} names given."
+                f"{source}: the class '{clip(name)}' is not among the {len(self._names)} names given."
                 f"{did_you_mean(name, self._names)} Add it to the names, or leave --names out to take all that occur."
             )
         size = image["height"], image["width"]

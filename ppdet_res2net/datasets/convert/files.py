@@ -13,6 +13,7 @@ from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import files_below, images_below
 from res2net_runtime.files import IMAGE_SUFFIXES
 from res2net_runtime.pillow_images import PILLOW_ERRORS, open_image
+from res2net_runtime.texts import clip
 
 __all__ = ["SIZE_DIFFERS", "ImageIndex", "find_files", "list_images", "measure_image", "take_size"]
 
@@ -79,13 +80,13 @@ class ImageIndex:
         if found is None:
             hint = ImageFolder(self.root).hint(wanted)
             raise DatasetError(
-                f"{source}: its image '{wanted}' is not in '{self.root}'{hint}. Pass the image folder with --images, or copy "
-                "the image there."
+                f"{source}: its image '{clip(wanted, 200)}' is not in '{self.root}'{hint}. Pass the image folder with "
+                "--images, or copy the image there."
             )
         if not own:
-            notes.add(NO_OWN_IMAGE, f"{source}: '{wanted}'")
+            notes.add(NO_OWN_IMAGE, f"{source}: '{clip(wanted, 200)}'")
         elif not both:
-            notes.add(OTHER_IMAGE, f"{source}: '{wanted}'")
+            notes.add(OTHER_IMAGE, f"{source}: '{clip(wanted, 200)}'")
         return found
 
     def note_unused(self, notes: Tally) -> None:
@@ -104,7 +105,7 @@ class ImageIndex:
         if found is None:
             hint = ImageFolder(self.root).hint(wanted)
             raise DatasetError(
-                f"{source}: there is no image '{wanted}' in '{self.root}'{hint}. Pass its folder with --images."
+                f"{source}: there is no image '{clip(wanted, 200)}' in '{self.root}'{hint}. Pass its folder with --images."
             )
         return found
 
@@ -130,8 +131,8 @@ class ImageIndex:
         if len(found) > 1:
             shown = " and ".join(f"'{self.relative_name(path)}'" for path in found[:2])
             raise DatasetError(
-                f"{source}: {len(found)} images in '{self.root}' could be its image '{name}', {shown} among them. Convert "
-                "their folders one by one, or give the images different names."
+                f"{source}: {len(found)} images in '{self.root}' could be its image '{clip(name, 200)}', {shown} among them. "
+                "Convert their folders one by one, or give the images different names."
             )
         self._used.update(found)
         return found[0] if found else None

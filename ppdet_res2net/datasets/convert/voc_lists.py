@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.datasets.convert.files import find_files
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.files import IMAGE_SUFFIXES
+from res2net_runtime.texts import clip
 
 __all__ = ["VocItem", "list_items"]
 
@@ -58,14 +60,14 @@ def list_items(folder: Path, list_file: Path | None) -> list[VocItem]:
         if not (text := line.strip()):
             continue
         item = _read_pair(text, folder, list_file) or _read_name(text, folder)
-        if item is not None and not item.path.is_file():
+        if item is not None and not os.path.isfile(item.path):
             missing.append(item.relative.as_posix())
         elif item is not None:
             items[item.path] = item
     if missing:
         raise DatasetError(
-            f"'{list_file}' names {len(missing)} files that are not in '{folder}', first '{missing[0]}'. Each line is the name "
-            "of an image, or an image and its XML file."
+            f"'{list_file}' names {len(missing)} files that are not in '{folder}', first '{clip(missing[0], 200)}'. Each line "
+            "is the name of an image, or an image and its XML file."
         )
     if not items:
         raise DatasetError(f"'{list_file}' names no files that are to be taken. Check that it is the right list.")
@@ -80,7 +82,7 @@ def _read_pair(text: str, folder: Path, list_file: Path) -> VocItem | None:
     image, named = (part.strip("\"'").replace("\\", "/") for part in match.groups())
     root = folder.resolve()
     for path in (list_file.parent / named, folder / named):
-        if path.is_file() and root in path.resolve().parents:
+        if os.path.isfile(path) and root in path.resolve().parents:
             return VocItem(path, path.resolve().relative_to(root), image)
     path = folder / PurePosixPath(named).name
     return VocItem(path, path.relative_to(folder), image)
@@ -91,7 +93,7 @@ def _read_name(text: str, folder: Path) -> VocItem | None:
     name = text
     match = _WITH_NUMBER.fullmatch(text)
     # A name may have a space in it: only a number for which there is no such file is one of VOC's.
-    if match is not None and not _xml_of(text, folder).is_file():
+    if match is not None and not os.path.isfile(_xml_of(text, folder)):
         name = match[1]
         if match[2] == _ABSENT:
             return None
@@ -105,4 +107,5 @@ def _xml_of(name: str, folder: Path) -> Path:
     stem = pure.stem if pure.suffix.lower() in _ENDINGS else pure.name
     below = [part for part in pure.parent.parts if part not in ("/", "..", ".")]
     candidates = [folder.joinpath(*below[start:], f"{stem}.xml") for start in range(len(below) + 1)]
-    return next((path for path in candidates if path.is_file()), candidates[-1])
+    # Not Path.is_file, which fails for names that are longer than a file's can be.
+    return next((path for path in candidates if os.path.isfile(path)), candidates[-1])

@@ -4,7 +4,8 @@ A fuzzer is a module with a function ``try_one(random, folder)``. It makes one i
 folder if it needs files, and gives it to the code under test. It returns a word for what came of it, such as ``"read"``. An
 error of the project (:class:`~res2net_runtime.Res2NetError`) is a proper answer. Anything else is a finding: another
 exception, a crash, an input that takes too long, or one that needs more memory than the limit. If the module has a function
-``prepare()``, it is called once per process, before memory is limited.
+``prepare()``, it is called once per process, before memory is limited. ``LONGEST_MESSAGE`` is the number of characters that
+an error may have; without it, that is 1000.
 
 The seed of an input decides all of it, so a finding is saved as the command that repeats it.
 """
@@ -32,7 +33,7 @@ from typing import IO, Any, NoReturn
 from benchmarks.harness import child_environment, peak_memory_gb, take_over_stdout
 from res2net_runtime import Res2NetError
 
-__all__ = ["Limits", "Report", "fuzz", "run_main"]
+__all__ = ["Limits", "Report", "find_fault", "fuzz", "run_main", "try_seed"]
 
 _START_S = 120.0  # for importing engines and for prepare()
 _ERROR_CHARACTERS = 1000  # longer messages print the input, not what is wrong with it
@@ -166,7 +167,16 @@ def _tail(errors: IO[bytes]) -> str:
     return errors.read().decode(errors="replace")[-_ERROR_CHARACTERS:].strip()
 
 
-def _try(module: Any, seed: int, folder: Path) -> dict[str, Any]:
+def find_fault(message: str, longest: int = _ERROR_CHARACTERS) -> str | None:
+    """Return what is wrong with a message: it is long because it prints the input, or would control a terminal."""
+    if len(message) > longest:
+        return f"a message of {len(message)} characters: {message[:200]}..."
+    if not message.replace("\n", "").isprintable():
+        return f"a message with control characters: {message!r}"
+    return None
+
+
+def try_seed(module: Any, seed: int, folder: Path) -> dict[str, Any]:
     """Try one input; return the arguments of :meth:`Report.add`, or what was found."""
     Path("/proc/self/clear_refs").write_text("5")  # the largest resident memory is counted from now on
     start_s = time.perf_counter()
@@ -174,10 +184,8 @@ def _try(module: Any, seed: int, folder: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=folder) as inputs:
             outcome = module.try_one(random.Random(seed), Path(inputs))
     except Res2NetError as error:
-        if len(str(error)) > _ERROR_CHARACTERS:
-            return {"finding": f"a message of {len(str(error))} characters: {str(error)[:200]}..."}
-        if not str(error).replace("\n", "").isprintable():
-            return {"finding": f"a message with control characters: {str(error)!r}"}
+        if fault := find_fault(str(error), getattr(module, "LONGEST_MESSAGE", _ERROR_CHARACTERS)):
+            return {"finding": fault}
         outcome = f"refused: {type(error).__name__}"
     except Exception:
         return {"finding": traceback.format_exc()[-_ERROR_CHARACTERS:]}
@@ -196,7 +204,7 @@ def _work(module_name: str, first: str, end: str, memory_gb: str, folder: str) -
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print("{}", file=answers, flush=True)
     for seed in range(int(first), int(end)):
-        print(json.dumps(_try(module, seed, Path(folder))), file=answers, flush=True)
+        print(json.dumps(try_seed(module, seed, Path(folder))), file=answers, flush=True)
 
 
 def run_main(module: str, description: str) -> NoReturn:

@@ -246,7 +246,7 @@ def _saying_what_is_kept(summary: Summary, what: str) -> Iterator[None]:
         if summary.done:
             folder = printable(summary.output.directory)
             done = f"{summary.done} {what}{'s' * (summary.done != 1)}"
-            logger.warning("stopped after %s; what was found is kept in '%s'", done, folder)
+            logger.warning("stopped after %s; what is complete is kept in '%s'", done, folder)
         raise
 
 

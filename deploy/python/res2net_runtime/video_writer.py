@@ -16,6 +16,7 @@ import numpy as np
 
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import path_for_libraries
+from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import printable, storable
 
 __all__ = ["CODECS", "VideoWriter", "choose_codec"]
@@ -77,7 +78,7 @@ class VideoWriter:
                     self._writer.release()
             except OSError as problem:
                 if error is None:  # else the first error says more
-                    raise self._cannot_write(problem.strerror or str(problem)) from problem
+                    raise self._cannot_write(problem) from problem
 
     def write(self, picture_rgb: np.ndarray, until_s: float | None = None) -> None:
         """Append a picture.
@@ -103,7 +104,7 @@ class VideoWriter:
             for _ in range(frames):
                 self._writer.write(picture_bgr)
         except OSError as error:
-            raise self._cannot_write(error.strerror or str(error)) from error
+            raise self._cannot_write(error) from error
         self._written += frames
 
     def _open(self, size_wh: tuple[int, int]) -> Any:
@@ -112,7 +113,7 @@ class VideoWriter:
             folder = self._open_path.enter_context(path_for_libraries(self.path.parent))
             writer = self._codec.create(f"{folder}/{self.path.name}", self._fps, even_wh)
         except OSError as error:
-            raise self._cannot_write(error.strerror or str(error)) from error
+            raise self._cannot_write(error) from error
         if writer is None:
             raise self._cannot_write(
                 f"OpenCV {cv2.__version__} does not have the encoder, or the folder cannot be written"
@@ -120,11 +121,10 @@ class VideoWriter:
         logger.info("writing '%s': %s", printable(self.path), self._codec.title)
         return writer
 
-    def _cannot_write(self, reason: str) -> ImageError:
-        return ImageError(
-            f"Cannot write the video '{printable(self.path)}' ({self._codec.title}): {reason}. Choose another folder or "
-            "another --video_codec."
-        )
+    def _cannot_write(self, reason: OSError | str) -> ImageError:
+        elsewhere = "choose another folder or another --video_codec"
+        told = explain(reason, elsewhere) if isinstance(reason, OSError) else f"{reason}. {elsewhere.capitalize()}."
+        return ImageError(f"Cannot write the video '{printable(self.path)}' ({self._codec.title}): {told}")
 
 
 class _PyAvWriter:
@@ -167,10 +167,34 @@ def choose_codec() -> str:
     return "vp8"
 
 
+class _OpenCvWriter:
+    """A video by OpenCV, which does not say when the disk is full: the frames of the file are counted at the end."""
+
+    def __init__(self, writer: cv2.VideoWriter, path: str) -> None:
+        self._writer, self._path = writer, path
+        self._written = 0
+
+    def write(self, picture_bgr: np.ndarray) -> None:
+        self._writer.write(picture_bgr)
+        self._written += 1
+
+    def release(self) -> None:
+        self._writer.release()
+        video = cv2.VideoCapture(self._path)
+        found = 0  # the number in the file's head is that of the frames that should be there
+        while video.grab():
+            found += 1
+        video.release()
+        if found < self._written:
+            raise OSError(
+                f"the file holds {found} of {self._written} frames, usually because the disk is full or a limit is reached"
+            )
+
+
 def _opencv_writer(fourcc: str) -> Callable[[str, float, tuple[int, int]], Any]:
     def create(path: str, fps: float, size_wh: tuple[int, int]) -> Any:
         writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*fourcc), fps, size_wh)
-        return writer if writer.isOpened() else None
+        return _OpenCvWriter(writer, path) if writer.isOpened() else None
 
     return create
 

@@ -16,6 +16,7 @@ from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.loader import LabelledImageLoader
 from ppdet_res2net.training.processes import Processes
 from res2net_runtime.classification import ClassifierPreprocessor
+from res2net_runtime.texts import printable
 
 __all__ = ["ClassificationResult", "evaluate_network"]
 
@@ -77,11 +78,12 @@ class ClassificationResult:
     def class_table(self) -> str:
         """Accuracy of each class as text, the worst first."""
         rows = sorted(self.per_class(), key=lambda row: (row["top1"] is None, row["top1"], row["class"]))
-        width = max(len("class"), *(len(row["class"]) for row in rows))
+        names = [printable(row["class"]) for row in rows]
+        width = max(len("class"), *map(len, names))
         lines = [f"{'class':{width}}  images    top-1"]
-        for row in rows:
+        for name, row in zip(names, rows):
             accuracy = "       -" if row["top1"] is None else f"{100 * row['top1']:6.2f} %"
-            lines.append(f"{row['class']:{width}}  {row['images']:6}  {accuracy}")
+            lines.append(f"{name:{width}}  {row['images']:6}  {accuracy}")
         return "\n".join(lines)
 
     def confusion_csv(self) -> str:

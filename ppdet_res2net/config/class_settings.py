@@ -20,6 +20,7 @@ from ppdet_res2net.config.readers import (
     SCHEDULES,
     TRANSFORM_ARGUMENTS,
     TRANSFORMS,
+    UNUSABLE_TRANSFORMS,
 )
 from ppdet_res2net.config.trust import refuse_class
 from ppdet_res2net.data.transforms import OWN_TRANSFORMS
@@ -236,6 +237,9 @@ class TransformList(Kind):
         if name not in classes:
             text = f"'{dotted(place)}': there is no transform '{clip(name)}'.{hint(name, table)}"
             report.add((*place, str(name)), text)
+        elif name in UNUSABLE_TRANSFORMS and not self.is_of_classifier:
+            reason = UNUSABLE_TRANSFORMS[name]
+            report.add((*place, name), f"'{dotted(place)}' is {name}, which cannot be used: {reason}. Remove it.")
         elif name not in table and not report.trust:
             report.add((*place, name), refuse_class(f"'{dotted(place)}' is {name}", table))
         elif not isinstance(arguments, (dict, type(None))):

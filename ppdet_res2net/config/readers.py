@@ -12,7 +12,16 @@ from ppdet_res2net.config.kinds import Kind, ListOf, MappingOf, Null, Number, On
 from ppdet_res2net.data.coco import DATA_FIELDS
 from res2net_runtime.classification.preprocess import INTERPOLATIONS, LIBRARIES
 
-__all__ = ["DATASETS", "OPTIMIZERS", "PARAM_GROUPS", "REGULARIZERS", "SCHEDULES", "TRANSFORMS", "TRANSFORM_ARGUMENTS"]
+__all__ = [
+    "DATASETS",
+    "OPTIMIZERS",
+    "PARAM_GROUPS",
+    "REGULARIZERS",
+    "SCHEDULES",
+    "TRANSFORMS",
+    "TRANSFORM_ARGUMENTS",
+    "UNUSABLE_TRANSFORMS",
+]
 
 _SHARE = Number(0, 1)
 _POSITIVE = Number(0, above=True)
@@ -122,7 +131,6 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
     "Decode": {},
     "Resize": {"target_size": _SIZE},
     "RandomResize": {"target_size": OneOf((_SIDE_PX, ListOf(_SIZE, 1, 100)))},
-    "MultiscaleTestResize": {"origin_target_size": ListOf(_SIDE_PX, 2, 2), "target_size": ListOf(_SIZE, 0, 100)},
     "RandomShortSideResize": {"short_side_sizes": ListOf(_SIDE_PX, 1, 100), "max_size": nullable(_SIDE_PX)},
     "RandomFlip": {},
     "NormalizeImage": {"norm_type": Text(("mean_std", "none"))},
@@ -164,7 +172,6 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
     },
     "AugmentHSV": {"fraction": _SHARE, **dict.fromkeys(("hgain", "sgain", "vgain"), nullable(_SHARE))},
     "AutoAugment": {"autoaug_type": Text(("v0", "v1", "v2", "v3", "test"))},
-    "GridMask": {"rotate": Number(), "ratio": _SHARE, "mode": Whole(0, 2), "upper_iter": Whole(1)},
     "RandomSelect": {},
     "StrongAugImage": {},
     "Poly2Mask": {},
@@ -177,6 +184,13 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
     "PadBatch": {"pad_to_stride": Whole(-1, 4096, meaning="sides become a multiple of it; -1 or 0: none")},
     "PadMaskBatch": {"pad_to_stride": Whole(-1, 4096)},
     "BatchRandomResize": {"target_size": OneOf((_SIDE_PX, ListOf(_SIZE, 1, 100)))},
+}
+
+# Transforms of ppdet that change nothing here or fail, and why; not even a trusted recipe may use them.
+UNUSABLE_TRANSFORMS: dict[str, str] = {
+    "GridMask": "it needs the number of the step, which a transform does not learn here",
+    "MultiscaleTestResize": "an image is evaluated at one size",
+    **dict.fromkeys(("Mixup", "Cutmix"), "it needs two images, and a transform gets one here"),
 }
 
 _INTERPOLATION = Text(("nearest", "bilinear", "bicubic", "lanczos", "hamming", "box"))

@@ -109,7 +109,6 @@ class BatchLoader:
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._drop_last = drop_last
-        self._num_workers = num_workers
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
@@ -121,6 +120,7 @@ class BatchLoader:
                 f"{world_size} processes, and drop_last is set. Use a smaller batch_size, or drop_last: "
                 "false."
             )
+        self._num_workers = min(num_workers, len(self))  # a worker without a batch would only take memory
 
     @classmethod
     def from_reader(

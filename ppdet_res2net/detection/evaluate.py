@@ -37,6 +37,7 @@ from res2net_runtime import Predictor
 from res2net_runtime.console import ending_on_signals
 from res2net_runtime.preprocess import decode_image
 from res2net_runtime.result_files import ResultFiles
+from res2net_runtime.texts import printable
 
 __all__ = [
     "STAT_NAMES",
@@ -301,11 +302,12 @@ def _class_figures(objects: ScoredObjects, scored) -> list[dict]:
 
 
 def _class_table(classes: Sequence[dict]) -> list[str]:
-    width = max(len(one["class"]) for one in classes)
+    names = [printable(one["class"]) for one in classes]
+    width = max(map(len, names))
     lines = [f" {'class':{width}s}   AP      AP50"]
-    for one in classes:
-        cells = [f"{one[name]:.3f}" if one[name] >= 0 else "  -  " for name in ("AP", "AP50")]
-        lines.append(f" {one['class']:{width}s}   {cells[0]}   {cells[1]}")
+    for name, one in zip(names, classes):
+        cells = [f"{one[key]:.3f}" if one[key] >= 0 else "  -  " for key in ("AP", "AP50")]
+        lines.append(f" {name:{width}s}   {cells[0]}   {cells[1]}")
     return lines
 
 

@@ -85,7 +85,12 @@ class DetectionTask(Task):
         _check_data_fields(self.model, dataset, config["architecture"])
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
-        """Return the losses of ppdet's heads."""
+        """Return the losses of ppdet's heads.
+
+        Raises:
+            ConfigError: The reader's images are none that a trunk takes.
+        """
+        _check_images(batch["image"])
         return model(batch)
 
     def check_evaluation(self) -> None:
@@ -148,4 +153,18 @@ def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str)
             f"TrainDataset.data_fields are {', '.join(dataset.data_fields)}: {architecture} cannot be trained without "
             f"{' and '.join(missing)}. Pass -o TrainDataset.data_fields=[{fields}]"
             + (", or use a Faster R-CNN recipe, which needs boxes only." if missing == ["gt_poly"] else ".")
+        )
+
+
+def _check_images(images: paddle.Tensor) -> None:
+    """Refuse images that lack a transform."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ConfigError(
+            f"TrainReader: the images of a batch have the shape {list(images.shape)}; expected [images, 3, height, width]. Add "
+            "'Permute: {}' at the end of sample_transforms."
+        )
+    if not images.is_floating_point():
+        dtype = str(images.dtype).removeprefix("paddle.")
+        raise ConfigError(
+            f"TrainReader: the images of a batch are of type {dtype}; expected float32. Add NormalizeImage to the transforms."
         )

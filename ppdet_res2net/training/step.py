@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -145,7 +145,7 @@ class TrainStep:
         if not is_last and self.processes.world_size > 1:
             no_sync = self.model.no_sync()  # the processes exchange gradients once per step
         with no_sync:
-            with autocast:
+            with autocast, _wrong_shapes_as_config_errors():
                 losses = self.task.losses(self.model, inputs)
             self.scaler.scale(losses["loss"] / count if count > 1 else losses["loss"]).backward()
         return losses
@@ -153,6 +153,22 @@ class TrainStep:
     def _grad_norm(self) -> paddle.Tensor:
         squares = [p.grad.astype("float32").square().sum() for p in self._parameters if p.grad is not None]
         return paddle.add_n(squares).sqrt()
+
+
+@contextlib.contextmanager
+def _wrong_shapes_as_config_errors() -> Iterator[None]:
+    """Tell which settings to look at if the parts of a model do not fit together, which only Paddle's operators notice."""
+    try:
+        yield
+    except ValueError as error:
+        reason = str(error).strip().partition("\n")[0]
+        if not reason.startswith("(InvalidArgument)"):
+            raise
+        raise ConfigError(
+            f"the losses of this model cannot be computed, because its parts do not fit together: {reason[:400]} Compare "
+            "the sizes and channels of the parts in the recipe: for instance, the resolution of roi_extractor must be that of "
+            "the head, and mask_resolution twice the resolution of MaskHead.roi_extractor."
+        ) from error
 
 
 def _describe(images: list[str], names: list[str], per_batch: np.ndarray) -> str:

@@ -27,6 +27,7 @@ from ppdet_res2net.training.checkpoint import checkpoint_base
 from ppdet_res2net.training.curves import plot_runs
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.ema import WeightAverage
+from ppdet_res2net.training.optimizer import build_optimizer
 from ppdet_res2net.training.processes import Processes, join_processes
 from ppdet_res2net.training.recompute import recompute_blocks
 from ppdet_res2net.training.run_folder import RunFolder
@@ -160,7 +161,7 @@ class Trainer:
         rates = scale_learning_rate(config, self.images_per_step, self.steps_per_epoch)
         schedule = create_from_config({**config, "LearningRate": rates}, "LearningRate")
         self.schedule = schedule(self.steps_per_epoch)
-        self.optimizer = create_from_config(config, "OptimizerBuilder")(self.schedule, self.task.model)
+        self.optimizer = build_optimizer(config, self.schedule, self.task.model)
         self.step = TrainStep(self.task, self.optimizer, config, self.processes, self.device, options.amp)
         self.average = WeightAverage(self.task.model, config) if config.get("use_ema", False) else None
         self.state = RunState(

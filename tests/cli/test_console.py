@@ -91,3 +91,35 @@ def test_errors_are_one_line_and_interrupts_130(capsys, monkeypatch):
     assert run_command(lambda: fail(ImageError("no image"))) == 1
     assert run_command(lambda: fail(KeyboardInterrupt()), "Interrupted; kept.") == 130
     assert capsys.readouterr().err == "Error: no image\nInterrupted; kept.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), "Error: the memory is not enough. Use smaller images, a smaller batch or a smaller model,"),
+        (
+            MemoryError("(ResourceExhausted) no 8 bytes.\n  [Hint]"),
+            "not enough ((ResourceExhausted) no 8 bytes). Use smaller",
+        ),
+        (ImageError("a\x1b[2J\nb\u202e"), "Error: a\\x1b[2J\nb\\u202e\n"),
+    ],
+)
+def test_memory_and_foreign_text_in_errors(error, expected, capsys, monkeypatch):
+    monkeypatch.delenv("RES2NET_DEBUG", raising=False)
+
+    def fail():
+        raise error
+
+    assert run_command(fail) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_foreign_names_reach_the_terminal_escaped(small_dataset, capsys):
+    file = Path(small_dataset[1])
+    content = json.loads(file.read_text("utf-8"))
+    content["categories"][0]["name"] = "\x1b[2Jx\u202e\nnote: nothing wrong"
+    file.write_text(json.dumps(content))
+    cli.main(["check-dataset", *small_dataset])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\u202e" not in shown and "\nnote: nothing" not in shown
+    assert "\\x1b[2Jx\\u202e\\x0anote: nothing wrong" in shown

@@ -196,3 +196,46 @@ def test_a_pipe_is_not_opened(tmp_path):
     assert "There is no configuration file" in refusal(tmp_path / "a.yml")
     (tmp_path / "b.yml").write_text("_BASE_: [a.yml]")
     assert "but there is no file" in refusal(tmp_path / "b.yml")
+
+
+@pytest.mark.parametrize("name", ["GridMask", "MultiscaleTestResize", "Mixup", "Cutmix"])
+def test_transforms_that_cannot_work_are_refused_even_if_the_recipe_is_trusted(name):
+    with pytest.raises(ConfigError, match=f"is {name}, which cannot be used: .*Remove it"):
+        load_config(RECIPE, [f"TrainReader.sample_transforms=[Decode: {{}}, {name}: {{}}]"], trust_recipe=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%TAG !e! !\n---\nsave_dir: !e!CustomCSPPAN {}",
+        "%TAG !e! tag:yaml.org,2002:python/\n---\nsave_dir: !e!name:os.system",
+        "save_dir: !<!CustomCSPPAN> {}",
+        "save_dir: !<tag:yaml.org,2002:python/object/apply:os.system> [ls]",
+        "save_dir: !<tag:yaml.org,2002:python/object/new:os.system> {}",
+        "? !CustomCSPPAN {}\n: 1",
+        "_BASE_: !CustomCSPPAN {}",
+        "_BASE_: [!CustomCSPPAN {}]",
+        "x: &a !CustomCSPPAN {}\nFPN: {<<: *a}",
+        "--- !CustomCSPPAN {}",
+        "save_dir: !ppdet.modeling.necks.CustomCSPPAN {}",
+        "save_dir: !customcsppan {}",
+        "save_dir: !CustomCSPP\u0410N {}",
+        "save_dir: ! {}\n---\nsave_dir: x",
+        "epoch: 1\n---\nepoch: 2",
+    ],
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_other_spellings_of_tags_are_refused(text, trust, tmp_path):
+    """With trust, the tag of a class is read, but not where no class belongs."""
+    path = tmp_path / "a.yml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError):
+        load_config(path, trust_recipe=trust)
+
+
+@pytest.mark.parametrize("base", ["/dev/zero", "/etc", "http://localhost/a.yml", "a.yml\0", "x" * 300, "~", "..", ""])
+def test_a_base_that_is_no_file_is_not_opened(base, tmp_path):
+    import json
+
+    (tmp_path / "a.yml").write_text(f"_BASE_: [{json.dumps(base)}]")
+    assert "a.yml: _BASE_ names '" in refusal(tmp_path / "a.yml")

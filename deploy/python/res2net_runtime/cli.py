@@ -23,7 +23,7 @@ from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
-from res2net_runtime.texts import hide_password, is_url, printable
+from res2net_runtime.texts import hide_password, is_url, printable, printable_lines
 from res2net_runtime.video_writer import CODECS
 
 
@@ -209,7 +209,7 @@ def print_detections(detections: Detections) -> None:
     """Print one line per detection."""
     for name, score, box in zip(detections.class_names, detections.scores, detections.boxes_xyxy):
         x1, y1, x2, y2 = box
-        print(f"{name} {score:.3f}: left {x1:.1f}, top {y1:.1f}, right {x2:.1f}, bottom {y2:.1f}")
+        print(f"{printable(name)} {score:.3f}: left {x1:.1f}, top {y1:.1f}, right {x2:.1f}, bottom {y2:.1f}")
 
 
 def report(summary: Summary, what: str) -> None:
@@ -221,7 +221,7 @@ def report(summary: Summary, what: str) -> None:
     """
     output = summary.output
     for failure in summary.failures:
-        print(f"Error: {failure}", file=sys.stderr)
+        print(f"Error: {printable_lines(failure)}", file=sys.stderr)
     skipped = f", {summary.skipped} done before" if summary.skipped else ""
     if not summary.done and summary.failures:
         return

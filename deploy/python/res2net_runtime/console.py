@@ -14,7 +14,7 @@ from pathlib import Path
 
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.system_errors import explain
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import printable, printable_lines
 
 __all__ = [
     "DEBUG_VARIABLE",
@@ -58,7 +58,12 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
     except (Res2NetError, OSError) as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
-        print(f"Error: {_explain(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        print(f"Error: {_explain(error) if isinstance(error, OSError) else printable_lines(error)}", file=sys.stderr)
+        return 1
+    except MemoryError as error:  # Paddle raises it, too
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        print(f"Error: {printable_lines(_no_memory(error))}", file=sys.stderr)
         return 1
     except Ended as error:
         print(f"Ended by {error.signal.name}.", file=sys.stderr)
@@ -71,6 +76,15 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
 def _explain(error: OSError) -> str:
     name = f"'{printable(os.fsdecode(error.filename))}': " if isinstance(error.filename, (str, bytes)) else ""
     return name + explain(error, "choose another folder") if error.strerror else str(error)
+
+
+def _no_memory(error: MemoryError) -> str:
+    first_line = str(error).strip().partition("\n")[0]
+    detail = f" ({first_line.rstrip('.')})" if first_line else ""
+    return (
+        f"the memory is not enough{detail}. Use smaller images, a smaller batch or a smaller model, end other programs, or use "
+        f"a machine with more memory. {DEBUG_VARIABLE}=1 shows what needed it."
+    )
 
 
 class Ended(SystemExit):

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["clip", "hide_password", "is_url", "printable", "storable"]
+__all__ = ["clip", "hide_password", "is_url", "printable", "printable_lines", "storable"]
 
 # Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
 # surrogates, unassigned characters, and separators of lines and paragraphs.
@@ -23,6 +23,11 @@ def printable(text: object) -> str:
     return "".join(
         _escape(one) if unicodedata.category(one) in _UNPRINTABLE and one not in _JOINERS else one for one in str(text)
     )
+
+
+def printable_lines(text: object) -> str:
+    """Return :func:`printable` of each line of a text."""
+    return "\n".join(map(printable, str(text).split("\n")))
 
 
 def clip(value: object, length: int = 60) -> str:

@@ -6,6 +6,7 @@ import textwrap
 
 from ppdet_res2net.data.problems import Finding, Problem, inflect
 from ppdet_res2net.datasets.check.run import DatasetReport
+from res2net_runtime.texts import printable
 
 __all__ = ["format_report", "summarize", "to_json"]
 
@@ -18,7 +19,7 @@ def format_report(report: DatasetReport) -> str:
     """Return the report of one annotation file as lines for a terminal: what it holds, then each problem."""
     facts = report.statistics
     classes = facts["classes"]
-    frequent = ", ".join(f"{one['name']} {one['objects']}" for one in classes[:SHOWN_CLASSES])
+    frequent = ", ".join(f"{printable(one['name'])} {one['objects']}" for one in classes[:SHOWN_CLASSES])
     more = f" ... {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     sizes = "x".join(f"{facts[key]['min']}-{facts[key]['max']}" for key in ("image_width_px", "image_height_px"))
     areas = ", ".join(f"{count} {name}" for name, count in facts["box_area"].items())
@@ -64,7 +65,7 @@ def _format_group(problem: Problem, findings: list[Finding]) -> list[str]:
     head = f"{problem.severity + ':':8} {count} {problem.say_title(count)} [{problem.code}]"
     about = f"{problem.say_treatment(count)} {problem.remedy}"
     lines = [head, *_wrap(about, " " * 9)]
-    lines += [f"           {locate(finding)}" for finding in findings[:SHOWN_FINDINGS]]
+    lines += [f"           {printable(locate(finding))}" for finding in findings[:SHOWN_FINDINGS]]
     if len(findings) > SHOWN_FINDINGS:
         lines.append(f"           ... and {len(findings) - SHOWN_FINDINGS} more (all of them with --json)")
     return [*lines, ""]

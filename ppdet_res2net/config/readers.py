@@ -190,7 +190,7 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
 UNUSABLE_TRANSFORMS: dict[str, str] = {
     "GridMask": "it needs the number of the step, which a transform does not learn here",
     "MultiscaleTestResize": "an image is evaluated at one size",
-    **dict.fromkeys(("Mixup", "Cutmix"), "it needs two images, and a transform gets one here"),
+    **dict.fromkeys(("Mixup", "Cutmix"), "it needs two images, and is given one"),
 }
 
 _INTERPOLATION = Text(("nearest", "bilinear", "bicubic", "lanczos", "hamming", "box"))

@@ -151,6 +151,62 @@ def yolo_without_yaml(data: Path, out: Path) -> None:
 
 
 @_layout
+def cvat_yolo(data: Path, out: Path) -> None:
+    """CVAT's YOLO 1.1: obj.data, a list of images for each subset, and paths that begin with 'data/'."""
+    whole = out / "whole"
+    write_yolo(splits_of(data), whole)
+    for split, name in (("train", "train"), ("val", "valid")):
+        folder = out / f"obj_{name}_data"
+        shutil.copytree(whole / "images" / split, folder)
+        shutil.copytree(whole / "labels" / split, folder, dirs_exist_ok=True)
+        paths = sorted((whole / "images" / split).iterdir())
+        (out / f"{name}.txt").write_text("".join(f"data/obj_{name}_data/{path.name}\n" for path in paths))
+    shutil.rmtree(whole)
+    names = [category["name"] for category in annotations_of(data, "train")["categories"]]
+    (out / "obj.names").write_text("\n".join(names) + "\n")
+    (out / "obj.data").write_text(
+        "classes = 3\nnames = data/obj.names\ntrain = data/train.txt\nvalid = data/valid.txt\nbackup = backup/\n"
+    )
+
+
+@_layout
+def yolo_folders(data: Path, out: Path) -> None:
+    """YOLO's folders with a list of classes, and no data.yaml."""
+    write_yolo(splits_of(data), out)
+    (out / "data.yaml").unlink()
+    names = [category["name"] for category in annotations_of(data, "train")["categories"]]
+    (out / "classes.txt").write_text("\n".join(names) + "\n")
+
+
+@_layout
+def yolo_moved(data: Path, out: Path) -> None:
+    """A data.yaml with the paths of another machine."""
+    write_yolo(splits_of(data), out)
+    text = (out / "data.yaml").read_text()
+    (out / "data.yaml").write_text(text.replace("images/", "/content/datasets/things/images/"))
+
+
+@_layout
+def yolo_once(data: Path, out: Path) -> None:
+    """A data.yaml that evaluates on the images that it trains on, as people write it who have one set."""
+    write_yolo(splits_of(data)[:1], out)
+    (out / "data.yaml").write_text("val: images/train\n" + (out / "data.yaml").read_text())
+
+
+@_layout
+def paddlex(data: Path, out: Path) -> None:
+    """PaddleX's lists with an image and an XML file in each line, beside the folders."""
+    write_voc(splits_of(data), out)
+    for split in ("train", "val"):
+        stems = (out / f"ImageSets/Main/{split}.txt").read_text().split()
+        suffix = next((out / "JPEGImages").iterdir()).suffix
+        lines = [f"JPEGImages/{stem}{suffix} Annotations/{stem}.xml\n" for stem in stems]
+        (out / f"{split}_list.txt").write_text("".join(lines))
+    shutil.rmtree(out / "ImageSets")
+    (out / "labels.txt").write_text("circle\nsquare\n")
+
+
+@_layout
 def voc(data: Path, out: Path) -> None:
     """Pascal VOC with lists of the splits."""
     write_voc(splits_of(data), out)

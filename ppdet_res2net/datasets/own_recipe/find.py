@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ppdet_res2net.data.foreign_formats import recognise
+from ppdet_res2net.data.text_files import read_json_file
 from ppdet_res2net.datasets.own_recipe.find_coco import find_coco
 from ppdet_res2net.datasets.own_recipe.find_others import find_labelme, find_voc, find_yolo
 from ppdet_res2net.datasets.own_recipe.source import Source
@@ -62,6 +64,8 @@ def find_sets(
     found = {name: sources for name in ([form] if form else FORMATS) if (sources := FORMATS[name][1](tree, names))}
     if not found:
         what = FORMATS[form][0] if form else "COCO, Pascal VOC, labelme or YOLO"
+        if known := _recognise_others(tree):
+            raise DatasetError(f"there are no annotations of {what} in '{tree.root}'. {known}")
         raise DatasetError(
             f"there are no annotations of {what} in '{tree.root}', but {len(tree.images)} images. If they are elsewhere, pass "
             "the folder that has both, or --train FILE with annotations in COCO's format and --images DIR."
@@ -90,6 +94,18 @@ def _with_folder(source: Source | None, folder: Path) -> Source | None:
     if source is None or source.form != "yolo":
         return None if source is None else replace(source, image_dir=folder)
     return replace(source, places=(folder,))
+
+
+def _recognise_others(tree: FileTree) -> str | None:
+    """Say what the annotations are, if they are of a tool that has to export them in another format first."""
+    for path in [path for ending in (".json", ".xml", ".txt") for path in tree.others[ending][:_SHOWN]]:
+        try:
+            content = read_json_file(path) if path.suffix.lower() == ".json" else None
+        except DatasetError:  # no JSON, which is looked at as text
+            content = None
+        if known := recognise(path, content):
+            return f"'{path}': {known}"
+    return None
 
 
 def _assign_roles(sources: Sequence[Source], tree: FileTree) -> FoundSets:

@@ -16,7 +16,9 @@ from ppdet_res2net.errors import DatasetError
 __all__ = ["find_labelme", "find_voc", "find_yolo"]
 
 _LOOKED_AT = 5  # files of a folder
+# VOC's and PaddleDetection's lists of images, and PaddleX's
 _LISTS = {"train": TRAIN, "val": VAL, "valid": VAL, "test": TEST, "trainval": None}
+_LISTS |= {f"{name}_list": role for name, role in _LISTS.items()}
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")
 _MASKS = "SegmentationObject"
 # Files with a class name per line, as labelImg, Label Studio, Darknet and CVAT call them
@@ -147,16 +149,26 @@ def find_yolo(tree: FileTree, names: Path | None = None) -> list[Source]:
         raise DatasetError(
             f"'{tree.root}' has several descriptions of a dataset of YOLO: {shown}. Pass one of them instead."
         )
-    if descriptions and (sources := _described(descriptions[0])):
-        return sources
-    folders = _label_folders(tree)
+    note = ""
+    try:
+        if descriptions and (sources := _described(descriptions[0])):
+            return sources
+    except DatasetError as error:  # the folders may tell, though the paths are those of another machine
+        note = f"{error} The folders of label files were taken instead"
+        if not (folders := _label_folders(tree)):
+            raise
+    else:
+        folders = _label_folders(tree)
     if not folders:
         return []
     table = names or (descriptions[0] if descriptions else _class_list(tree))
     by_role: dict[str | None, list[Path]] = {}
     for folder in folders:
         by_role.setdefault(role_of(tree.relative(folder)), []).append(folder)
-    return [Source("yolo", table, role, places=tuple(map(_yolo_images, found))) for role, found in by_role.items()]
+    return [
+        Source("yolo", table, role, places=tuple(map(_yolo_images, found)), note=note)
+        for role, found in by_role.items()
+    ]
 
 
 def _describes(path: Path) -> bool:
@@ -172,7 +184,12 @@ def _describes(path: Path) -> bool:
 def _described(path: Path) -> list[Source]:
     content = read_description(path, "description of a dataset") or {}
     roles = [role for role, keys in SPLITS.items() if any(content.get(key) for key in keys)]
-    return [Source("yolo", path, role, places=tuple(read_split(path, role))) for role in roles]
+    places = {role: tuple(read_split(path, role)) for role in roles}
+    note = ""
+    if VAL in places and places[VAL] == places.get(TRAIN):
+        del places[VAL]
+        note = f"'{path}' names the same images for training and validation, so they count as one set"
+    return [Source("yolo", path, role, places=found, note=note) for role, found in places.items()]
 
 
 def _label_folders(tree: FileTree) -> list[Path]:

@@ -86,7 +86,7 @@ def prepare(
         DatasetError: A file is missing or wrong, or the check finds errors.
     """
     sets = [read_source(source, tree, names) for source in found.all]
-    notes = [f"{note}." for one in sets for note in one.notes]
+    notes = list(dict.fromkeys(f"{note}." for one in sets for note in one.notes))
     notes += _drop_root_category(sets)
     if len(sets) == 2:
         notes += _renumber_categories(*sets)

@@ -182,11 +182,12 @@ def _choose_input(measures: Measures, limits: Size) -> tuple[tuple[int, int], st
         return (limits.short_px, limits.long_px), "the size of the published recipes"
     smallest = float(np.quantile(measures.sizes, _SMALL_OBJECTS))
     wanted = limits.object_px / smallest
-    largest = max(measures.long_px, limits.long_px)  # enlarged images show no more than they have
-    long_px = min(max(wanted, limits.long_px), limits.most_px, largest)
+    least = min(limits.long_px, max(measures.long_px, _SIDE_STEP_PX))
+    largest = max(measures.long_px, limits.long_px)  # larger images would show no more than there is
+    long_px = min(max(wanted, least), limits.most_px, largest)
     long_px = math.ceil(long_px / _SIDE_STEP_PX) * _SIDE_STEP_PX
     shown = f"nine of ten objects are at least {smallest * long_px:.0f} pixels large then"
-    if wanted <= limits.long_px:
+    if wanted <= least:
         return (long_px, long_px), f"{shown}, so no more is needed"
     if smallest * long_px >= 0.9 * limits.object_px:
         return (long_px, long_px), f"{shown}; smaller images would lose the small ones"

@@ -26,7 +26,7 @@ class Source:
         listed: VOC: the file that lists the images; None for all.
         mask_dir: VOC: the folder of the masks.
         places: YOLO: the folders of the images, and lists of images.
-        label_dir: YOLO: the folder of the label files; None for where YOLO looks for them.
+        note: What the user should know about how it was found, without a full stop.
     """
 
     form: str
@@ -36,7 +36,7 @@ class Source:
     listed: Path | None = None
     mask_dir: Path | None = None
     places: tuple[Path, ...] = ()
-    label_dir: Path | None = None
+    note: str = ""
 
 
 @dataclass
@@ -80,8 +80,9 @@ def read_source(source: Source, tree: FileTree, names: Path | None = None) -> Re
     else:
         images = convert.YoloImages.of(source.places)
         table = convert.read_class_table(names or source.annotations)
-        image_dir, builder = images.root, convert.convert_yolo(images, source.label_dir, table)
-    lines = [*(f"left out: {line}" for line in builder.skipped.lines()), *builder.notes.lines()]
+        image_dir, builder = images.root, convert.convert_yolo(images, None, table)
+    lines = [*filter(None, [source.note]), *(f"left out: {line}" for line in builder.skipped.lines())]
+    lines += builder.notes.lines()
     return ReadSet(source, builder.content, image_dir, notes=lines)
 
 

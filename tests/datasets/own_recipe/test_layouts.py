@@ -16,9 +16,10 @@ from tests.helpers.layouts import LAYOUTS, annotations_of, images_of, without_ma
 
 # Layouts that hold the training images of the demo data only, so that init has to split them.
 ONE_SET = {
-    "cvat", "label_studio", "labelme2coco", "absolute", "labelme", "labelme_apart", "yolo_without_yaml", "voc_without_lists"
+    "cvat", "label_studio", "labelme2coco", "absolute", "labelme", "labelme_apart", "yolo_without_yaml", "voc_without_lists",
+    "yolo_once",
 }  # fmt: skip
-BOXES = {"yolo", "yolo_without_yaml", "voc", "voc_without_lists", "voc_roboflow"}
+BOXES = {name for name in LAYOUTS if "yolo" in name or "voc" in name} - {"yolo_outlines"} | {"paddlex"}
 
 
 @pytest.fixture
@@ -140,6 +141,27 @@ def test_a_folder_without_annotations(demo_data, data):
     shutil.copytree(images_of(demo_data, "train"), data)
     with pytest.raises(DatasetError, match="no annotations of COCO, Pascal VOC, labelme or YOLO in .*, but 12 images"):
         init(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("via.json", {"_via_img_metadata": {"a": {"filename": "a.png", "regions": []}}}, "This is a project of VIA"),
+        ("tasks.json", [{"data": {}, "annotations": []}], "This is Label Studio's own export"),
+        ("bbox.json", [{"image_id": 1, "score": 0.5}], "These are detections"),
+    ],
+)
+def test_annotations_that_have_to_be_exported_again(name, content, what, demo_data, data):
+    shutil.copytree(images_of(demo_data, "train"), data)
+    write_json(data / name, content)
+    with pytest.raises(DatasetError, match=what):
+        init(data)
+
+
+def test_what_a_data_yaml_says_wrong_is_noted(demo_data, data):
+    LAYOUTS["yolo_moved"](demo_data, data)
+    (note,) = init(data).prepared.notes
+    assert "is not there" in note and note.endswith("The folders of label files were taken instead.")
 
 
 def test_no_folder(data):

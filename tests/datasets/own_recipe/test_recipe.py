@@ -76,6 +76,10 @@ def test_images_are_not_enlarged_for_small_objects():
     assert choose_settings(measures(np.full((20, 2), 0.01), image_px=(400, 300)), "small").input_px == (416, 416)
 
 
+def test_small_images_stay_as_they_are():
+    assert choose_settings(measures(np.full((20, 2), 0.3), image_px=(96, 72)), "small").input_px == (96, 96)
+
+
 def test_few_images_are_seen_more_often():
     few, many = (choose_settings(measures(np.full((20, 2), 0.2), images), "small") for images in (14, 2000))
     assert few.epochs == 72 and few.steps == 504

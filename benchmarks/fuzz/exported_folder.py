@@ -208,7 +208,7 @@ def _replace(path: Path, generator: random.Random) -> bool:
         path.symlink_to("way/file")
     else:
         outside.write_bytes(content)
-        targets = {"link": outside, "device": "/dev/zero", "dangling": "nothing", "circle": path.name}
+        targets = {"link": str(outside), "device": "/dev/zero", "dangling": "nothing", "circle": path.name}
         path.symlink_to(targets[action])
     return action in ("link", "chain", "device")
 

@@ -139,10 +139,14 @@ def verify_classifier(
         expected = classifier.network(paddle.to_tensor(images)).numpy()
 
     def compare(engine: str, precision: str) -> tuple[LogitAgreement, str]:
-        options = {"backend": engine, "precision": precision, "cpu_threads": cpu_threads}
-        with classification.Classifier(
-            folder, trust_graph=True, **options
-        ) as exported:  # verify_engines has checked it
+        exported = classification.Classifier(
+            folder,
+            backend=engine,
+            precision=precision,
+            cpu_threads=cpu_threads,
+            trust_graph=True,  # verify_engines has checked it
+        )
+        with exported:
             actual, description = exported.logits(images), exported.description
         return compare_logits(expected, actual, TOLERANCES[precision]), description
 

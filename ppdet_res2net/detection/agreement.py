@@ -137,8 +137,14 @@ def verify_export(
         )
 
     def compare(engine: str, precision: str) -> tuple[Agreement, str]:
-        options = {"backend": engine, "precision": precision, "cpu_threads": cpu_threads}
-        with Predictor(folder, trust_graph=True, **options) as exported:  # verify_engines has checked it
+        exported = Predictor(
+            folder,
+            backend=engine,
+            precision=precision,
+            cpu_threads=cpu_threads,
+            trust_graph=True,  # verify_engines has checked it
+        )
+        with exported:
             actual, description = [exported(image) for image in images], exported.description
         return compare_detections(expected, actual, TOLERANCES[precision]), description
 

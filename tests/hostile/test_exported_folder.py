@@ -143,6 +143,14 @@ def test_a_folder_names_files_inside_itself(folder, name):
         load_model_folder(folder)
 
 
+@pytest.mark.parametrize("name", ["x" * 2000, "x/" * 1000, ["model.onnx"], 7, None])
+def test_names_that_no_file_has_are_told_in_few_words(folder, name):
+    write_config(folder, formats={"onnx": {"model_file": name}})
+    with pytest.raises(ModelFolderError, match="as model_file of format onnx, expected the name of a file") as caught:
+        load_model_folder(folder)
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("name", ["model.onnx", "infer_cfg.yml"])
 def test_pipes_and_links_out_of_the_folder_are_not_opened(folder, name):

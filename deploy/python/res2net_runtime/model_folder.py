@@ -40,6 +40,7 @@ TASKS = ("detection", "classification")
 
 _MOST_BITS = 63
 _MOST_CHARACTERS = 1000  # of a class name
+_MOST_NAME_CHARACTERS = 255  # of a file, as most systems have it
 _BOX_OUTPUTS = ("boxes", "scores", "labels", "num")
 _KNOWN_OUTPUTS = (*_BOX_OUTPUTS, "masks")
 
@@ -201,7 +202,7 @@ def _keys(files: object) -> str:
 def _find_file(config_path: Path, format_name: str, key: str, name: object) -> Path:
     """Return the path of a file that ``infer_cfg.yml`` names: a regular file inside the folder."""
     where = f"'{printable(config_path)}' names {clip(name)} as {key} of format {format_name}"
-    if not isinstance(name, str):
+    if not isinstance(name, str) or len(name) > _MOST_NAME_CHARACTERS:
         raise ModelFolderError(f"{where}, expected the name of a file. Export the model again.")
     # Names for both systems: a folder may be made on one and used on the other.
     parts = {*PurePosixPath(name).parts, *PureWindowsPath(name).parts}

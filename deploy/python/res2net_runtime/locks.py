@@ -75,7 +75,7 @@ class WriterLock:
             if not self._has_locked(descriptor):
                 os.close(descriptor)
                 return False
-            note = f"{os.getpid()} {this_machine()} {platform.node()}\n".encode("utf-8", "replace")
+            note = f"{os.getpid()} {this_machine()} {platform.node() or '?'}\n".encode("utf-8", "replace")
             os.ftruncate(descriptor, 0)
             try:
                 os.write(descriptor, note)

@@ -1,7 +1,7 @@
 """Write detections image by image: as COCO results and as JSON lines.
 
 A long run then neither fills the memory nor loses its results: what is on the disk is complete after every image, whatever ends
-the process.
+the process between two writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _FILES = {"bbox": "bbox", "segmentation": "mask"}
 class ResultFiles:
     """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
 
-    The files are opened with the first image, and replace earlier ones then. They are complete JSON at any time.
+    The files are opened with the first image, and replace earlier ones then. They are complete JSON after every image; only
+    ``kill -9`` in the middle of a write can leave a part of what was being written, without the closing bracket.
 
     Args:
         directory: An existing folder for the files.

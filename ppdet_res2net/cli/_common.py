@@ -22,7 +22,7 @@ from res2net_runtime.arguments import (
     whole_number,
     write_json,
 )
-from res2net_runtime.console import DEBUG_VARIABLE, EXIT_INTERRUPTED, run_command
+from res2net_runtime.console import DEBUG_VARIABLE, EXIT_INTERRUPTED, configure_logging, run_command, say
 from res2net_runtime.system_errors import explain
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "positive_int",
     "program",
     "run",
+    "say",
     "text_output",
     "whole_number",
     "write_json",
@@ -188,7 +189,7 @@ def check_writable(file: str) -> None:
 
 def configure_console() -> None:
     """Send this project's INFO lines and all warnings to stderr; logging that the caller has set up stays as it is."""
-    logging.basicConfig(format="[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
+    configure_logging("[%(asctime)s] %(levelname)s: %(message)s", datefmt="%H:%M:%S")
     for package in ("ppdet_res2net", "res2net_runtime"):
         logging.getLogger(package).setLevel(logging.INFO)
     ignore_ccache_warning()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
+from ppdet_res2net.cli._common import CommandParser, positive_int, say, whole_number
 
 
 def _parser() -> CommandParser:
@@ -40,5 +40,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     transforms = reader.get("sample_transforms", [])
     title = f"Training images of {config.name}"
     count = write_browse_page(loader, dataset.class_names, transforms, args.html, title, args.num, args.epoch)
-    print(f"wrote {args.html} with {count} images of epoch {args.epoch}")
+    say(f"wrote {args.html} with {count} images of epoch {args.epoch}")
     return 0

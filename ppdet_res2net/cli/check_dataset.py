@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ppdet_res2net.cli._common import STDOUT, CommandParser, check_writable, json_option, text_output, write_json
+from ppdet_res2net.cli._common import STDOUT, CommandParser, check_writable, json_option, say, text_output, write_json
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError
 
@@ -60,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         write_json(args.json, check.to_json(reports))
     if args.json != STDOUT:
-        print("\n\n".join(map(check.format_report, reports)))
+        say("\n\n".join(map(check.format_report, reports)))
     if args.html:
         check.write_page(reports, args.html)
-        print(f"\nwrote {args.html}", file=said)
+        say(f"\nwrote {args.html}", said)
     if args.fix:
         _fix(reports[0], args.fix, said)
     return 1 if any(report.count("error") for report in reports) else 0
@@ -119,9 +119,9 @@ def _fix(report, path: str, said) -> None:
     from ppdet_res2net.datasets import check
 
     changes = check.fix_dataset(report, path)
-    print(f"\nwrote {path}; changes:", file=said)
+    say(f"\nwrote {path}; changes:", said)
     for change in changes or ["none were needed"]:
-        print(f"  {change}", file=said)
+        say(f"  {change}", said)
     source = replace(report.source, annotation_path=Path(path), name=Path(path).stem)
     (again,) = check.check_datasets([source])
-    print(f"left to correct by hand: {check.summarize(again)}", file=said)
+    say(f"left to correct by hand: {check.summarize(again)}", said)

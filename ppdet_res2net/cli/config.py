@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, say
 from ppdet_res2net.config import dump_config, load_config
 
 
@@ -21,5 +21,5 @@ def _parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
-    print(dump_config(load_config(args.config, args.opt, trust_recipe=args.trust_recipe)), end="")
+    say(dump_config(load_config(args.config, args.opt, trust_recipe=args.trust_recipe)).rstrip("\n"))
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import CommandParser, FlagParser, check_writable, command_line, program
+from ppdet_res2net.cli._common import CommandParser, FlagParser, check_writable, command_line, program, say
 from ppdet_res2net.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -160,19 +160,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_writable(args.out)
     _refuse_to_replace_labels(args.out)
     image_dir, result = _convert(args)
-    print(f"wrote {args.out}: {result.write(args.out)}")
+    say(f"wrote {args.out}: {result.write(args.out)}")
     for line in result.skipped.lines():
-        print(f"left out: {line}", file=sys.stderr)
+        say(f"left out: {line}", sys.stderr)
     for line in result.notes.lines():
-        print(f"note: {line}", file=sys.stderr)
-    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
+        say(f"note: {line}", sys.stderr)
+    say("next: " + command_line("check-dataset", "--annotations", args.out, "--images", image_dir))
     return _exit_code(result.skipped.total, args.skip_unsupported)
 
 
 def _exit_code(left_out: int, may_skip: bool) -> int:
     if not left_out or may_skip:
         return 0
-    print("Not everything was converted; with --skip_unsupported, the exit code is 0 nevertheless.", file=sys.stderr)
+    say("Not everything was converted; with --skip_unsupported, the exit code is 0 nevertheless.", sys.stderr)
     return 1
 
 
@@ -197,11 +197,11 @@ def _convert_outward(args: argparse.Namespace) -> int:
         result = convert.write_yolo(splits, args.out, args.segments, args.link_images)
     else:
         result = convert.write_voc(splits, args.out, args.link_images)
-    print(f"wrote {args.out}: {', '.join(split.name for split in splits)}")
+    say(f"wrote {args.out}: {', '.join(split.name for split in splits)}")
     for line in result.skipped.lines():
-        print(f"left out: {line}", file=sys.stderr)
+        say(f"left out: {line}", sys.stderr)
     for line in result.notes.lines():
-        print(f"note: {line}", file=sys.stderr)
+        say(f"note: {line}", sys.stderr)
     return _exit_code(result.skipped.total, args.skip_unsupported)
 
 

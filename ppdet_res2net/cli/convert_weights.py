@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, say
 from ppdet_res2net.modeling.dialect import DIALECTS
 
 
@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     conversion = convert_weights(
         args.name, args.source, args.target, prefix=args.prefix, copy=args.copy, dialect=args.dialect
     )
-    print(conversion.report)
+    say(conversion.report)
     if conversion.kept:
-        print(f"  {len(conversion.kept)} tensors of the detector's other parts are kept as they are")
-    print(f"wrote {len(conversion.tensors)} tensors to {args.target}")
+        say(f"  {len(conversion.kept)} tensors of the detector's other parts are kept as they are")
+    say(f"wrote {len(conversion.tensors)} tensors to {args.target}")
     if args.check:
         check_round_trip(args.target, conversion.tensors)
-        print(f"check: all {len(conversion.tensors)} tensors of {args.target} are equal after a round trip")
+        say(f"check: all {len(conversion.tensors)} tensors of {args.target} are equal after a round trip")
     return 0

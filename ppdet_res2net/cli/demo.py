@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, say
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import TrainingError
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     metrics = _walk(output_dir)
     box, mask = metrics["bbox"]["AP50"], metrics["segm"]["AP50"]
-    print(_summary(output_dir, metrics, time.perf_counter() - started))
+    say(_summary(output_dir, metrics, time.perf_counter() - started))
     if min(box, mask) < MIN_AP50:
         raise TrainingError(
             f"The demo learned too little: box AP50 {box:.3f}, mask AP50 {mask:.3f}, expected at least {MIN_AP50}. "
@@ -67,7 +67,7 @@ def _walk(output_dir: Path) -> dict:
         raise KeyboardInterrupt
     _announce(3, "evaluating the weights on the validation images")
     result = evaluate_from_config(load_config(RECIPE, overrides), classwise=True)
-    print(result.report)
+    say(result.report)
     _announce(4, "exporting, and comparing the export with the original")
     images = sorted((data / "val2017").iterdir())[:12]
     folder = export_model(
@@ -85,7 +85,7 @@ def _walk(output_dir: Path) -> dict:
 
 
 def _announce(number: int, what: str) -> None:
-    print(f"\n[{number}/5] {what}", flush=True)
+    say(f"\n[{number}/5] {what}")
 
 
 def _summary(output_dir: Path, metrics: dict, seconds: float) -> str:

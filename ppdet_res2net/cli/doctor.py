@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ppdet_res2net.cli import _defects
-from ppdet_res2net.cli._common import STDOUT, CommandParser, json_option, write_json
+from ppdet_res2net.cli._common import STDOUT, CommandParser, json_option, say, write_json
 from ppdet_res2net.cli._installation import (
     OPENCVS,
     PADDLES,
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         write_json(args.json, findings)
     if args.json != STDOUT:
-        print(_as_text(packages, probe, problems, fit, _defects.as_lines(defects) if defects else ()))
+        say(_as_text(packages, probe, problems, fit, _defects.as_lines(defects) if defects else ()))
     return 0 if fit else 1
 
 

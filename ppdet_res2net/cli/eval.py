@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, json_option, positive_int, text_output, write_json
+from ppdet_res2net.cli._common import check_writable, json_option, positive_int, say, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from ppdet_res2net.files import save_text
@@ -99,8 +99,8 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
     else:
         result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir)
     shown = text_output(args.json)
-    print(result.report, file=shown)
-    print(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s", file=shown)
+    say(result.report, shown)
+    say(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s", shown)
     if args.json:
         write_json(args.json, result.summary)
     return 0
@@ -141,8 +141,8 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
     classwise = args.classwise or recipe.get("classwise", False)
     shown = text_output(args.json)
     if classwise:
-        print(result.class_table(), file=shown)
-    print(f"{classifier.name}: {result.report}", file=shown)
+        say(result.class_table(), shown)
+    say(f"{classifier.name}: {result.report}", shown)
     if args.confusion:
         save_text(args.confusion, result.confusion_csv())
     if args.json:
@@ -172,6 +172,6 @@ def _check_images(args: argparse.Namespace, config: Config | None) -> int:
     with tqdm(total=len(dataset), unit="image", disable=not sys.stderr.isatty()) as progress:
         problems = list(find_bad_images(dataset, args.workers or 1, progress.update))
     for problem in problems:
-        print(f"Error: {problem}", file=sys.stderr)
-    print(f"{len(dataset) - len(problems)} of {len(dataset)} images of {len(dataset.class_names)} classes can be read")
+        say(f"Error: {problem}", sys.stderr)
+    say(f"{len(dataset) - len(problems)} of {len(dataset)} images of {len(dataset.class_names)} classes can be read")
     return 1 if problems else 0

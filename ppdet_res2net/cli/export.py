@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommaList
+from ppdet_res2net.cli._common import CommaList, say
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.commands import runtime_command_line
 from ppdet_res2net.config import is_classifier
@@ -79,5 +79,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             **common,
         )
     command = runtime_command_line("--model_dir", folder, "--image_file", "IMAGE")
-    print(f"wrote {folder}; run it with: {command}")
+    say(f"wrote {folder}; run it with: {command}")
     return 0

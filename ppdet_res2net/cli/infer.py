@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, text_output, write_json
+from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, say, text_output, write_json
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.arguments import path_text
@@ -111,10 +111,10 @@ def _classify(args: argparse.Namespace, config: Config | None, images: list[Imag
         results.append({**result.as_dict(), "file_name": storable(image.name)})
         has_failed |= result.error is not None
         if result.error is not None:
-            print(f"Error: {result.error}", file=sys.stderr)
+            say(f"Error: {result.error}", sys.stderr)
             continue
         classes = ", ".join(f"{name} {100 * score:.1f} %" for name, score in zip(result.names, result.scores))
-        print(f"{printable(result.path)}: {printable(classes)}", file=text_output(args.json))
+        say(f"{printable(result.path)}: {printable(classes)}", text_output(args.json))
     if args.json:
         write_json(args.json, results)
     return 1 if has_failed else 0

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser, check_writable, command_line, fraction, whole_number
+from ppdet_res2net.cli._common import CommandParser, check_writable, command_line, fraction, say, whole_number
 from ppdet_res2net.commands import runtime_command_line
 from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.datasets.own_recipe import FORMATS, KINDS, SIZES, OwnRecipe, RecipeOptions, create_recipe
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.seed,
     )
     recipe = create_recipe(args.out, options, show_progress=sys.stderr.isatty())
-    print("\n".join([*_say_found(recipe), "", *_say_chosen(recipe), "", *_say_next(recipe)]))
+    say("\n".join([*_say_found(recipe), "", *_say_chosen(recipe), "", *_say_next(recipe)]))
     return 0
 
 

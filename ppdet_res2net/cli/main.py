@@ -6,11 +6,13 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import ppdet_res2net
 from ppdet_res2net.cli._common import run
 from ppdet_res2net.commands import PROG, program
 from ppdet_res2net.errors import did_you_mean
+from res2net_runtime.texts import printable_lines
 
 # Command -> what it does. Its module has the same name, with '_' instead of '-'.
 COMMANDS = {
@@ -47,10 +49,15 @@ _OTHER_NAMES = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable_lines(message))
+
+
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROG,
         usage=f"{PROG} [-h] [--version] COMMAND ...",
         description="The Res2Net family for PaddlePaddle: train, evaluate, export and run detectors and classifiers.",

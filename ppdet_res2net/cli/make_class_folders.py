@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, say
 
 
 def _parser() -> CommandParser:
@@ -36,5 +36,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = write_digits(args.output_dir)
     else:
         count = write_object_crops(args.coco, args.images, args.output_dir)
-    print(f"{count} images in {args.output_dir}")
+    say(f"{count} images in {args.output_dir}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
+from ppdet_res2net.cli._common import CommandParser, positive_int, say, whole_number
 from ppdet_res2net.datasets.demo import make_demo_data
 
 
@@ -54,5 +54,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0."""
     args = _parser().parse_args(argv)
     folder = make_demo_data(args.dir, args.train, args.val, args.size, args.seed)
-    print(f"demo dataset: {args.train} training and {args.val} validation images in {folder}")
+    say(f"demo dataset: {args.train} training and {args.val} validation images in {folder}")
     return 0

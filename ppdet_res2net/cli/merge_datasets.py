@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser, check_writable, command_line
+from ppdet_res2net.cli._common import CommandParser, check_writable, command_line, say
 from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.errors import ConfigError
 
@@ -53,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_writable(args.out)
     content, image_dir = merge_datasets(args.annotations, args.images)
     write_annotations(content, args.out)
-    print(
+    say(
         f"wrote {args.out}: {say_count(len(content['images']), 'image')}, "
         f"{say_count(len(content['annotations']), 'object')}, "
         f"{say_count(len(content['categories']), 'class', 'classes')}"
     )
     folder = "DIR" if image_dir is None else image_dir
-    print("next: " + command_line("check-dataset", "--annotations", args.out, "--images", folder))
+    say("next: " + command_line("check-dataset", "--annotations", args.out, "--images", folder))
     return 0

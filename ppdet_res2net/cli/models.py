@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, json_option, positive_int, write_json
+from ppdet_res2net.cli._common import CommandParser, json_option, positive_int, say, write_json
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo import ModelSpec, get_model_spec, list_models
 from ppdet_res2net.zoo.model_spec import SOURCES
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         write_json(args.json, as_records(specs))
         return 0
-    print((as_markdown if args.markdown else as_text)(specs).rstrip("\n"))
+    say((as_markdown if args.markdown else as_text)(specs).rstrip("\n"))
     return 0
 
 
@@ -69,6 +69,6 @@ def _measure(args: argparse.Namespace, specs: list[ModelSpec]) -> None:
     measurements = list(tqdm(found, unit="model", disable=not sys.stderr.isatty()))
     if not measurements:
         raise ConfigError(f"There is no classifier to measure among the models of {args.source}.")
-    print(measure.as_text(measurements))
+    say(measure.as_text(measurements))
     if args.plot:
         measure.plot_accuracy(measurements, args.plot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser
+from ppdet_res2net.cli._common import CommandParser, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,5 +23,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.training.curves import plot_runs
 
     plot_runs(args.runs, args.out)
-    print(args.out)
+    say(args.out)
     return 0

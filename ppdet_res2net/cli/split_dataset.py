@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppdet_res2net.cli._common import CommandParser, check_writable, command_line, fraction, whole_number
+from ppdet_res2net.cli._common import CommandParser, check_writable, command_line, fraction, say, whole_number
 from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.errors import ConfigError
 
@@ -58,6 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, content in parts.items():
         write_annotations(content, paths[name])
         images, objects = len(content["images"]), len(content["annotations"])
-        print(f"wrote {paths[name]}: {say_count(images, 'image')}, {say_count(objects, 'object')}")
-    print("next: " + command_line("check-dataset", "--annotations", *paths.values(), "--images", args.images))
+        say(f"wrote {paths[name]}: {say_count(images, 'image')}, {say_count(objects, 'object')}")
+    say("next: " + command_line("check-dataset", "--annotations", *paths.values(), "--images", args.images))
     return 0

@@ -21,6 +21,7 @@ from ppdet_res2net.files import replacing
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from res2net_runtime.plain_yaml import YamlSizeError, check_size
+from res2net_runtime.texts import printable, printable_lines
 
 __all__ = ["MAX_DEPTH", "dump_config", "parse_yaml", "read_yaml", "save_config"]
 
@@ -112,7 +113,13 @@ def _represent_tagged(dumper: _Dumper, tagged: Tagged) -> yaml.Node:
     return dumper.represent_mapping(f"!{tagged.name}", tagged.kwargs)
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    # Between double quotes, what a terminal would not show can be escaped, and the text stays the same.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if printable(text) == text else '"')
+
+
 _Dumper.add_representer(Tagged, _represent_tagged)
+_Dumper.add_representer(str, _represent_text)
 
 
 def parse_yaml(text: str, source: str, trust_recipe: bool = False) -> object:
@@ -168,7 +175,7 @@ def read_yaml(path: Path, trust_recipe: bool = False) -> dict:
 
 def dump_config(config: dict) -> str:
     """Return the configuration as YAML, tags included; ``load_config`` reads an equal one from it."""
-    return yaml.dump(
+    text = yaml.dump(
         dict(config),
         Dumper=_Dumper,
         sort_keys=False,
@@ -176,6 +183,7 @@ def dump_config(config: dict) -> str:
         width=_LINE_WIDTH,
         allow_unicode=True,
     )
+    return printable_lines(text)  # its escapes are YAML's
 
 
 def save_config(config: dict, path: str | os.PathLike[str]) -> None:

@@ -18,7 +18,7 @@ from ppdet_res2net.data.values import show
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
 from res2net_runtime.system_errors import explain
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import json_text, printable
 
 __all__ = ["check_dataset_path", "read_annotations", "read_categories", "read_json", "write_annotations"]
 
@@ -153,14 +153,10 @@ def write_annotations(content: dict, path: str | os.PathLike) -> None:
     Raises:
         DatasetError: The file cannot be written.
     """
-    text = json.dumps(content, ensure_ascii=False)
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a pair of UTF-16, which only an escape can hold
-        data = json.dumps(content).encode("ascii")
+    text = json_text(content)
     try:
         with replacing(path) as unfinished:
-            unfinished.write_bytes(data)
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"cannot write '{path}': {explain(error, 'choose another folder')}") from error
 

@@ -16,6 +16,7 @@ from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
 from res2net_runtime.draw import class_color
 from res2net_runtime.system_errors import explain
+from res2net_runtime.texts import printable_lines
 
 __all__ = ["Shape", "bar_chart", "draw_picture", "save_page", "tiles"]
 
@@ -105,7 +106,7 @@ def save_page(path: str | os.PathLike, title: str, body: Iterable[str]) -> None:
     )
     try:
         with replacing(path) as unfinished:
-            unfinished.write_text(page, encoding="utf-8")
+            unfinished.write_text(printable_lines(page), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"cannot write '{path}': {explain(error, 'choose another folder')}") from error
 

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import paddle
 
 from ppdet_res2net.errors import SetupError, TrainingError
+from res2net_runtime.console import PrintableFormatter
 from res2net_runtime.system_errors import explain
 
 __all__ = ["RunLog", "peak_memory_mib", "say_duration"]
@@ -94,7 +95,7 @@ class RunLog:
                 self._file = _LogFile(self._run_dir / "train.log", encoding="utf-8")
             except OSError as error:
                 raise TrainingError(_unwritable(self._run_dir, error)) from error
-            self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            self._file.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
             self._early.setTarget(self._file)
             self._early.flush()
             package = logging.getLogger("ppdet_res2net")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import shutil
 import sys
@@ -13,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
+from res2net_runtime.console import say
 from res2net_runtime.errors import did_you_mean
 from res2net_runtime.files import save_text
+from res2net_runtime.texts import json_text, printable_lines
 
 __all__ = [
     "STDOUT",
@@ -164,7 +165,9 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print a message and exit with code 2. The usage, which is long here, is left to ``--help``."""
-        self.exit(2, f"{self.prog}: error: {message}\n'{self._program} --help' describes the options.\n")
+        self.exit(
+            2, f"{self.prog}: error: {printable_lines(message)}\n'{self._program} --help' describes the options.\n"
+        )
 
     def _translate(self, words: list[str]) -> list[str]:
         """Replace values of switches and flags of other tools by what the parser knows."""
@@ -206,7 +209,7 @@ class FlagParser(argparse.ArgumentParser):
         if isinstance(answer, Refused):
             self.error(f"{shown} is not available here. {answer.sentence}")
         if isinstance(answer, Noted):
-            print(f"Note: {shown} changes nothing here. {answer.sentence}", file=sys.stderr)
+            say(f"Note: {shown} changes nothing here. {answer.sentence}", sys.stderr)
             return []
         words = [word.format(value=value or "true") for word in answer.words]
         if words and words[0] in given and words[0] != flag:
@@ -262,11 +265,11 @@ def write_json(target: str, content: object) -> None:
         Res2NetError: The file cannot be written.
     """
     if target != STDOUT:
-        save_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        save_text(target, json_text(content, indent=2) + "\n")
         return
     # An ASCII terminal would otherwise show escapes that are not JSON's.
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf_8")
-    print(json.dumps(content, indent=2, ensure_ascii=not is_unicode))
+    say(json_text(content, indent=2, only_ascii=not is_unicode))
 
 
 def _wrap(text: str) -> str:

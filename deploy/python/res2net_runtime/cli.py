@@ -12,7 +12,7 @@ from typing import Any
 
 from res2net_runtime.arguments import FlagParser, fraction, path_text, positive_int, whole_number
 from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
-from res2net_runtime.console import ending_on_signals, python_command, run_command
+from res2net_runtime.console import configure_logging, ending_on_signals, python_command, run_command, say
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import make_output_folder
@@ -23,7 +23,7 @@ from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
-from res2net_runtime.texts import hide_password, is_url, printable, printable_lines
+from res2net_runtime.texts import hide_password, is_url, printable
 from res2net_runtime.video_writer import CODECS
 
 
@@ -131,7 +131,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 if every image worked, 1 otherwise."""
     args = parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    configure_logging("%(levelname)s: %(message)s", level=logging.INFO)
     return run_command(lambda: run(args), "Interrupted; the pictures and results so far are kept.")
 
 
@@ -209,7 +209,7 @@ def print_detections(detections: Detections) -> None:
     """Print one line per detection."""
     for name, score, box in zip(detections.class_names, detections.scores, detections.boxes_xyxy):
         x1, y1, x2, y2 = box
-        print(f"{printable(name)} {score:.3f}: left {x1:.1f}, top {y1:.1f}, right {x2:.1f}, bottom {y2:.1f}")
+        say(f"{printable(name)} {score:.3f}: left {x1:.1f}, top {y1:.1f}, right {x2:.1f}, bottom {y2:.1f}")
 
 
 def report(summary: Summary, what: str) -> None:
@@ -221,16 +221,16 @@ def report(summary: Summary, what: str) -> None:
     """
     output = summary.output
     for failure in summary.failures:
-        print(f"Error: {printable_lines(failure)}", file=sys.stderr)
+        say(f"Error: {failure}", sys.stderr)
     skipped = f", {summary.skipped} done before" if summary.skipped else ""
     if not summary.done and summary.failures:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
     found = f"{summary.drawn} detections with a score of at least {output.threshold:g}"
-    print(f"{summary.done} of {total} {what}{skipped}, {found}, {summary.engine}.")
+    say(f"{summary.done} of {total} {what}{skipped}, {found}, {summary.engine}.")
     has_results = output.save_results or output.save_jsonl or output.skip_done
     written = ["Pictures"] * output.save_pictures + ["results"] * has_results
     if written:
-        print(f"{' and '.join(written).capitalize()} are in '{printable(output.directory)}'.")
+        say(f"{' and '.join(written).capitalize()} are in '{printable(output.directory)}'.")
     if summary.failures and what == "images":
-        print(f"{len(summary.failures)} of {total} images failed; see above.", file=sys.stderr)
+        say(f"{len(summary.failures)} of {total} images failed; see above.", sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.system_errors import explain
@@ -19,15 +21,47 @@ from res2net_runtime.texts import printable, printable_lines
 __all__ = [
     "DEBUG_VARIABLE",
     "EXIT_INTERRUPTED",
+    "PrintableFormatter",
+    "configure_logging",
     "ending_on_signals",
     "is_found",
     "prepare_stdout",
     "python_command",
     "run_command",
+    "say",
 ]
 
 DEBUG_VARIABLE = "RES2NET_DEBUG"
 EXIT_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log records, tracebacks included, without characters of foreign texts that would change a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        return printable_lines(super().format(record))
+
+
+def configure_logging(form: str, datefmt: str | None = None, level: int | None = None) -> None:
+    """Send log records to stderr, as ``logging.basicConfig`` does: logging that the caller has set up stays as it is.
+
+    Args:
+        form: What a line consists of, with ``%(message)s`` and other names of :mod:`logging`.
+        datefmt: How the time is written.
+        level: Lowest level that is shown; by default, warnings.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter(form, datefmt))
+    logging.basicConfig(handlers=[handler], level=level)
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print lines, of which parts may come from files: to standard output, or to ``file``.
+
+    All commands print in this way, so that no name or message of a file changes a terminal.
+    """
+    print(printable_lines(text), file=file, flush=True)
 
 
 def prepare_stdout() -> None:
@@ -58,18 +92,18 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
     except (Res2NetError, OSError) as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
-        print(f"Error: {_explain(error) if isinstance(error, OSError) else printable_lines(error)}", file=sys.stderr)
+        say(f"Error: {_explain(error) if isinstance(error, OSError) else error}", sys.stderr)
         return 1
     except MemoryError as error:  # Paddle raises it, too
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
-        print(f"Error: {printable_lines(_no_memory(error))}", file=sys.stderr)
+        say(f"Error: {_no_memory(error)}", sys.stderr)
         return 1
     except Ended as error:
-        print(f"Ended by {error.signal.name}.", file=sys.stderr)
+        say(f"Ended by {error.signal.name}.", sys.stderr)
         return 128 + error.signal
     except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+        say(interrupted, sys.stderr)
         return EXIT_INTERRUPTED
 
 

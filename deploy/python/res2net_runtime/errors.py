@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import printable_lines
 
 __all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "did_you_mean"]
 
@@ -16,11 +16,11 @@ __all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "di
 class Res2NetError(Exception):
     """Base of every error that the user can cause and fix; command lines print it without a traceback.
 
-    Messages quote names and lines of files, which may hold what would control a terminal: it is escaped.
+    Its message can quote files. As text, it has no characters that would change a terminal.
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(printable, super().__str__().split("\n")))
+        return printable_lines(super().__str__())
 
 
 class ImageError(Res2NetError, ValueError):

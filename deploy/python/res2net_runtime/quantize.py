@@ -27,7 +27,7 @@ from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading
 from res2net_runtime.boxes import box_iou
-from res2net_runtime.console import ending_on_signals, python_command, run_command
+from res2net_runtime.console import configure_logging, ending_on_signals, python_command, run_command, say
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import find_images, replacing
@@ -258,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--trust_graph", **TRUST_GRAPH_OPTION)
     args = parser.parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    configure_logging("%(levelname)s: %(message)s", level=logging.INFO)
     root = logging.getLogger()
     root.addFilter(_is_for_the_user)
     try:
@@ -269,11 +269,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _quantize(args: argparse.Namespace) -> int:
     images = find_images(args.image_dir)[: args.max_images]
-    print(f"Measuring activations on {len(images)} images ...")
+    say(f"Measuring activations on {len(images)} images ...")
     with ending_on_signals():
         target = quantize_model(args.model_dir, images, args.trust_graph)
-    print(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
-    print(compare_precisions(args.model_dir, images, args.cpu_threads, args.trust_graph))
+    say(f"Wrote '{target}', {target.stat().st_size / 1e6:.1f} MB.")
+    say(compare_precisions(args.model_dir, images, args.cpu_threads, args.trust_graph))
     return 0
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["clip", "hide_password", "is_url", "printable", "printable_lines", "storable"]
+__all__ = ["clip", "hide_password", "is_url", "json_text", "printable", "printable_lines", "storable"]
 
 # Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
 # surrogates, unassigned characters, and separators of lines and paragraphs.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"  # formats that Persian and emoji need, and that do no harm
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _SHORT_LIST = 8
 
 
@@ -20,14 +22,22 @@ def printable(text: object) -> str:
 
     Bytes of a file name that are not UTF-8, which Python keeps as lone surrogates, become ``\xd6``.
     """
-    return "".join(
-        _escape(one) if unicodedata.category(one) in _UNPRINTABLE and one not in _JOINERS else one for one in str(text)
-    )
+    text = str(text)
+    if text.isprintable():  # nearly all are, and this is much faster
+        return text
+    return _NOT_ASCII.sub(lambda match: _escape(match[0]) if _is_unprintable(match[0]) else match[0], text)
 
 
 def printable_lines(text: object) -> str:
-    """Return :func:`printable` of each line of a text."""
-    return "\n".join(map(printable, str(text).split("\n")))
+    """Return a message of one or several lines, each as :func:`printable` returns it; tabs stay, too."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in str(text).split("\n"))
+
+
+def json_text(content: object, indent: int | None = None, only_ascii: bool = False) -> str:
+    """Return JSON that can be printed: letters stay, all that a terminal would not show is escaped as JSON does it."""
+    text = json.dumps(content, indent=indent, ensure_ascii=only_ascii)
+    lines = text.split("\n")  # the line breaks of the indentation; those of texts are escaped
+    return "\n".join(_NOT_ASCII.sub(_escape_in_json, line) for line in lines)
 
 
 def clip(value: object, length: int = 60) -> str:
@@ -66,6 +76,14 @@ def hide_password(url: str) -> str:
         return printable(url.partition("://")[0] + "://...")
     host = parts.netloc.rpartition("@")[2]
     return printable(urlunsplit((parts.scheme, host, parts.path, "...=..." if parts.query else "", "")))
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS
+
+
+def _escape_in_json(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1] if _is_unprintable(match[0]) else match[0]
 
 
 def _escape(character: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from res2net_runtime.classification.classifier import Classifier
+from res2net_runtime.console import say
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import make_output_folder, replacing
 from res2net_runtime.image_lists import leave_out_done, select_images
@@ -61,11 +62,11 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
             for image, prediction in zip(images, predictions):
                 if prediction.error is not None:
                     failures += 1
-                    print(f"Error: {prediction.error}", file=sys.stderr)
+                    say(f"Error: {prediction.error}", sys.stderr)
                     continue
                 classes = prediction.classification.top(_TOP)
                 shown = ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes)
-                print(f"{printable(image.path)}: {printable(shown)}")
+                say(f"{printable(image.path)}: {printable(shown)}")
                 rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
                 results.append({"file_name": storable(image.name), "image_id": image.image_id, "classes": rows})
                 if lines is not None:
@@ -78,7 +79,7 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
         engine = classifier.description
     done_before = f" ({skipped} done before)" if skipped else ""
     count = f"{len(results) - skipped} of {len(images)} images{done_before}"
-    print(f"{count} in {time.perf_counter() - started:.2f} s with {engine}")
+    say(f"{count} in {time.perf_counter() - started:.2f} s with {engine}")
     return 1 if failures else 0
 
 

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import paddle
 
 from ppdet_res2net.errors import SetupError, TrainingError
-from res2net_runtime.console import PrintableFormatter
+from res2net_runtime.console import PrintableFormatter, say
 from res2net_runtime.system_errors import explain
 
 __all__ = ["RunLog", "peak_memory_mib", "say_duration"]
@@ -241,7 +241,7 @@ class _LogFile(logging.FileHandler):
         elif not self._has_failed:
             self._has_failed = True
             reason = explain(error, "pass another -o save_dir=FOLDER")
-            print(f"'{self.baseFilename}' misses messages: {reason}", file=sys.stderr)
+            say(f"'{self.baseFilename}' misses messages: {reason}", sys.stderr)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what is left of a message that could not be written

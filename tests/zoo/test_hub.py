@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
 import multiprocessing
+import re
+import time
+import types
+import urllib.parse
 from collections import Counter
 
 import numpy as np
@@ -47,12 +52,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", f"/plain/{name}")
             return self.end_headers()
-        self.send_response(200)
-        if kind == "compressed":
-            self.send_header("Content-Encoding", "gzip")
+        if kind == "to":
+            self.send_response(302)
+            self.send_header("Location", urllib.parse.unquote(self.path.partition("?")[2]))
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(int(kind) if kind.isdecimal() else 200, "geheim \x1b]0;" if kind == "401" else None)
+        if kind in ("compressed", "uncompressed"):
+            self.send_header("Content-Encoding", "gzip" if kind == "compressed" else "Identity")
         if kind != "no-length":
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if kind == "slow":
+            with contextlib.suppress(OSError):
+                for byte in content[:40]:
+                    time.sleep(0.05)
+                    self.wfile.write(bytes([byte]))
+            return
         broken = kind == "broken" or kind == "broken-once" and attempt == 1 or kind == "no-length"
         self.wfile.write(content[: len(content) // 2] if broken else content)
 
@@ -233,10 +249,22 @@ def test_a_cached_file_that_has_changed_is_verified_again(server, home, content)
 
 
 @pytest.mark.parametrize(
-    "spelling", ["bad%2D00000000.pth", "bad-00000000%2epth", "bad-00000000.pth/", "bad-00000000.pth?x#y"]
+    "spelling",
+    [
+        "bad%2D00000000.pth",
+        "bad-00000000%2epth",
+        "bad-00000000.pth/",
+        "bad-00000000.pth?x#y",
+        "bad-00000000.pth;x",
+        "bad-00000000.pth%20",
+        "bad-00000000.pth%2F%2E",
+        "bad-00000000.pth/%2e",
+        "bad-00000000.pth/x/%2E%2E",
+    ],
 )
-def test_other_spellings_of_an_address_keep_its_checksum(server, home, spelling):
-    server.files.update(dict.fromkeys((spelling.partition("?")[0],), server.files["x.pth"]))
+def test_other_spellings_of_an_address_keep_its_checksum(server, home, monkeypatch, spelling):
+    content = server.files["x.pth"]
+    monkeypatch.setattr(server, "files", types.SimpleNamespace(get=lambda name: content))  # under any name
     assert "has the wrong checksum: SHA-256 " in error_of(server.url(f"plain/{spelling}"))
     assert kept(home) == []
 
@@ -291,3 +319,92 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(server, home
     target.with_name("x.pth.part").symlink_to(tmp_path / "precious")
     assert hub.download_weights(server.url("plain/x.pth")).read_bytes() == content
     assert (tmp_path / "precious").read_text() == "mine" and not target.is_symlink()
+
+
+@pytest.mark.parametrize("status", [204, 206, 300, 401])
+def test_other_answers_than_200_bring_no_file(server, home, status):
+    message = error_of(server.url(f"{status}/x.pth"))
+    assert f": the server answered {status} {http.HTTPStatus(status).phrase}. Download it in another way" in message
+    assert kept(home) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("file:///etc/passwd", "redirects from http to file. Nothing was downloaded."),
+        ("ftp://me:geheim@127.0.0.1/x", "redirects from http to ftp. Nothing was downloaded."),
+        ("data:,x", "redirects from http to data. Nothing was downloaded."),
+        (
+            "http://127.0.0.1:99999/x",
+            "its address is not valid, or the server sends a redirect or a length that is not",
+        ),
+        ("http://[::1", "its address is not valid, or the server sends a redirect or a length that is not"),
+        ("http://\x9b/", "its address is not valid, or the server sends a redirect or a length that is not"),
+    ],
+)
+def test_redirects_that_lead_nowhere(server, home, target, text):
+    server.files["x.pth"] = b"x"
+    message = error_of(server.url(f"to/x.pth?{urllib.parse.quote(target)}"))
+    assert text in message and "geheim" not in message
+    assert kept(home) == []
+
+
+def test_redirects_in_a_circle(server, monkeypatch):
+    monkeypatch.setattr(Handler, "do_GET", _redirect_to_itself)
+    assert "the server redirects more than 30 times. Download it in another way" in error_of(server.url("plain/x.pth"))
+
+
+def _redirect_to_itself(handler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.end_headers()
+
+
+def test_a_server_that_sends_next_to_nothing_is_left(server, home, monkeypatch):
+    monkeypatch.setattr(hub, "_TIMEOUTS_S", (5, 0.5))
+    assert re.search(r"has sent \d+ bytes in \d+ s, less than 1 KiB/s. Download", error_of(server.url("slow/x.pth")))
+    assert kept(home) == []
+
+
+def test_identity_in_any_letters_is_no_compression(server, content):
+    assert hub.download_weights(server.url("uncompressed/x.pth")).read_bytes() == content
+
+
+@pytest.mark.parametrize("path", ["401/x.pth", "busy/x.pth", "broken/x.pth", "to/x.pth?http%3A%2F%2F%5B%3A%3A1"])
+def test_passwords_and_tokens_are_in_no_exception(server, path):
+    address = server.url(path).replace("//", "//me:secret@") + ("&" if "?" in path else "?") + "token=geheim"
+    with pytest.raises(WeightsError) as caught:
+        hub.download_weights(address)
+    error = caught.value
+    while error is not None:
+        assert "secret" not in str(error) and "geheim" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("ending", ["lock", "verified"])
+def test_links_in_the_place_of_the_caches_own_files_are_not_followed(server, tmp_path, ending):
+    target = hub.cached_path(server.url("plain/x.pth"))
+    target.parent.mkdir(parents=True)
+    (tmp_path / "precious").write_text("mine")
+    target.with_name(f"x.pth.{ending}").symlink_to(tmp_path / "precious")
+    hub.download_weights(server.url("plain/x.pth"))
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("ending", "text"), [("part", "cannot write "), ("lock", "cannot lock ")])
+def test_folders_in_the_place_of_the_caches_own_files(server, ending, text):
+    target = hub.cached_path(server.url("plain/x.pth"))
+    target.with_name(f"x.pth.{ending}").mkdir(parents=True)
+    assert f"{text}{target}.{ending}: Is a directory" in error_of(server.url("plain/x.pth"))
+
+
+def test_very_long_names_keep_their_checksum(server, home):
+    name = f"{'n' * 180}-{'0' * 64}.pth"
+    server.files[name] = server.files["x.pth"]
+    assert "has the wrong checksum: SHA-256 " in error_of(server.url(f"plain/{name}"))
+    assert len(hub.cached_path(server.url(f"plain/{name}")).name) < 200
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://me:pass/word@host/x.pth", "http://me:pass?word@host/x.pth"])
+def test_passwords_of_addresses_that_are_none_are_not_printed(address):
+    assert "word" not in (message := error_of(address)) and "pass" not in message.partition("or pass its path")[0]

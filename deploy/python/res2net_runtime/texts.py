@@ -72,7 +72,8 @@ def hide_password(url: str) -> str:
     """Return a url for a message: without user name and password, and without a query, which may hold a token."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # not a url in the end
+        _ = parts.port
+    except ValueError:  # not a url in the end; what seems to be the port may be a password
         return printable(url.partition("://")[0] + "://...")
     host = parts.netloc.rpartition("@")[2]
     return printable(urlunsplit((parts.scheme, host, parts.path, "...=..." if parts.query else "", "")))

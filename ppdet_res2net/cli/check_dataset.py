@@ -7,10 +7,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import STDOUT, CommandParser, check_writable, json_option, say, text_output, write_json
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppdet_res2net.config import Config
 
 SPLITS = {"train": "TrainDataset", "eval": "EvalDataset"}
 
@@ -19,7 +23,8 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "check-dataset",
         "Check annotation files in COCO's format and their images: those that a recipe trains and evaluates on, or those "
-        "that --annotations names. Exit code 1 if there are errors.",
+        "that --annotations names. With a recipe, objects are also compared with its anchors, and its readers with each other. "
+        "Exit code 1 if there are errors.",
         examples=(
             "-c demo_mask_rcnn",
             "--annotations DATA/annotations/train.json --images DATA/train --html problems.html",
@@ -47,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from ppdet_res2net.datasets import check
 
-    sources = _sources(args)
+    config = _load_recipe(args)
+    sources = _sources(args) if config is None else _sources_of_recipe(config, args.only)
     if args.fix and (len(sources) > 1 or args.skip_images):
         raise ConfigError(
             "--fix corrects one annotation file, and has to read its images. Pass one file, or choose --only train or "
@@ -56,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for file in filter(None, (args.json, args.html, args.fix)):
         check_writable(file)
     reports = check.check_datasets(sources, not args.skip_images, show_progress=sys.stderr.isatty())
+    if config is not None:
+        from ppdet_res2net.detection.recipe_fit import fit_settings
+
+        for report in reports:
+            check.compare_with_recipe(report, fit_settings(config))
     said = text_output(args.json)
     if args.json:
         write_json(args.json, check.to_json(reports))
@@ -69,15 +80,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if any(report.count("error") for report in reports) else 0
 
 
-def _sources(args: argparse.Namespace) -> list:
-    from ppdet_res2net.datasets.check import DatasetSource
+def _load_recipe(args: argparse.Namespace) -> Config | None:
+    """Return the recipe whose datasets are to be checked; None if ``--annotations`` names files instead."""
+    from ppdet_res2net.config import load_config
 
     if bool(args.config) == bool(args.annotations):
         raise ConfigError("check-dataset needs either -c CFG, or --annotations FILE with --images DIR.")
-    if args.config:
-        if args.images:
-            raise ConfigError("--images belongs to --annotations; a recipe names its own folders of images.")
-        return _sources_of_recipe(args)
+    if args.config and args.images:
+        raise ConfigError("--images belongs to --annotations; a recipe names its own folders of images.")
+    return load_config(args.config, args.opt, trust_recipe=args.trust_recipe) if args.config else None
+
+
+def _sources(args: argparse.Namespace) -> list:
+    from ppdet_res2net.datasets.check import DatasetSource
+
     if args.opt or args.only:
         raise ConfigError("-o and --only belong to a recipe; add -c CFG, or leave them out.")
     folders = args.images or (["."] if args.skip_images else [])
@@ -91,16 +107,14 @@ def _sources(args: argparse.Namespace) -> list:
     return [DatasetSource(Path(file), Path(folder), Path(file).stem) for file, folder in zip(args.annotations, folders)]
 
 
-def _sources_of_recipe(args: argparse.Namespace) -> list:
-    from ppdet_res2net.config import load_config
+def _sources_of_recipe(config: Config, only: str | None) -> list:
     from ppdet_res2net.data.coco import COCODataSet
     from ppdet_res2net.datasets.check import DatasetSource
     from ppdet_res2net.ppdet_modules.registry import create_dataset
 
-    config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
     sources = []
     for split, key in SPLITS.items():
-        if args.only not in (None, split):
+        if only not in (None, split):
             continue
         dataset = create_dataset(config, key)
         if not isinstance(dataset, COCODataSet):
@@ -111,7 +125,8 @@ def _sources_of_recipe(args: argparse.Namespace) -> list:
         folder = Path(dataset.dataset_dir, dataset.image_dir)
         with_masks = True if "gt_poly" in dataset.data_fields else None
         allow_empty = dataset.allow_empty and split == "train"  # nothing can be scored without an object
-        sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks, allow_empty))
+        reader = f"{split.title()}Reader"
+        sources.append(DatasetSource(Path(dataset.annotation_path), folder, key, with_masks, allow_empty, reader))
     return sources
 
 

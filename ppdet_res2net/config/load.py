@@ -33,10 +33,11 @@ class Config(dict):
             the recipe, since recipes move from machine to machine.
     """
 
+    device: str | None = None
+
     def __init__(self, data: dict, path: Path) -> None:
         super().__init__(data)
         self.path = Path(path)
-        self.device: str | None = None
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, BatchLoader
 from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth
 from ppdet_res2net.detection.evaluate import evaluate as evaluate_detector
 from ppdet_res2net.detection.model import Classes, read_coco_dataset
+from ppdet_res2net.detection.recipe_fit import warn_of_misfits
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.processes import Processes
@@ -83,6 +84,8 @@ class DetectionTask(Task):
         self.image_count = len(dataset)
         self.model = create_from_config(config, config["architecture"])
         _check_data_fields(self.model, dataset, config["architecture"])
+        if processes.is_first:
+            warn_of_misfits(config, dataset)
 
     def losses(self, model: nn.Layer, batch: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
         """Return the losses of ppdet's heads.

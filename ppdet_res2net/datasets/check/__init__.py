@@ -5,7 +5,13 @@ from __future__ import annotations
 from ppdet_res2net.datasets.check.fix import fix_dataset
 from ppdet_res2net.datasets.check.page import write_page
 from ppdet_res2net.datasets.check.refuse import refuse_errors, say_warnings
-from ppdet_res2net.datasets.check.run import DatasetReport, DatasetSource, check_contents, check_datasets
+from ppdet_res2net.datasets.check.run import (
+    DatasetReport,
+    DatasetSource,
+    check_contents,
+    check_datasets,
+    compare_with_recipe,
+)
 from ppdet_res2net.datasets.check.text import format_report, summarize, to_json
 
 __all__ = [
@@ -13,6 +19,7 @@ __all__ = [
     "DatasetSource",
     "check_contents",
     "check_datasets",
+    "compare_with_recipe",
     "fix_dataset",
     "format_report",
     "refuse_errors",

@@ -25,8 +25,9 @@ from ppdet_res2net.data.instances import (
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, group_by_problem
 from ppdet_res2net.datasets.check.content import find_content_problems
 from ppdet_res2net.datasets.check.pictures import Picture, examine_pictures, find_copies, find_file_problems
+from ppdet_res2net.datasets.recipe_fit import FitSettings, RecipeFit, examine_fit, warn_of_scales
 
-__all__ = ["DatasetReport", "DatasetSource", "check_content", "check_contents", "check_datasets"]
+__all__ = ["DatasetReport", "DatasetSource", "check_content", "check_contents", "check_datasets", "compare_with_recipe"]
 
 CATEGORIES_DIFFER = Problem(
     "categories-differ",
@@ -58,6 +59,7 @@ class DatasetSource:
         name: Its name in the report, for instance ``TrainDataset``.
         with_masks: Whether masks are needed; None: they are if any annotation has one.
         allow_empty: Whether images without objects may be used, so that there need not be any object.
+        reader: The reader of the recipe that prepares its images, for instance ``TrainReader``.
     """
 
     annotation_path: Path
@@ -65,6 +67,7 @@ class DatasetSource:
     name: str = "dataset"
     with_masks: bool | None = None
     allow_empty: bool = False
+    reader: str | None = None
 
 
 @dataclass
@@ -80,6 +83,7 @@ class DatasetReport:
         instances: The annotations of these images and categories, examined.
         pictures: What was found out about the image files; empty if they were not read.
         findings: Everything that was found.
+        fit: How the objects fit the recipe; None without one.
     """
 
     source: DatasetSource
@@ -90,6 +94,7 @@ class DatasetReport:
     instances: InstanceSelection
     pictures: list[Picture] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    fit: RecipeFit | None = None
 
     @cached_property
     def groups(self) -> dict[Problem, list[Finding]]:
@@ -215,6 +220,19 @@ def check_content(source: DatasetSource, content: dict) -> DatasetReport:
 def _has_objects(instances: InstanceSelection, with_masks: bool) -> bool:
     used = instances.without(*(DROPPED if with_masks else DROPPED_BOX)).annotations
     return any(not one.is_crowd and not one.is_ignored for one in used)
+
+
+def compare_with_recipe(report: DatasetReport, recipe: FitSettings) -> None:
+    """Add to a report how the objects fit a recipe, and how its readers differ, for the images of its TrainDataset."""
+    used = report.instances.without(*DROPPED_BOX)
+    is_object = [not one.is_crowd and not one.is_ignored for one in used.annotations]
+    sizes = np.array([one.image.size for one in used.annotations]).reshape(-1, 2)
+    reader = report.source.reader or "TrainReader"
+    report.fit = examine_fit(used.boxes_xyxy[is_object], sizes[is_object], recipe, reader)
+    if report.fit is not None:
+        report.findings += report.fit.findings()
+    if reader == "TrainReader":
+        report.findings += warn_of_scales(np.array([image.size for image in report.images.values()]), recipe)
 
 
 def _compare_categories(first: DatasetReport, other: DatasetReport) -> list[Finding]:

@@ -23,12 +23,14 @@ def format_report(report: DatasetReport) -> str:
     more = f" ... {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     sizes = "x".join(f"{facts[key]['min']}-{facts[key]['max']}" for key in ("image_width_px", "image_height_px"))
     areas = ", ".join(f"{count} {name}" for name, count in facts["box_area"].items())
+    fit = report.fit.describe() if report.fit else []
     lines = [
         f"{report.source.name}: {report.source.annotation_path}",
         f"  images   {facts['images']}, {facts['images_without_objects']} without objects; {sizes} pixels",
         f"  objects  {facts['annotations']}: {areas}; {facts['masks']} masks ({facts['run_length_masks']} as run "
         f"lengths), {facts['crowds']} crowds",
         *_wrap(f"{len(classes)}: {frequent}{more}", "  classes  "),
+        *(line for start, about in zip(("  sizes    ", "  anchors  "), fit) for line in _wrap(about, start)),
         "",
     ]
     for problem, findings in report.groups.items():
@@ -53,6 +55,7 @@ def to_json(reports: list[DatasetReport]) -> dict:
                 "annotations": str(report.source.annotation_path),
                 "images": str(report.source.image_dir),
                 "statistics": report.statistics,
+                "fit": report.fit.to_dict() if report.fit else None,
                 "problems": [_to_json(problem, findings) for problem, findings in report.groups.items()],
             }
             for report in reports

@@ -261,10 +261,15 @@ def _works(use: Callable[[], None]) -> bool:
 def _check(source: check.DatasetSource, folder: Path, read_images: bool) -> None:
     reports = check.check_datasets([source], read_images)
     text = check.format_report(reports[0])
-    assert text.replace("\n", "").isprintable(), f"control characters: {text!r}"
+    _check_text(text)
     json.dumps(check.to_json(reports)).encode()
     check.write_page(reports, folder / "page.html")
     _check_page(folder / "page.html")
+
+
+def _check_text(text: str) -> None:
+    fault = find_fault(text, longest=10**6)
+    assert fault is None, fault
 
 
 def _check_page(path: Path) -> None:
@@ -275,7 +280,7 @@ def _check_page(path: Path) -> None:
 def _fix(source: check.DatasetSource, folder: Path) -> None:
     (report,) = check.check_datasets([source])
     changes = check.fix_dataset(report, folder / "fixed.json")
-    assert "\n".join(changes).replace("\n", "").isprintable(), f"control characters: {changes!r}"
+    _check_text("\n".join(changes))
     (again,) = check.check_datasets(
         [check.DatasetSource(folder / "fixed.json", source.image_dir, "fixed", source.with_masks)]
     )
@@ -389,7 +394,7 @@ def _convert(run: Callable[[], convert.DatasetBuilder], folder: Path) -> str:
     if not _works(use) or builder is None:
         return "refused"
     lines = [*builder.skipped.lines(), *builder.notes.lines()]
-    assert "".join(lines).isprintable(), f"control characters: {lines!r}"
+    _check_text("\n".join(lines))
     content = json.loads((folder / "out.json").read_bytes())
     assert not [one for one in parse_coco(content).findings if one.problem.severity == ERROR]
     images = ImageFolder(folder / "images")

@@ -108,7 +108,8 @@ def _recognise_json(path: Path, content: object) -> str | None:
             return "This is a project of VIA. In VIA, choose Annotation > Export Annotations (COCO format)."
         if isinstance(content.get("info"), dict) and content["info"].get("description") == "ISAT":
             return "This is ISAT's own file, for one image. In ISAT, convert the annotations to COCO."
-        if "segments_info" in str(list(content.get("annotations") or [{}])[:1]):
+        entries = content.get("annotations")
+        if isinstance(entries, list) and _all_have(entries[:1], "segments_info"):
             return "This is a panoptic file of COCO. Pass the file of instances ('instances_*.json')."
     if isinstance(content, list) and content:
         if _all_have(content, "image_id", "score"):

@@ -22,6 +22,7 @@ from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.errors import DatasetError, SetupError
 from ppdet_res2net.files import replacing
 from res2net_runtime.system_errors import explain
+from res2net_runtime.texts import clip
 
 __all__ = ["folder_names", "write_digits", "write_object_crops"]
 
@@ -99,7 +100,9 @@ def write_object_crops(
     for category, folder in zip(file.categories, folders):
         if folder != category.name:
             logger.warning(
-                "the objects of class %r are in the folder '%s': its name cannot be a folder's", category.name, folder
+                "the objects of class '%s' are in the folder '%s': its name cannot be a folder's",
+                clip(category.name),
+                folder,
             )
     if not objects:
         check = command_line("check-dataset", "--annotations", Path(source), "--images", Path(image_dir))

@@ -400,6 +400,7 @@ def test_exports_of_labelling_tools(folder, make, trained, scored, kept):
         (b'{"images": [{}], "categories": [{}], "annotations": null}', "must be a list of objects, got None"),
         (b'{"images": [{}], "categories": [{}], "annotations": [{}, null]}', "but entry 1 (counted from 0) is None"),
         (b'{"images": [{}], "categories": [{}], "annotations": [{"segments_info": []}]}', "a panoptic file of COCO"),
+        (b'{"images": [{}], "annotations": 1.5}', "found the keys ['annotations', 'images']"),
         (b'[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]', "These are detections"),
     ],
 )

@@ -22,6 +22,10 @@ SIZE_DIFFERS = "objects of images that do not have the annotated size (--measure
 OTHER_IMAGE = "annotation files that name another image than their own; the image of the file's own name was taken"
 NO_OWN_IMAGE = "annotation files without an image of their own name; the image that they name was taken"
 
+# Of a path in a file, so many last parts count. Folders that are not there are left away from the front, one after the other,
+# which takes the square of their number.
+MOST_PARTS = 50
+
 NO_ANNOTATIONS = "images without an annotation file, which are not in the result"
 
 # EXIF orientations that exchange the sides of an image.
@@ -116,7 +120,7 @@ class ImageIndex:
 
     def _find_named(self, wanted: str) -> list[Path]:
         """Return the images of a name: as deep in their folders as the name says, in any folder, or with another suffix."""
-        parts = PurePosixPath(composed(wanted).replace("\\", "/")).parts
+        parts = PurePosixPath(composed(wanted).replace("\\", "/")).parts[-MOST_PARTS:]
         found = self._by_name.get(parts[-1], []) if parts else []
         for start in range(len(parts)):
             exact = [path for path in found if composed(self.relative_name(path)) == "/".join(parts[start:])]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ppdet_res2net.data.text_files import read_lines
-from ppdet_res2net.datasets.convert.files import find_files
+from ppdet_res2net.datasets.convert.files import MOST_PARTS, find_files
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.files import IMAGE_SUFFIXES
 from res2net_runtime.texts import clip
@@ -105,7 +105,7 @@ def _xml_of(name: str, folder: Path) -> Path:
     pure = PurePosixPath(name.replace("\\", "/"))
     # A dot in a name need not begin its ending: 'frame.0012'.
     stem = pure.stem if pure.suffix.lower() in _ENDINGS else pure.name
-    below = [part for part in pure.parent.parts if part not in ("/", "..", ".")]
+    below = [part for part in pure.parent.parts if part not in ("/", "..", ".")][-MOST_PARTS:]
     candidates = [folder.joinpath(*below[start:], f"{stem}.xml") for start in range(len(below) + 1)]
     # Not Path.is_file, which fails for names that are longer than a file's can be.
     return next((path for path in candidates if os.path.isfile(path)), candidates[-1])

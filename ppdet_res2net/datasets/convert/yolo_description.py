@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ppdet_res2net.data.text_files import parse_plain_yaml, read_text
+from ppdet_res2net.datasets.convert.files import MOST_PARTS
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.texts import clip
 
@@ -48,7 +49,7 @@ def find_beside(name: str, path: Path) -> Path | None:
     Darknet's paths begin in the folder of the program, so ``data/obj.names`` may be ``obj.names`` beside the description.
     """
     root = path.parent.resolve()
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    parts = PurePosixPath(name.replace("\\", "/")).parts[-MOST_PARTS:]
     for start in range(len(parts)):
         try:
             listed = path.parent.joinpath(*parts[start:]).resolve()

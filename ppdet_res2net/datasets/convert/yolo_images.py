@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ppdet_res2net.data.image_names import composed
 from ppdet_res2net.data.text_files import read_lines
-from ppdet_res2net.datasets.convert.files import find_files, list_images
+from ppdet_res2net.datasets.convert.files import MOST_PARTS, find_files, list_images
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.files import IMAGE_SUFFIXES
 
@@ -157,7 +157,7 @@ def _read_list(path: Path) -> list[Path]:
 
 
 def _locate(name: str, folder: Path) -> Path | None:
-    parts = PurePosixPath(name).parts
+    parts = PurePosixPath(name).parts[-MOST_PARTS:]
     candidates = [folder / name, Path(name), *(folder.joinpath(*parts[start:]) for start in range(1, len(parts)))]
     if not name.lower().endswith(IMAGE_SUFFIXES):
         return None

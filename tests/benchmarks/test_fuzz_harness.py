@@ -16,6 +16,9 @@ FUZZER = """
 import os, time
 from res2net_runtime import Res2NetError
 
+class RawError(Res2NetError):
+    __str__ = Exception.__str__
+
 def try_one(random, folder):
     kind = random.choice(["read", "refused", "exception", "crash", "slow", "memory", "long", "colour"])
     if kind == "refused":
@@ -23,7 +26,7 @@ def try_one(random, folder):
     if kind == "long":
         raise Res2NetError("x" * 10_000)
     if kind == "colour":
-        raise Res2NetError("\\x1b[31m")
+        raise RawError("\\x1b[31m")
     if kind == "exception":
         raise KeyError("oops")
     if kind == "crash":

@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.out.suffix.lower() not in (".yml", ".yaml"):
         raise ConfigError(f"--out is '{args.out}'; expected a name that ends in .yml, for instance my.yml.")
+    if args.out.stem == "config":
+        raise ConfigError(f"--out is '{args.out}', the name that every run gives to its own copy. Choose another one.")
     if not 0 < args.val_fraction < 1:
         raise ConfigError(f"--val_fraction is {args.val_fraction:g}; expected a number above 0 and below 1.")
     check_writable(args.out)

@@ -59,9 +59,13 @@ def test_a_data_yaml(demo_data, tmp_path):
     ("words", "message"),
     [
         (["--out", "mine"], "--out is 'mine'; expected a name that ends in .yml"),
+        (["--out", "config.yml"], "the name that every run gives to its own copy"),
         (["--out", "mine.yml", "--val_fraction", "0"], "--val_fraction is 0; expected a number above 0 and below 1"),
         (["--out", "mine.yml", "--val", "x.json"], "--val needs --train"),
-        (["--out", "mine.yml", "--images", "a", "b"], "--images names 2 folders; expected one"),
+        (
+            ["--out", "mine.yml", "--images", "a", "b", "c"],
+            "--images names 3 folders; expected one for each of the two",
+        ),
     ],
 )
 def test_wrong_arguments(words, message, demo_data, tmp_path, monkeypatch):

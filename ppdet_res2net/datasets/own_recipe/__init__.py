@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdet_res2net.datasets.own_recipe.find import FORMATS, FoundSets, find_sets
+from ppdet_res2net.datasets.own_recipe.find import FORMATS, FoundSets, find_sets, take_images
 from ppdet_res2net.datasets.own_recipe.measure import Measures, measure
 from ppdet_res2net.datasets.own_recipe.prepare import Prepared, prepare
 from ppdet_res2net.datasets.own_recipe.settings import SIZES, Settings, choose_settings
@@ -106,26 +106,21 @@ def _find(options: RecipeOptions, folder: Path) -> tuple[FoundSets, FileTree]:
     if data.is_file():
         if data.suffix.lower() == ".json" and train is None:
             train = data
-        elif train is None:
+        elif train is None and data.suffix.lower() in (".yaml", ".yml", ".data"):
             form = form or "yolo"
+        elif train is None:
+            raise DatasetError(
+                f"'{data}' is a file; expected the folder of a dataset, an annotation file in COCO's format (.json) or a "
+                "data.yaml. Unpack an archive first."
+            )
         data = data.parent.parent if data.parent.name == "annotations" else data.parent
     tree = FileTree.of(data, without=[folder])
     if options.val is not None and train is None:
         raise ConfigError("--val needs --train: pass both annotation files, or none to look for them.")
-    if len(options.images) > 1 + (options.val is not None):
-        raise ConfigError(
-            f"--images names {len(options.images)} folders; expected one for each annotation file, or one for all."
-        )
     if train is None:
-        found = find_sets(tree, form, options.names, options.images)
-        return found, tree
+        return find_sets(tree, form, options.names, options.images), tree
     for file in filter(None, (train, options.val)):
         if not file.is_file():
             raise DatasetError(f"there is no annotation file '{file}'. Check the path.")
-    places = list(options.images) or [None]
-    sets = [
-        Source("coco", file, role, place)
-        for file, role, place in zip((train, options.val), (TRAIN, VAL), [*places, places[-1]])
-        if file is not None
-    ]
-    return FoundSets(sets[0], sets[1] if len(sets) > 1 else None, None), tree
+    val = None if options.val is None else Source("coco", options.val, VAL)
+    return take_images(FoundSets(Source("coco", train, TRAIN), val, None), options.images), tree

@@ -12,9 +12,9 @@ from ppdet_res2net.datasets.own_recipe.find_coco import find_coco
 from ppdet_res2net.datasets.own_recipe.find_others import find_labelme, find_voc, find_yolo
 from ppdet_res2net.datasets.own_recipe.source import Source
 from ppdet_res2net.datasets.own_recipe.tree import TEST, TRAIN, VAL, FileTree
-from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.errors import ConfigError, DatasetError
 
-__all__ = ["FORMATS", "FoundSets", "find_sets"]
+__all__ = ["FORMATS", "FoundSets", "find_sets", "take_images"]
 
 # Format -> what it is called in messages, and what finds it.
 FORMATS = {
@@ -75,19 +75,34 @@ def find_sets(
             f"\n- --format {name}: {FORMATS[name][0]}, {_list(sources, tree)}" for name, sources in found.items()
         )
         raise DatasetError(f"'{tree.root}' has annotations of several formats. Choose one:{lines}")
-    return _with_images(_assign_roles(*found.values(), tree), images)
+    return take_images(_assign_roles(next(iter(found.values())), tree), images)
 
 
-def _with_images(found: FoundSets, images: Sequence[Path]) -> FoundSets:
+def take_images(found: FoundSets, images: Sequence[Path]) -> FoundSets:
+    """Return the sets with the folders of their images.
+
+    Args:
+        found: The sets.
+        images: A folder for each of the sets to train and evaluate on, or one for both; empty if they have yet to be found.
+
+    Raises:
+        ConfigError: There are more folders than sets.
+    """
     if not images:
         return found
     if len(images) > len(found.all):
-        raise DatasetError(
-            f"--images names {len(images)} folders, but there is one set of annotated images. Pass one folder."
+        raise ConfigError(
+            f"--images names {len(images)} folders; expected one"
+            + (
+                ", as there is one set of annotated images."
+                if found.val is None
+                else " for each of the two sets, or one for both."
+            )
         )
+    if len(images) == 1 and found.train.form == "yolo":  # the labels of all of them are found from the images
+        return FoundSets(replace(found.train, places=(images[0],), role=None), None, found.test)
     train, val = (_with_folder(one, place) for one, place in zip((found.train, found.val), (images[0], images[-1])))
-    assert train is not None
-    return FoundSets(train, val, found.test)
+    return FoundSets(train or found.train, val, found.test)
 
 
 def _with_folder(source: Source | None, folder: Path) -> Source | None:

@@ -178,7 +178,7 @@ def _describes(path: Path) -> bool:
         if b"names" in read_bytes(path):
             raise  # the dataset would be another one without it
         return False
-    return bool(content) and "names" in content
+    return content is not None and "names" in content
 
 
 def _described(path: Path) -> list[Source]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +64,14 @@ def measure(train: DatasetReport, val: DatasetReport) -> Measures:
     long_px = np.array([max(one.image.size) for one in objects], float)
     with_objects = len({one.image.id for one in objects})
     val_objects, _ = _usable(val)
+    counts = [Counter(one.category_id for one in chosen) for chosen in (objects, val_objects)]
     masked = [one for one in objects if one.has_segmentation and one.mask is not None]
     sizes = np.array([image.size for image in train.images.values()])
     return Measures(
         with_objects,
         len(val.images),
         len(train.images) - with_objects,
-        {name: (_count(objects, number), _count(val_objects, number)) for number, name in train.categories.items()},
+        {name: (counts[0][number], counts[1][number]) for number, name in train.categories.items()},
         len(masked),
         all(_is_rectangle(one) for one in masked[:: max(1, len(masked) // _LOOKED_AT)]),
         (int(np.median(sizes[:, 1])), int(np.median(sizes[:, 0]))),
@@ -82,10 +83,6 @@ def _usable(report: DatasetReport) -> tuple[list[CocoAnnotation], np.ndarray]:
     used = report.instances.without(*DROPPED_BOX)
     kept = [index for index, one in enumerate(used.annotations) if not one.is_crowd and not one.is_ignored]
     return [used.annotations[index] for index in kept], used.boxes_xyxy[kept].astype(float)
-
-
-def _count(objects: Sequence[CocoAnnotation], category_id: int) -> int:
-    return sum(one.category_id == category_id for one in objects)
 
 
 def _is_rectangle(one: CocoAnnotation) -> bool:

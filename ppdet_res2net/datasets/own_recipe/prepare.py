@@ -9,7 +9,7 @@ from pathlib import Path
 from ppdet_res2net.data.annotations import write_annotations
 from ppdet_res2net.data.coco_file import parse_coco
 from ppdet_res2net.data.instances import NO_MASK
-from ppdet_res2net.data.problems import say_count
+from ppdet_res2net.data.problems import list_first, say_count
 from ppdet_res2net.datasets.check import DatasetReport, DatasetSource, check_contents, refuse_errors, say_warnings
 from ppdet_res2net.datasets.own_recipe.find import FoundSets
 from ppdet_res2net.datasets.own_recipe.source import ReadSet, read_source
@@ -102,6 +102,7 @@ def prepare(
         contents = _split(sets[0], reports[0], val_fraction, seed, notes)
         subsets = [(replace(sources[0], name=role), content) for role, content in zip((TRAIN, VAL), contents)]
         reports, sets = check_contents(subsets, read_images=False), [replace(sets[0], is_written=False)] * 2
+        notes += _say_absent(reports[1])
     paths = [
         one.source.annotations if one.is_written else folder / f"{role}.json" for one, role in zip(sets, (TRAIN, VAL))
     ]
@@ -148,6 +149,11 @@ def _renumber_categories(train: ReadSet, val: ReadSet) -> list[str]:
     return [
         "The validation set numbers its classes in another way than the training set; its copy has the same numbers."
     ]
+
+
+def _say_absent(val: DatasetReport) -> list[str]:
+    names = [repr(one["name"]) for one in val.statistics["classes"] if not one["objects"]]
+    return [f"No image to evaluate on has {list_first(names)}, so their AP will not be known."] if names else []
 
 
 def _split(one: ReadSet, report: DatasetReport, fraction: float, seed: int, notes: list[str]) -> list[dict]:

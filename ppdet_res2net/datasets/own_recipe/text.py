@@ -10,7 +10,8 @@ from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.datasets.own_recipe.measure import Measures
 from ppdet_res2net.datasets.own_recipe.prepare import Prepared
 from ppdet_res2net.datasets.own_recipe.settings import Settings
-from res2net_runtime.texts import printable
+from ppdet_res2net.errors import DatasetError
+from res2net_runtime.texts import printable, storable
 
 __all__ = ["recipe_text"]
 
@@ -244,7 +245,12 @@ def _comment(text: str, start: str = "# ") -> str:
 
 def _quoted(value: object) -> str:
     """Return text as YAML reads it: JSON's quotes are YAML's."""
-    return json.dumps(str(value), ensure_ascii=False)
+    text = str(value)
+    if storable(text) != text:
+        raise DatasetError(
+            f"the path '{printable(text)}' is not UTF-8, so no recipe can name it. Rename the folder or file."
+        )
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _lines(*parts: str) -> str:

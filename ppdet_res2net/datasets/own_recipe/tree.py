@@ -17,9 +17,9 @@ __all__ = ["TEST", "TRAIN", "VAL", "FileTree", "role_of"]
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _ROLES = {
-    **dict.fromkeys(("train", "training", "trn"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), VAL),
-    **dict.fromkeys(("test", "testing", "tst"), TEST),
+    **dict.fromkeys(("train", "training", "trainset", "trn"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "dev", "eval"), VAL),
+    **dict.fromkeys(("test", "testing", "testset", "tst"), TEST),
 }
 _MOST_FILES = 2_000_000
 

@@ -58,12 +58,14 @@ class _Groups:
 
 def _find_alike(pictures: Sequence[Picture]):
     """Yield pairs of indices of pictures that look the same."""
-    signed = [
-        index for index, one in enumerate(pictures) if one.signature is not None and one.signature.std() >= MIN_CONTRAST
-    ]
-    if not signed:
+    signatures = {
+        index: one.signature
+        for index, one in enumerate(pictures)
+        if one.signature is not None and one.signature.std() >= MIN_CONTRAST
+    }
+    if not signatures:
         return
-    table = np.stack([pictures[index].signature for index in signed])
+    signed, table = list(signatures), np.stack(list(signatures.values()))
     table = (table - table.mean(axis=1, keepdims=True)) / (table.std(axis=1, keepdims=True) * SIGNATURE_SIDE)
     squares = table.reshape(-1, SIGNATURE_SIDE, SIGNATURE_SIDE)
     variants = [squares, squares[:, :, ::-1]]

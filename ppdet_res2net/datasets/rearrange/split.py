@@ -39,7 +39,7 @@ def choose_held_out(
         The ids of the images.
 
     Raises:
-        DatasetError: There are fewer than two groups.
+        DatasetError: There are fewer than two groups with objects.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for image in file.images:
@@ -48,14 +48,15 @@ def choose_held_out(
         what = "only one image" if len(file.images) < 2 else f"{len(file.images)} images that all look alike"
         raise DatasetError(f"there is {what}, which cannot be split. Annotate images of other scenes to evaluate on.")
     counts = _count_objects(file, list(members.values()))
+    if (counts[:, :-1].sum(axis=1) > 0).sum() < 2:
+        raise DatasetError(
+            "the objects are all in one image, or in images that look alike, which cannot be split. Annotate images of other "
+            "scenes to evaluate on."
+        )
     sizes = np.array([len(ids) for ids in members.values()], float)
     generator = np.random.default_rng(seed)
-    best, least = None, np.inf
-    for _ in range(_TRIES if len(sizes) <= _MOST_TRIED else 1):
-        is_held_out = _deal(counts, sizes, fraction, generator)
-        off = _distance(counts, sizes, is_held_out, fraction)
-        if off < least:
-            best, least = is_held_out, off
+    tries = [_deal(counts, sizes, fraction, generator) for _ in range(_TRIES if len(sizes) <= _MOST_TRIED else 1)]
+    best = min(tries, key=lambda is_held_out: _distance(counts, sizes, is_held_out, fraction))
     return {number for ids, is_out in zip(members.values(), best) if is_out for number in ids}
 
 
@@ -147,9 +148,10 @@ def _deal(counts: np.ndarray, sizes: np.ndarray, fraction: float, generator: np.
             wanted[chosen] -= counts[group]
             wanted_images[chosen] -= sizes[group]
             left[group] = 0
+    with_objects = [group for group in order if counts[group, :-1].sum() > 0]
     for empty in (0, 1):
-        if not (part == empty).any():
-            part[min(order, key=lambda group: sizes[group])] = empty
+        if all(part[group] != empty for group in with_objects):
+            part[min(with_objects, key=lambda group: sizes[group])] = empty
     return part == 1
 
 

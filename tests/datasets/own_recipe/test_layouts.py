@@ -164,6 +164,57 @@ def test_what_a_data_yaml_says_wrong_is_noted(demo_data, data):
     assert "is not there" in note and note.endswith("The folders of label files were taken instead.")
 
 
+def test_an_archive(data):
+    data.with_suffix(".zip").write_bytes(b"PK")
+    with pytest.raises(
+        DatasetError, match="data.zip' is a file; expected the folder of a dataset.*Unpack an archive first"
+    ):
+        init(data.with_suffix(".zip"))
+
+
+def test_one_folder_for_the_splits_of_yolo_is_split_again(demo_data, data):
+    LAYOUTS["yolo"](demo_data, data)
+    recipe = init(data, images=[data / "images"])
+    expected = sum(len(annotations_of(demo_data, split)["annotations"]) for split in ("train", "val"))
+    assert objects_of(recipe.prepared.train.annotation_path, recipe.prepared.val.annotation_path) == expected
+
+
+def test_both_splits_in_one_folder_of_images(demo_data, data):
+    for split in ("train", "val"):
+        content = annotations_of(demo_data, split)
+        for image in content["images"]:
+            name = f"{split}_{image['file_name']}"
+            (data / "images").mkdir(parents=True, exist_ok=True)
+            shutil.copy(images_of(demo_data, split) / image["file_name"], data / "images" / name)
+            image["file_name"] = name
+        write_json(data / f"{split}.json", content)
+    recipe = init(data)
+    assert recipe.prepared.train.image_dir == recipe.prepared.val.image_dir == data / "images"
+
+
+def test_names_that_both_splits_have_are_told_apart_by_folders(demo_data, data):
+    for split in ("train", "val"):
+        content = annotations_of(demo_data, split)
+        for number, image in enumerate(content["images"]):
+            (data / split / "img").mkdir(parents=True, exist_ok=True)
+            name = f"img/{number}.png"
+            shutil.copy(images_of(demo_data, split) / image["file_name"], data / split / name)
+            image["file_name"] = name
+        write_json(data / "annotations" / f"{split}.json", content)
+    recipe = init(data)
+    assert [one.image_dir for one in (recipe.prepared.train, recipe.prepared.val)] == [data / "train", data / "val"]
+
+
+def test_a_class_without_an_object_to_evaluate_on_is_said(demo_data, data):
+    LAYOUTS["cvat"](demo_data, data)
+    path = data / "annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 50, "name": "rare"})
+    content["annotations"][0]["category_id"] = 50
+    write_json(path, content)
+    assert "No image to evaluate on has 'rare', so their AP will not be known." in init(data).prepared.notes
+
+
 def test_no_folder(data):
     with pytest.raises(DatasetError, match="there is no folder"):
         init(data)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from ppdet_res2net.datasets.own_recipe import SIZES, RecipeOptions, create_recip
 from ppdet_res2net.datasets.own_recipe.anchors import best_overlaps, fit_free, fit_octaves
 from ppdet_res2net.datasets.own_recipe.measure import Measures
 from ppdet_res2net.datasets.own_recipe.settings import choose_settings
+from ppdet_res2net.errors import DatasetError
 from res2net_runtime.boxes import box_iou
 from tests.helpers.layouts import LAYOUTS, images_of
 
@@ -52,6 +56,13 @@ def test_any_path_may_be_in_a_recipe(name, demo_data, tmp_path):
     arguments = load_config(out)["TrainDataset"].kwargs
     assert arguments["image_dir"] == str(recipe.prepared.train.image_dir)
     assert arguments["anno_path"] == str(tmp_path / f"{name}_annotations" / "train.json")
+
+
+def test_paths_that_are_not_utf8_are_refused(demo_data, tmp_path):
+    folder = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    LAYOUTS["cvat"](demo_data, Path(folder))
+    with pytest.raises(DatasetError, match="is not UTF-8, so no recipe can name it"):
+        create_recipe(tmp_path / "mine.yml", RecipeOptions(Path(folder)))
 
 
 def test_the_same_seed_makes_the_same_files(demo_data, tmp_path):

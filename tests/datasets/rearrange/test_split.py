@@ -90,6 +90,22 @@ def test_what_cannot_be_split(images, groups, what):
         choose_held_out(parse_coco(random_content(images)), 0.2, 0, groups)
 
 
+def test_objects_in_one_image_cannot_be_split():
+    content = random_content(5, (0.9,))
+    content["annotations"] = [{"id": 1, "image_id": 2, "category_id": 0, "bbox": [1, 1, 8, 8]}]
+    with pytest.raises(DatasetError, match="the objects are all in one image"):
+        choose_held_out(parse_coco(content), 0.2)
+
+
+def test_both_parts_have_objects():
+    content = random_content(20, (0.9,))
+    content["annotations"] = [
+        {"id": image, "image_id": image, "category_id": 0, "bbox": [1, 1, 8, 8]} for image in (3, 4)
+    ]
+    for seed in range(10):
+        assert len({3, 4} & choose_held_out(parse_coco(content), 0.2, seed)) == 1
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """Return a function that writes pictures by name, and returns what was found out about them."""

@@ -48,7 +48,7 @@ HEIGHT, WIDTH = 40, 60
 _LONGEST_MESSAGE = 6000  # names up to twenty files or problems
 _OUTLINE = [4.0, 4.0, 30.0, 4.0, 30.0, 28.0, 4.0, 28.0]
 _SCRIPT = "<script>alert(1)</script>"
-_TRANSFORMS = [
+_TRANSFORMS: list[dict[str, Any]] = [
     {"Decode": {}},
     {"RandomResize": {"target_size": [[64, 96], [80, 112]], "keep_ratio": True, "interp": 2}},
     {"RandomFlip": {"prob": 0.5}},

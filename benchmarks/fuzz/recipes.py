@@ -137,7 +137,7 @@ def _classes() -> tuple[str, ...]:
 @functools.cache
 def _atoms() -> tuple[Any, ...]:
     classes = _classes()
-    shapes = (None, True, False, [], {}, [[]], [None], {"name": 1}, [1, 2, 3], {"x": {"y": 1}})
+    shapes: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"name": 1}, [1, 2, 3], {"x": {"y": 1}})
     named = [{_TAG: name} for name in classes] + [{"name": name} for name in classes]
     coded = [{_TAG: name, key: _CODE[0]} for name in classes[::7] for key in ("act", "norm_layer", "block_fn")]
     # Classes are many, so the others come several times.

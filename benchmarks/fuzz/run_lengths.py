@@ -138,7 +138,15 @@ def _damage_list(counts: list[Any], generator: random.Random) -> Any:
 
 def _damage_size(height: int, width: int, generator: random.Random) -> Any:
     sides = ([width, height], [height, width, 1], [height], [[height, width]], [str(height), width], (height, width))
-    others = (None, {}, height, [height, width + 1], [0, 0], [-height, -width], [float(height), float("nan")])
+    others: tuple[Any, ...] = (
+        None,
+        {},
+        height,
+        [height, width + 1],
+        [0, 0],
+        [-height, -width],
+        [float(height), float("nan")],
+    )
     return generator.choice((*sides, *others, [2**32 + height, width]))
 
 

@@ -32,7 +32,9 @@ _NEVER = (
     "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.system", "pickle.find_class",
     "pty.spawn", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "urllib.Request", "webbrowser.open",
 )  # fmt: skip
-_READABLE = tuple(map(os.path.realpath, (sys.prefix, sys.base_prefix, ROOT, "/proc", "/sys", "/dev/null", "/usr")))
+_READABLE = tuple(
+    os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, str(ROOT), "/proc", "/sys", "/dev/null", "/usr")
+)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 

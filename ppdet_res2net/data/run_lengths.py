@@ -38,6 +38,8 @@ def read_run_lengths(segmentation: dict, height: int, width: int) -> dict | str:
     if isinstance(counts, (str, bytes)):
         compressed = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
         runs = _decompress(compressed)
+        if isinstance(runs, str):
+            return runs
         if complaint := _complain(runs, height * width):
             return complaint
         if 0 not in runs[1:]:
@@ -70,9 +72,7 @@ def _compress(runs: list[int], height: int, width: int) -> dict:
     return mask_utils.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
-def _complain(runs: list[int] | str, pixels: int) -> str:
-    if isinstance(runs, str):
-        return runs
+def _complain(runs: list[int], pixels: int) -> str:
     if len(runs) > pixels + 1:
         return f"{len(runs)} run lengths for {pixels} pixels"
     if runs and min(runs) < 0:

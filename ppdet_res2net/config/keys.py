@@ -126,6 +126,15 @@ PLAIN_KEYS: dict[str, Kind] = {
 READER_KEYS: dict[str, Kind] = {
     "batch_size": Whole(1, 100_000, meaning="images per batch and device"),
     "shuffle": Switch(meaning="random order"),
+    "repeat_factor": nullable(
+        Number(
+            0,
+            1,
+            above=True,
+            meaning="share of the images below which a class is rare: its images occur more often (LVIS' repeat factor); "
+            "null: all images once",
+        )
+    ),
     "drop_last": Switch(meaning="leave out an incomplete last batch"),
     "drop_empty": Switch(meaning="leave out images without objects"),
     "num_classes": Whole(

@@ -57,6 +57,7 @@ _RULES_OF_READERS: dict[str, _Rule] = {
 _RULES_OF_EVALUATION: dict[str, _Rule] = {
     "shuffle": _Rule((False,), f"{_EVALUATED_IN_ORDER}, in the order of the file"),
     "drop_last": _Rule((False,), _EVALUATED_IN_ORDER),
+    "repeat_factor": _Rule((), _EVALUATED_IN_ORDER),
 }
 _RULES_OF_DETECTORS: dict[str, _Rule] = {
     "label_smoothing": _Rule((0, 0.0), "only the loss of a classifier smooths labels"),

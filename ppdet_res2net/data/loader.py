@@ -14,6 +14,7 @@ from ppdet_res2net.data.augment.objects import OBJECT_PREFIXES
 from ppdet_res2net.data.coco import copy_record
 from ppdet_res2net.data.fused import fuse_transforms
 from ppdet_res2net.data.records import RecordDataset
+from ppdet_res2net.data.sampling import draw_epoch, repeat_factors
 from ppdet_res2net.data.seeds import Purpose, keep_random_state, mix_seed, seed_generators
 from ppdet_res2net.data.transforms import OWN_TRANSFORMS, Transforms, build_transforms
 from ppdet_res2net.data.workers import WorkerPool, workers_are_supported
@@ -64,6 +65,7 @@ class BatchLoader:
         rank: Number of this process.
         world_size: Number of processes.
         time_limit_s: Longest time that a worker may take for one batch.
+        repeats: How often each sample of the dataset should occur in an epoch, on average; None: once.
 
     Raises:
         ConfigError: An argument or a transform is wrong.
@@ -85,6 +87,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         time_limit_s: float = WORKER_TIME_LIMIT_S,
+        repeats: np.ndarray | None = None,
     ) -> None:
         minima = {
             "batch_size": (batch_size, 1),
@@ -102,7 +105,12 @@ class BatchLoader:
                 "this platform cannot fork processes: the main process prepares the batches, which is slower"
             )
             num_workers = 0
+        if repeats is not None and not shuffle:
+            raise ConfigError(
+                "repeat_factor needs shuffle: true, because it chooses the images of each epoch at random."
+            )
         self._dataset = dataset
+        self._repeats = repeats
         self._sample_transforms, self._batch_transforms = self._build_transforms(
             sample_transforms, batch_transforms, num_classes
         )
@@ -136,11 +144,13 @@ class BatchLoader:
 
         Args:
             dataset: The dataset.
-            reader: ``sample_transforms``, ``batch_transforms``, ``batch_size`` (1), ``shuffle`` and ``drop_last`` (true).
+            reader: ``sample_transforms``, ``batch_transforms``, ``batch_size`` (1), ``shuffle`` and ``drop_last`` (true), and
+                ``repeat_factor`` (none).
             num_workers: As for the class.
             seed: As for the class.
             **options: ``num_classes``, ``rank``, ``world_size`` and ``time_limit_s``.
         """
+        threshold = reader.get("repeat_factor")
         return cls(
             dataset,
             reader.get("sample_transforms", []),
@@ -150,6 +160,7 @@ class BatchLoader:
             drop_last=reader.get("drop_last", True),
             num_workers=num_workers,
             seed=seed,
+            repeats=None if threshold is None else _repeats_of(dataset, threshold),
             **options,
         )
 
@@ -167,7 +178,8 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
-        steps = len(self._dataset) / (self._batch_size * self._world_size)
+        samples = len(self._dataset) if self._repeats is None else round(float(self._repeats.sum()))
+        steps = samples / (self._batch_size * self._world_size)
         return int(steps) if self._drop_last else math.ceil(steps)
 
     def epoch(self, epoch_index: int, start_step: int = 0) -> Iterator[dict]:
@@ -202,7 +214,8 @@ class BatchLoader:
         order = np.arange(len(self._dataset))
         if self._shuffle:
             # RandomState, because its sequences are the same in all versions of NumPy.
-            order = np.random.RandomState(mix_seed(self._seed, Purpose.ORDER, epoch)).permutation(order)
+            generator = np.random.RandomState(mix_seed(self._seed, Purpose.ORDER, epoch))
+            order = generator.permutation(order) if self._repeats is None else draw_epoch(self._repeats, generator)
         # All ranks need equally many samples, so a few at the front of the order are used twice.
         order = np.resize(order, math.ceil(len(order) / self._world_size) * self._world_size)
         joint_batch = self._batch_size * self._world_size
@@ -273,6 +286,24 @@ class BatchLoader:
                 ) from error
         _check_alignment(sample, record)
         return sample
+
+
+def _repeats_of(dataset: RecordDataset, threshold: float) -> np.ndarray:
+    """Return how often each sample of a dataset should occur in an epoch, and say what that comes to."""
+    records = [dataset.roidbs[index] for index in range(len(dataset.roidbs))]
+    labels = [np.ravel(record["gt_class"] if "gt_class" in record else record["label"]) for record in records]
+    factors = repeat_factors(labels, threshold)
+    repeats = np.resize(factors, len(dataset))  # `repeat` of a dataset repeats its records one after the other
+    logger.info(
+        "repeat_factor %g: %d of %d images have rare classes and occur up to %.2f times; an epoch has %d samples instead of %d",
+        threshold,
+        (factors > 1).sum(),
+        len(factors),
+        factors.max(),
+        round(float(repeats.sum())),
+        len(dataset),
+    )
+    return repeats
 
 
 def _check_alignment(sample: dict, record: dict) -> None:

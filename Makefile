@@ -8,6 +8,7 @@
 # make format    lay out the code and sort the imports; changes files
 #
 # make test-paddle26   every command once on Paddle 2.6.2
+# make test-readme     README's "Your own dataset" on photos made for it, word for word; takes minutes
 # make test-wheels     both wheels are complete, and the runtime works where nothing else is installed
 # make clean           remove the files that these targets made; PURGE=1 also removes the environments
 #
@@ -24,7 +25,7 @@ PADDLEDET = paddledet==2.6.0
 # Quiet, but errors are shown.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo check format format-check lint types test test-paddle26 test-wheels clean
+.PHONY: demo check format format-check lint types test test-paddle26 test-readme test-wheels clean
 .DELETE_ON_ERROR:
 # Targets share environments, so 'make -j' must not run two at once.
 .NOTPARALLEL:
@@ -56,6 +57,10 @@ test: .venv/installed-dev
 # Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.10 to 3.12.
 test-paddle26: .venv-paddle26/installed
 	.venv-paddle26/bin/python tests/smoke.py $(ARGS)
+
+# README's commands for one's own data reach a stated AP.
+test-readme: .venv/installed
+	.venv/bin/python tests/readme.py $(ARGS)
 
 # Both wheels are complete, and the runtime works in an environment that has nothing else.
 test-wheels: .venv/installed-dev

@@ -30,7 +30,8 @@ class Measures:
         masks: Objects of the training set that have a mask.
         masks_are_boxes: Whether all masks that were looked at are rectangles around their objects.
         image_px: Median width and height of the images, in pixels.
-        sides: Width and height of the objects as shares of the longer side of their image: float (N, 2). At least one.
+        boxes: The objects as x0, y0, x1, y1, in shares of the longer side of their image: float (N, 4). At least one.
+        image_hw: Height and width of the image of each object, in the same unit: float (N, 2).
     """
 
     train_images: int
@@ -40,17 +41,18 @@ class Measures:
     masks: int
     masks_are_boxes: bool
     image_px: tuple[int, int]
-    sides: np.ndarray
+    boxes: np.ndarray
+    image_hw: np.ndarray
 
     @property
     def objects(self) -> int:
         """Objects to train on."""
-        return len(self.sides)
+        return len(self.boxes)
 
     @property
     def sizes(self) -> np.ndarray:
         """Roots of the objects' areas, as shares of the longer side of their image: float (N,)."""
-        return np.sqrt(self.sides.prod(axis=1))
+        return np.sqrt((self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1))
 
     @property
     def long_px(self) -> int:
@@ -61,7 +63,8 @@ class Measures:
 def measure(train: DatasetReport, val: DatasetReport) -> Measures:
     """Measure the objects that training uses: no crowds, none that are ignored, none with an unusable box."""
     objects, boxes_xyxy = _usable(train)
-    long_px = np.array([max(one.image.size) for one in objects], float)
+    image_hw = np.array([one.image.size for one in objects], float)
+    long_px = image_hw.max(axis=1, keepdims=True)
     with_objects = len({one.image.id for one in objects})
     val_objects, _ = _usable(val)
     counts = [Counter(one.category_id for one in chosen) for chosen in (objects, val_objects)]
@@ -75,7 +78,8 @@ def measure(train: DatasetReport, val: DatasetReport) -> Measures:
         len(masked),
         all(_is_rectangle(one) for one in masked[:: max(1, len(masked) // _LOOKED_AT)]),
         (int(np.median(sizes[:, 1])), int(np.median(sizes[:, 0]))),
-        (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / long_px[:, None],
+        boxes_xyxy / long_px,
+        image_hw / long_px,
     )
 
 

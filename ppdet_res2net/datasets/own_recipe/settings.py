@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdet_res2net.datasets.own_recipe.anchors import Anchors, fit_free, fit_octaves
+from ppdet_res2net.datasets.own_recipe.anchors import FittedAnchors, fit_free, fit_octaves
 from ppdet_res2net.datasets.own_recipe.measure import Measures
 
 __all__ = ["SIZES", "Settings", "Size", "choose_settings"]
@@ -93,7 +93,7 @@ class Settings:
     train_px: tuple[tuple[int, int], ...]
     why_input: str
     object_px: float
-    anchors: Anchors
+    anchors: FittedAnchors
     batch_size: int
     epochs: int
     steps_per_epoch: int
@@ -120,13 +120,13 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
     limits = SIZES[size]
     has_masks, why_kind = _choose_kind(measures, kind)
     input_px, why_input = _choose_input(measures, limits)
-    scale = _scale(measures.image_px, input_px)
-    sides_px = measures.sides * measures.long_px * scale
-    object_px = float(np.quantile(measures.sizes, _SMALL_OBJECTS)) * measures.long_px * scale
+    scale = measures.long_px * _scale(measures.image_px, input_px)
+    object_px = scale * float(np.quantile(measures.sizes, _SMALL_OBJECTS))
+    boxes_xyxy, image_hw = scale * measures.boxes, scale * measures.image_hw
     if limits.starts_at_random:
-        anchors = fit_free(sides_px, limits.strides, max(input_px))
+        anchors = fit_free(boxes_xyxy, image_hw, limits.strides, max(input_px))
     else:
-        anchors = fit_octaves(sides_px, limits.strides)
+        anchors = fit_octaves(boxes_xyxy, image_hw, limits.strides)
     batch_size = min(limits.batch_size, measures.train_images)
     steps_per_epoch = measures.train_images // batch_size
     seen = min(max(limits.images_per_image * measures.train_images, limits.least_seen), limits.most_seen)

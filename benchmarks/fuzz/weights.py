@@ -38,6 +38,7 @@ _CALLS = (
     b"cbuiltins\nlist\n",
     b"ccollections\nOrderedDict\n",
 )
+_LARGEST_BYTES = 4 << 20  # of what is repeated; more only fills the memory of the fuzzer itself
 _SLOW_BYTES = 100_000
 _OPCODES = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
 
@@ -148,7 +149,8 @@ def _change_opcodes(content: bytes, random: random.Random) -> bytes:
         if action == 0:
             parts[index] = b""
         elif action == 1:
-            parts[index] *= random.choice((2, 2, 3, 1000))
+            times = random.choice((2, 2, 3, 1000))
+            parts[index] *= min(times, 1 + _LARGEST_BYTES // (1 + len(parts[index])))
         elif action == 2:
             parts[index], parts[other] = parts[other], parts[index]
         elif action == 3:

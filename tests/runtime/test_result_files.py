@@ -15,6 +15,25 @@ from res2net_runtime import locks
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
 
+KILLS = 80
+# Kills a process that writes without pause; fails with the file that is not JSON; prints how many files had grown.
+KILL = f"""
+import json, os, random, signal, sys, time; from pathlib import Path; from res2net_runtime.result_files import ResultFiles
+folder, random_s, grown = Path(sys.argv[1]), random.Random(0), 0
+for _ in range({KILLS}):
+    reading, writing = os.pipe()
+    if not (pid := os.fork()):
+        with ResultFiles(folder, False) as files:
+            files.add([])
+            os.write(writing, b".")
+            while True: files.add([{{"bbox": "x" * 300_000}}])
+    os.read(reading, 1)
+    time.sleep(random_s.uniform(0.0, 0.02))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    grown += bool(json.loads((folder / "bbox.json").read_text()))
+print(grown)
+"""
 ENTRY = {"image_id": 1, "category_id": 2, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
 
 
@@ -58,9 +77,9 @@ def test_a_full_disk_leaves_what_was_written_before(tmp_path, taken, monkeypatch
 
     with ResultFiles(tmp_path, has_masks=False) as files:
         files.add([ENTRY])
-        (file,) = files._files.values()
-        disk = file._file = AlmostFull(file._file)
-        disk.is_full, disk.size = True, (tmp_path / "bbox.json").stat().st_size
+        spare = files._files["bbox"]._spare
+        disk = spare._file = AlmostFull(spare._file)
+        disk.is_full, disk.size = True, spare.path.stat().st_size
         with pytest.raises(
             Res2NetError, match=r"The results '.*bbox.json' cannot be written: No space left.*Free some space"
         ):
@@ -83,6 +102,49 @@ def test_a_killed_process_leaves_whole_files(tmp_path, number):
     assert done.returncode == -number
     assert [entry["image_id"] for entry in json.loads((tmp_path / "bbox.json").read_text())] == [0, 1, 2]
     assert [record["file_name"] for record in read_json_lines(tmp_path / "r.jsonl")] == ["0", "1", "2"]
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_write_leaves_a_whole_file(tmp_path):
+    # Linux ends a write of many pages after any of them. Only a part of the kills hits a write: hence so many of them.
+    done = subprocess.run([sys.executable, "-c", KILL, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) >= KILLS / 2, done.stderr
+    with ResultFiles(tmp_path, has_masks=False) as files:
+        files.add([ENTRY])
+    assert [path.name for path in tmp_path.iterdir()] == ["bbox.json"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_disk_without_hard_links_is_said(tmp_path, monkeypatch, caplog, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with ResultFiles(tmp_path, has_masks=False) as files:
+        for count in range(1, 4):
+            files.add([ENTRY])
+            assert json.loads((tmp_path / "bbox.json").read_text()) == [ENTRY] * count
+    assert (
+        caplog.text.count("is on a disk without hard links: kill -9 can leave the last image in it half written") == 1
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bbox.json"]
+
+
+def test_a_disk_that_is_full_while_a_file_is_published_leaves_the_one_before(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ResultFiles(tmp_path, has_masks=False) as files:
+        files.add([ENTRY])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", refuse)
+            with pytest.raises(Res2NetError, match=r"bbox.json' cannot be written: No space left"):
+                files.add([ENTRY] * 50)
+        assert json.loads((tmp_path / "bbox.json").read_text()) == [ENTRY]
+        files.add([ENTRY])
+        assert json.loads((tmp_path / "bbox.json").read_text()) == [ENTRY] * 2
+        files.add([ENTRY])
+    assert json.loads((tmp_path / "bbox.json").read_text()) == [ENTRY] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["bbox.json"]
 
 
 def test_two_writers_are_refused(tmp_path):

@@ -1,24 +1,31 @@
 """Write detections image by image: as COCO results and as JSON lines.
 
-A long run then neither fills the memory nor loses its results: what is on the disk is complete after every image, whatever ends
-the process between two writes.
+A long run then neither fills the memory nor loses its results: what is on the disk is complete, whatever ends the process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from res2net_runtime.errors import Res2NetError
-from res2net_runtime.files import replacing
+from res2net_runtime.files import replacing, unfinished_name
 from res2net_runtime.locks import LockedError, WriterLock
 from res2net_runtime.system_errors import find_remedy
 from res2net_runtime.texts import printable, storable
 
 __all__ = ["JsonLines", "ResultFiles", "read_json_lines"]
+
+logger = logging.getLogger(__name__)
+
+# What os.link says on file systems without hard links, such as FAT.
+_WITHOUT_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
 
 # The key that only this file has -> the file.
 _FILES = {"bbox": "bbox", "segmentation": "mask"}
@@ -27,8 +34,7 @@ _FILES = {"bbox": "bbox", "segmentation": "mask"}
 class ResultFiles:
     """``bbox.json``, and ``mask.json`` for a detector with masks: JSON lists of COCO results.
 
-    The files are opened with the first image, and replace earlier ones then. They are complete JSON after every image; only
-    ``kill -9`` in the middle of a write can leave a part of what was being written, without the closing bracket.
+    The files are opened with the first image, and replace earlier ones then. They are complete JSON at any time.
 
     Args:
         directory: An existing folder for the files.
@@ -40,7 +46,7 @@ class ResultFiles:
         self._paths = {kind: directory / f"{_FILES[kind]}{suffix}.json" for kind in ("bbox", "segmentation")}
         if not has_masks:
             del self._paths["segmentation"]
-        self._files: dict[str, _GrowingFile] = {}
+        self._files: dict[str, _ListFile] = {}
         self._locks = contextlib.ExitStack()
         self._is_locked = False
 
@@ -76,7 +82,7 @@ class ResultFiles:
         self.lock()
         for kind, path in self._paths.items():
             if kind not in self._files:
-                self._files[kind] = _GrowingFile(path, "[", "]\n")
+                self._files[kind] = _ListFile(path)
         more = {key: storable(value) if isinstance(value, str) else value for key, value in more.items()}
         for kind, file in self._files.items():
             lines = [json.dumps({**more, **_part_of(kind, entry)}) for entry in entries]
@@ -121,8 +127,15 @@ class JsonLines:
     def __init__(self, path: Path, keeps_old: bool = False) -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_locked(path))
-            self._file = _GrowingFile(path, keeps_old=keeps_old)
+            _refuse_pipes(path)
+            with _saying_what_failed(path):
+                if keeps_old and path.exists():
+                    self._file = _OpenFile(path, keeps_old=True)
+                else:
+                    with replacing(path) as unfinished:  # a full disk leaves the earlier file
+                        self._file = _OpenFile(unfinished)
             self._lock = stack.pop_all()
+        self._path = path
 
     def __enter__(self) -> JsonLines:
         return self
@@ -137,7 +150,10 @@ class JsonLines:
         Raises:
             Res2NetError: The file cannot be written.
         """
-        self._file.append(json.dumps(record) + "\n")
+        line = (json.dumps(record) + "\n").encode()
+        with _saying_what_failed(self._path):
+            self._file.write(line)
+        self._file.end += len(line)
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -169,66 +185,121 @@ def _not_ours(path: Path, number: int) -> Res2NetError:
     )
 
 
-class _GrowingFile:
-    """A text file that is whole after every :meth:`append`: it always ends with the same closing text.
+class _ListFile:
+    """A JSON list that grows, and is complete at any time, even if the process is killed in the middle of a write.
+
+    Two files take turns: one is published, and the other gets what is new and is then published in its place. Both have hidden
+    names until the end; the next process removes those that a killed one has left.
 
     Args:
-        path: The file.
-        opening: Its first characters.
-        closing: Its last characters; what is appended goes before them.
-        keeps_old: Append to the complete lines that the file has.
+        path: The file. An earlier one is replaced now.
     """
 
-    def __init__(self, path: Path, opening: str = "", closing: str = "", keeps_old: bool = False) -> None:
-        self._path, self._closing = path, closing.encode()
-        self._end = 0
+    def __init__(self, path: Path) -> None:
+        _refuse_pipes(path)
+        self._path = path
+        self._files: list[_OpenFile] = []
+        self._missing = b""  # what the published file has, and the other one lacks
         self.is_empty = True
-        if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device may never end
-            raise Res2NetError(f"The results '{printable(path)}' cannot be written: it is not a file. Remove it.")
         with _saying_what_failed(path):
-            # Without a buffer, a line is on its way to the disk when append returns.
-            if keeps_old and path.exists():
-                self._file = open(path, "r+b", buffering=0)
-                self._end = _end_of_last_line(self._file.read())
-                self._file.truncate(self._end)
-                return
-            with replacing(path) as unfinished:  # a full disk leaves the earlier file
-                self._file = open(unfinished, "w+b", buffering=0)
-                try:
-                    self._write(opening.encode())
-                except BaseException:
-                    self._file.close()
+            try:
+                self._published, self._spare = self._create(), self._create()
+                self._publish(self._published)
+            except BaseException as error:
+                self.close()
+                if not isinstance(error, OSError) or error.errno not in _WITHOUT_LINKS:
                     raise
+                logger.warning(
+                    "'%s' is on a disk without hard links: kill -9 can leave the last image in it half written",
+                    printable(path),
+                )
+                with replacing(path) as unfinished:
+                    self._published = self._spare = _OpenFile(unfinished, b"[", b"]\n")
+                self._files = [self._published]
 
     def append(self, text: str) -> None:
-        """Insert a text before the closing one. If it fails, the file is as it was.
+        """Insert a text before the closing bracket. If it fails, the file is as it was.
 
         Raises:
             Res2NetError: The file cannot be written.
         """
+        content = text.encode()
         with _saying_what_failed(self._path):
-            self._write(text.encode())
+            self._spare.write(self._missing + content)
+            if self._spare is not self._published:
+                self._publish(self._spare)
+        self._spare.end += len(self._missing + content)
+        if self._spare is not self._published:
+            self._published, self._spare, self._missing = self._spare, self._published, content
         self.is_empty = False
+
+    def close(self) -> None:
+        """Close the files, and remove their hidden names."""
+        for file in self._files:
+            file.close()
+            file.path.unlink(missing_ok=True)
+
+    def _create(self) -> _OpenFile:
+        self._files.append(_OpenFile(self._path.with_name(unfinished_name(self._path.stem)), b"[", b"]\n"))
+        return self._files[-1]
+
+    def _publish(self, file: _OpenFile) -> None:
+        with replacing(self._path) as unfinished:  # a full disk leaves the earlier file
+            os.link(file.path, unfinished)
+
+
+class _OpenFile:
+    """A file that ends with the same closing text after every :meth:`write`.
+
+    Args:
+        path: The file.
+        opening: Its first characters.
+        closing: Its last characters; what is written goes before them.
+        keeps_old: Append to the complete lines that the file has.
+    """
+
+    def __init__(self, path: Path, opening: bytes = b"", closing: bytes = b"", keeps_old: bool = False) -> None:
+        self.path, self._closing = path, closing
+        self.end = 0
+        # Without a buffer, a line is on its way to the disk when write returns.
+        self._file = open(path, "r+b" if keeps_old else "x+b", buffering=0)
+        try:
+            if keeps_old:
+                self.end = _end_of_last_line(self._file.read())
+                self._file.truncate(self.end)
+            self.write(opening)
+        except BaseException:
+            self._file.close()
+            if not keeps_old:
+                path.unlink()
+            raise
+        self.end += len(opening)
+
+    def write(self, content: bytes) -> None:
+        """Put a text and the closing one at ``end``, which the caller advances. If it fails, the file is as it was."""
+        try:
+            self._write_at_end(content + self._closing)
+        except OSError:
+            # The closing text goes where it was before, which takes no space that the file did not have.
+            self._file.truncate(self.end)
+            self._write_at_end(self._closing)
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _write(self, content: bytes) -> None:
-        try:
-            self._write_at_end(content + self._closing)
-        except OSError:
-            # The closing text goes where it was before, which takes no space that the file did not have.
-            self._file.truncate(self._end)
-            self._write_at_end(self._closing)
-            raise
-        self._end += len(content)
-
     def _write_at_end(self, content: bytes) -> None:
-        self._file.seek(self._end)
+        self._file.seek(self.end)
         rest = memoryview(content)
         while rest:
             rest = rest[self._file.write(rest) or 0 :]  # a disk that is almost full takes a part
+        self._file.truncate()
+
+
+def _refuse_pipes(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe or a device may never end
+        raise Res2NetError(f"The results '{printable(path)}' cannot be written: it is not a file. Remove it.")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAST_AP = 0.3
+LEAST_AP = 0.6
 IMAGES, OBJECTS, WIDTH_PX, HEIGHT_PX = 20, 6, 160, 120
 # Class -> colour (BGR) and the corners of its shape around 0, with a radius of 1.
 _TURN = 2 * np.pi * np.arange(24) / 24

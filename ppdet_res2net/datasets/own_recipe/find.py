@@ -61,8 +61,17 @@ def find_sets(
         DatasetError: There are no annotations, or those of several formats, or several sets with nothing to say which is for
             training. The message lists them, and the flags that choose.
     """
-    found = {name: sources for name in ([form] if form else FORMATS) if (sources := FORMATS[name][1](tree, names))}
-    if not found:
+    found: dict[str, list[Source]] = {}
+    failed: dict[str, DatasetError] = {}
+    for name in [form] if form else FORMATS:
+        try:
+            if sources := FORMATS[name][1](tree, names):
+                found[name] = sources
+        except DatasetError as error:
+            failed[name] = error
+    if len(failed) == 1 and not found:
+        raise next(iter(failed.values()))
+    if not found and not failed:
         what = FORMATS[form][0] if form else "COCO, Pascal VOC, labelme or YOLO"
         if known := _recognise_others(tree):
             raise DatasetError(f"there are no annotations of {what} in '{tree.root}'. {known}")
@@ -70,11 +79,10 @@ def find_sets(
             f"there are no annotations of {what} in '{tree.root}', but {len(tree.images)} images. If they are elsewhere, pass "
             "the folder that has both, or --train FILE with annotations in COCO's format and --images DIR."
         )
-    if len(found) > 1:
-        lines = "".join(
-            f"\n- --format {name}: {FORMATS[name][0]}, {_list(sources, tree)}" for name, sources in found.items()
-        )
-        raise DatasetError(f"'{tree.root}' has annotations of several formats. Choose one:{lines}")
+    if len(found) + len(failed) > 1:
+        lines = [f"\n- --format {name}: {FORMATS[name][0]}, {_list(sources, tree)}" for name, sources in found.items()]
+        lines += [f"\n- --format {name}: {error}" for name, error in failed.items()]
+        raise DatasetError(f"'{tree.root}' has annotations of several formats. Choose one:{''.join(lines)}")
     return take_images(_assign_roles(next(iter(found.values())), tree), images)
 
 

@@ -102,7 +102,7 @@ def prepare(
         contents = _split(sets[0], reports[0], val_fraction, seed, notes)
         subsets = [(replace(sources[0], name=role), content) for role, content in zip((TRAIN, VAL), contents)]
         reports, sets = check_contents(subsets, read_images=False), [replace(sets[0], is_written=False)] * 2
-        notes += _say_absent(reports[1])
+        notes += _say_absent(*reports)
     paths = [
         one.source.annotations if one.is_written else folder / f"{role}.json" for one, role in zip(sets, (TRAIN, VAL))
     ]
@@ -151,9 +151,18 @@ def _renumber_categories(train: ReadSet, val: ReadSet) -> list[str]:
     ]
 
 
-def _say_absent(val: DatasetReport) -> list[str]:
-    names = [repr(one["name"]) for one in val.statistics["classes"] if not one["objects"]]
-    return [f"No image to evaluate on has {list_first(names)}, so their AP will not be known."] if names else []
+def _say_absent(train: DatasetReport, val: DatasetReport) -> list[str]:
+    """Say which classes are in one of the two parts only."""
+    present = [{one["name"] for one in report.statistics["classes"] if one["objects"]} for report in (train, val)]
+    unknown, untrained = (
+        list_first(map(repr, sorted(names))) for names in (present[0] - present[1], present[1] - present[0])
+    )
+    notes = [f"No image to evaluate on has {unknown}: no AP will be known there."] if unknown else []
+    return (
+        [*notes, f"No image to train on has {untrained}: it cannot be learned. Annotate more images."]
+        if untrained
+        else notes
+    )
 
 
 def _split(one: ReadSet, report: DatasetReport, fraction: float, seed: int, notes: list[str]) -> list[dict]:
@@ -162,8 +171,8 @@ def _split(one: ReadSet, report: DatasetReport, fraction: float, seed: int, note
     alike = len(groups) - len(set(groups.values()))
     together = f"; {say_count(alike, 'image')} that look like another one stayed with it" if alike else ""
     notes.append(
-        f"There was one set, so {say_count(len(held_out), 'image')} of {len(groups)} were chosen to evaluate on: every class "
-        f"in proportion, seed {seed}{together}."
+        f"There was one set, so {len(held_out)} of {say_count(len(groups), 'image')} are for evaluation: every class in "
+        f"proportion, seed {seed}{together}."
     )
     others = {image.id for image in report.file.images} - held_out
     return [select_images(one.content, report.file, chosen) for chosen in (others, held_out)]

@@ -129,7 +129,7 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
         anchors = fit_octaves(boxes_xyxy, image_hw, limits.strides)
     batch_size = min(limits.batch_size, measures.train_images)
     steps_per_epoch = measures.train_images // batch_size
-    seen = min(max(limits.images_per_image * measures.train_images, limits.least_seen), limits.most_seen)
+    seen = min(max(limits.images_per_image * measures.train_images, limits.least_seen), _most_seen(limits, input_px))
     epochs = max(math.ceil(seen / (steps_per_epoch * batch_size)), limits.least_epochs)
     steps = epochs * steps_per_epoch
     names_sides = next((name for name in measures.class_counts if _DIRECTIONS.search(name)), None)
@@ -156,6 +156,11 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
         0.5 if names_sides is None else 0.0,
         why_flip,
     )
+
+
+def _most_seen(limits: Size, input_px: tuple[int, int]) -> float:
+    """Return how many images a run sees at most: fewer of larger ones, as a CPU takes longer for them."""
+    return limits.most_seen * min(1.0, limits.long_px / max(input_px))
 
 
 def _choose_kind(measures: Measures, kind: str | None) -> tuple[bool, str]:

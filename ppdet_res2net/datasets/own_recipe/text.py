@@ -218,7 +218,7 @@ def _readers(settings: Settings) -> str:
         "  - Permute: {}",
         "  batch_transforms: &pad",
         "  - PadBatch: {pad_to_stride: 32}",
-        f"  batch_size: {settings.batch_size}  # images per step; a larger one needs more memory, and fewer epochs see as much",
+        f"  batch_size: {settings.batch_size}  # images per step; more of them need more memory, and make fewer steps",
         "  shuffle: true",
         "  drop_last: true",
         "  collate_batch: false",

@@ -45,8 +45,8 @@ def choose_held_out(
     for image in file.images:
         members[image.id if groups is None else groups[image.id]].append(image.id)
     if len(members) < 2:
-        what = "only one image" if len(file.images) < 2 else f"{len(file.images)} images that all look alike"
-        raise DatasetError(f"there is {what}, which cannot be split. Annotate images of other scenes to evaluate on.")
+        what = "one image alone" if len(file.images) < 2 else f"the {len(file.images)} images all look alike, so they"
+        raise DatasetError(f"{what} cannot be split. Annotate images of other scenes to evaluate on.")
     counts = _count_objects(file, list(members.values()))
     if (counts[:, :-1].sum(axis=1) > 0).sum() < 2:
         raise DatasetError(

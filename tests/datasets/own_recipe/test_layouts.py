@@ -102,6 +102,17 @@ def test_several_formats_are_listed(demo_data, data):
     assert init(data, form="labelme").found.train.form == "labelme"
 
 
+def test_a_format_that_cannot_be_read_is_listed_beside_one_that_can(demo_data, data):
+    LAYOUTS["yolo_without_yaml"](demo_data, data)
+    (data / "classes.txt").unlink()
+    write_json(data / "all.json", annotations_of(demo_data, "train"))
+    with pytest.raises(
+        DatasetError, match=r"\n- --format coco: COCO, 'all.json'\n- --format yolo: .*so the classes have no names"
+    ):
+        init(data)
+    assert init(data, form="coco").found.train.form == "coco"
+
+
 def test_several_sets_are_listed(demo_data, data):
     for name, split in (("a", "train"), ("b", "val")):
         shutil.copytree(images_of(demo_data, split), data / name)
@@ -212,7 +223,7 @@ def test_a_class_without_an_object_to_evaluate_on_is_said(demo_data, data):
     content["categories"].append({"id": 50, "name": "rare"})
     content["annotations"][0]["category_id"] = 50
     write_json(path, content)
-    assert "No image to evaluate on has 'rare', so their AP will not be known." in init(data).prepared.notes
+    assert "No image to evaluate on has 'rare': no AP will be known there." in init(data).prepared.notes
 
 
 def test_no_folder(data):

@@ -103,6 +103,11 @@ def test_few_images_are_seen_more_often():
     assert many.steps <= 3000 and many.epochs >= 2
 
 
+def test_fewer_of_larger_images_are_seen():
+    small, large = (choose_settings(measures(np.full((20, 2), share), 200), "small") for share in (0.2, 0.02))
+    assert small.steps == 3000 and large.input_px == (640, 640) and large.steps == 1500
+
+
 def test_one_image_makes_a_batch_of_one():
     chosen = choose_settings(measures(np.full((20, 2), 0.2), images=1), "small")
     assert chosen.batch_size == 1 and chosen.steps_per_epoch == 1

@@ -83,7 +83,10 @@ def test_groups_stay_together():
 
 @pytest.mark.parametrize(
     ("images", "groups", "what"),
-    [(1, None, "only one image"), (6, dict.fromkeys(range(6), 0), "6 images that all look alike")],
+    [
+        (1, None, "one image alone cannot be split"),
+        (6, dict.fromkeys(range(6), 0), "the 6 images all look alike, so they cannot be split"),
+    ],
 )
 def test_what_cannot_be_split(images, groups, what):
     with pytest.raises(DatasetError, match=what):

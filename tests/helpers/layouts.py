@@ -8,6 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from ppdet_res2net.data.masks import rasterize, read_mask
 from ppdet_res2net.datasets.convert import CocoSplit, write_voc, write_yolo
 
 # Layout -> what writes it: a function of a dataset of make_demo_data and a new folder.
@@ -210,6 +215,24 @@ def paddlex(data: Path, out: Path) -> None:
 def voc(data: Path, out: Path) -> None:
     """Pascal VOC with lists of the splits."""
     write_voc(splits_of(data), out)
+
+
+@_layout
+def voc_masks(data: Path, out: Path) -> None:
+    """Pascal VOC with a picture of the objects' masks for each image."""
+    write_voc(splits_of(data), out)
+    (out / "SegmentationObject").mkdir()
+    for split in ("train", "val"):
+        content = annotations_of(data, split)
+        for image in content["images"]:
+            size = image["height"], image["width"]
+            picture = np.zeros(size, np.uint8)
+            objects = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+            for number, one in enumerate(objects, 1):
+                mask = read_mask(one["segmentation"], *size).mask
+                assert mask is not None
+                picture[mask_utils.decode(rasterize(mask, *size)) > 0] = number
+            cv2.imwrite(str(out / "SegmentationObject" / f"{Path(image['file_name']).stem}.png"), picture)
 
 
 @_layout

@@ -89,7 +89,7 @@ def prepare(
     notes = list(dict.fromkeys(f"{note}." for one in sets for note in one.notes))
     notes += _drop_root_category(sets)
     if len(sets) == 2:
-        notes += _renumber_categories(*sets)
+        notes += _unite_categories(*sets)
     labels = (TRAIN, VAL) if len(sets) == 2 else ("the dataset",)
     sources = [
         DatasetSource(one.source.annotations, one.image_dir, label) for one, label in zip(sets, labels, strict=True)
@@ -132,23 +132,32 @@ def _drop_root_category(sets: Sequence[ReadSet]) -> list[str]:
     return []
 
 
-def _renumber_categories(train: ReadSet, val: ReadSet) -> list[str]:
-    """Give the categories of the validation set the ids and the order of the training set, if all names are known there."""
+def _unite_categories(train: ReadSet, val: ReadSet) -> list[str]:
+    """Give the validation set the ids and the order of the training set's categories, if all its names are known there.
+
+    A converted set has the classes that occur in it. One that occurs in the validation set only is added to the training set.
+    """
     first, other = parse_coco(train.content), parse_coco(val.content)
-    ids = {category.name: category.id for category in first.categories}
     pairs = [[(category.id, category.name) for category in file.categories] for file in (first, other)]
-    is_known = all(category.name in ids for category in other.categories) and len(ids) == len(first.categories)
-    if pairs[0] == pairs[1] or not is_known:
+    ids = {name: number for number, name in pairs[0]}
+    added = [name for _, name in pairs[1] if name not in ids]
+    if pairs[0] == pairs[1] or len(ids) < len(pairs[0]) or (added and train.source.form == "coco"):
         return []
+    ids |= {name: number for number, name in enumerate(added, max(ids.values()) + 1)}
+    categories = [*train.content["categories"], *({"id": ids[name], "name": name} for name in added)]
+    if added:
+        train.content, train.is_written = {**train.content, "categories": categories}, False
     new_ids = {category.id: ids[category.name] for category in other.categories}
     written = val.content["annotations"]
     annotations = [{**written[one.position], "category_id": new_ids[one.category_id]} for one in other.annotations]
     annotations += [written[one.position] for one in other.unknown]
-    val.content = {**val.content, "categories": train.content["categories"], "annotations": annotations}
-    val.is_written = False
-    return [
-        "The validation set numbers its classes in another way than the training set; its copy has the same numbers."
-    ]
+    was_written, val.is_written = val.is_written, False
+    val.content = {**val.content, "categories": categories, "annotations": annotations}
+    if was_written:
+        return [
+            "The validation set numbers its classes in another way than the training set; its copy has the same numbers."
+        ]
+    return []
 
 
 def _say_absent(train: DatasetReport, val: DatasetReport) -> list[str]:

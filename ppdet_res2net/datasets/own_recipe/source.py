@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.data.annotations import read_json
 from ppdet_res2net.datasets import convert
 from ppdet_res2net.datasets.own_recipe.image_folders import place_images
 from ppdet_res2net.datasets.own_recipe.tree import FileTree
+from ppdet_res2net.errors import DatasetError
 
 __all__ = ["ReadSet", "Source", "read_source"]
+
+# What messages of the converters propose
+_FLAGS = re.compile(r"--(extract_images|measure_images|first_pixel|labels|skip_unsupported)\b")
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,22 @@ def read_source(source: Source, tree: FileTree, names: Path | None = None) -> Re
     """
     if source.form == "coco":
         return _read_coco(source, tree)
+    try:
+        converted = _convert(source, tree, names)
+    except DatasetError as error:
+        if _FLAGS.search(str(error)):
+            raise DatasetError(f"{error} {_say_flags()}") from error
+        raise
+    if any(map(_FLAGS.search, converted.notes)):
+        converted.notes.append(_say_flags().rstrip("."))
+    return converted
+
+
+def _say_flags() -> str:
+    return f"These flags are for '{program('convert-dataset')}', which writes the annotation files that --train and --val take."
+
+
+def _convert(source: Source, tree: FileTree, names: Path | None) -> ReadSet:
     listed = convert.read_names(names) if names else None
     image_dir = source.image_dir or tree.root
     if source.form == "voc":

@@ -19,7 +19,7 @@ ONE_SET = {
     "cvat", "label_studio", "labelme2coco", "absolute", "labelme", "labelme_apart", "yolo_without_yaml", "voc_without_lists",
     "yolo_once",
 }  # fmt: skip
-BOXES = {name for name in LAYOUTS if "yolo" in name or "voc" in name} - {"yolo_outlines"} | {"paddlex"}
+BOXES = {name for name in LAYOUTS if "yolo" in name or "voc" in name} - {"yolo_outlines", "voc_masks"} | {"paddlex"}
 
 
 @pytest.fixture
@@ -86,6 +86,43 @@ def test_validation_categories_in_another_order_get_the_numbers_of_training(demo
     assert [names[one.category_id] for one in val.annotations] == objects
 
 
+def test_a_class_that_only_the_validation_set_has(demo_data, data):
+    LAYOUTS["labelme_splits"](demo_data, data)
+    file = next((data / "val").glob("*.json"))
+    content = json.loads(file.read_text())
+    content["shapes"][0]["label"] = "a new one"
+    write_json(file, content)
+    recipe = init(data)
+    classes = [one["name"] for one in annotations_of(demo_data, "train")["categories"]]
+    assert list(recipe.measures.class_counts) == [*classes, "a new one"]
+    assert any("1 category without objects has no examples to learn from" in note for note in recipe.prepared.notes)
+    train, val = (read_annotations(one.annotation_path) for one in (recipe.prepared.train, recipe.prepared.val))
+    assert [(one.id, one.name) for one in val.categories] == [(one.id, one.name) for one in train.categories]
+
+
+def test_a_class_that_only_coco_s_validation_file_has_is_an_error(demo_data, data):
+    LAYOUTS["coco"](demo_data, data)
+    path = data / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 50, "name": "a new one"})
+    write_json(path, content)
+    with pytest.raises(DatasetError, match="whose categories differ.*it adds 'a new one'"):
+        init(data)
+
+
+def test_flags_of_the_conversion_are_said_to_be_its_own(demo_data, data):
+    LAYOUTS["labelme_apart"](demo_data, data)
+    shutil.rmtree(data / "images")
+    with pytest.raises(
+        DatasetError, match=r"--extract_images writes them. These flags are for 'ppdet-res2net convert-dataset'"
+    ):
+        init(data)
+    LAYOUTS["labelme"](demo_data, data.with_name("other"))
+    file = next(data.with_name("other").glob("*.json"))
+    write_json(file, {**json.loads(file.read_text()), "imageWidth": 7})
+    assert "These flags are for" in "".join(init(data.with_name("other")).prepared.notes)
+
+
 def test_a_test_set_is_left_alone(demo_data, data):
     LAYOUTS["roboflow"](demo_data, data)
     (data / "valid").rename(data / "test")
@@ -107,7 +144,7 @@ def test_a_format_that_cannot_be_read_is_listed_beside_one_that_can(demo_data, d
     (data / "classes.txt").unlink()
     write_json(data / "all.json", annotations_of(demo_data, "train"))
     with pytest.raises(
-        DatasetError, match=r"\n- --format coco: COCO, 'all.json'\n- --format yolo: .*so the classes have no names"
+        DatasetError, match=r"\n- --format coco: COCO, 'all.json'\n- --format yolo: .*the classes have no names"
     ):
         init(data)
     assert init(data, form="coco").found.train.form == "coco"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from res2net_runtime.errors import Res2NetError
 from res2net_runtime.files import (
     IMAGE_SUFFIXES,
     make_output_folder,
@@ -15,6 +17,11 @@ from res2net_runtime.files import (
     sync_to_disk,
     unfinished_name,
 )
+from res2net_runtime.system_errors import explain
+from res2net_runtime.texts import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "file_sha256",
@@ -23,6 +30,7 @@ __all__ = [
     "make_output_folder",
     "remove_abandoned",
     "replacing",
+    "save_figure",
     "save_text",
     "sync_to_disk",
     "unfinished_name",
@@ -38,6 +46,33 @@ def file_sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int, error_class: type[Res2NetError]) -> None:
+    """Write a picture: a file wholly or not at all; a pipe or a device directly.
+
+    Args:
+        figure: The picture.
+        path: The file; its folder is created. Its suffix chooses the format (``.png``, ``.svg``, ...); without one, it is PNG.
+        dpi: Pixels per inch.
+        error_class: The class of the error.
+
+    Raises:
+        Res2NetError: It cannot be written, or there is no such format. The error is of class ``error_class``.
+    """
+    path = Path(path)
+    form = path.suffix[1:] or "png"
+    try:
+        if path.exists() and not path.is_file():
+            figure.savefig(path, dpi=dpi, format=form)
+        else:
+            with replacing(os.path.realpath(path)) as unfinished:  # a link stays one
+                figure.savefig(unfinished, dpi=dpi, format=form)
+    except (OSError, ValueError) as error:
+        reason = f"{error}. Pass a path that ends in .png or .svg."
+        if isinstance(error, OSError):
+            reason = explain(error, "choose another file")
+        raise error_class(f"The picture '{printable(path)}' cannot be written: {reason}") from error
 
 
 def images_below(folder: str | os.PathLike[str]) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ppdet_res2net.cli._common import CommandParser, json_option, positive_int, say, write_json
+from ppdet_res2net.cli._common import CommandParser, check_writable, json_option, positive_int, say, write_json
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.zoo import ModelSpec, get_model_spec, list_models
 from ppdet_res2net.zoo.model_spec import SOURCES
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--plot needs --measure or --sweep")
     specs = [get_model_spec(name) for name in list_models(args.source)]
     if args.measure or args.sweep:
+        if args.plot:
+            check_writable(args.plot)
         _measure(args, specs)
         return 0
     if args.json:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.files import save_figure
 
 __all__ = ["plot_runs", "read_metrics"]
 
@@ -78,12 +79,7 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
                 axes.plot(*zip(*points), ".-", label=f"{prefix}{name}", linewidth=1, markersize=3)
         if axes.lines:
             axes.legend(fontsize=7)
-    try:
-        figure.savefig(target, dpi=110)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The curves cannot be written to '{target}': {error}. Pass another --out FILE.png."
-        ) from error
+    save_figure(figure, target, dpi=110, error_class=ConfigError)
 
 
 def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:

@@ -17,6 +17,7 @@ import yaml
 from paddle import nn
 
 from ppdet_res2net.errors import ConfigError, did_you_mean
+from ppdet_res2net.files import save_figure
 from ppdet_res2net.modeling import Res2NetClassifier
 from ppdet_res2net.zoo.model_spec import ModelSpec
 
@@ -173,10 +174,4 @@ def plot_accuracy(measurements: Sequence[Measurement], target: str | os.PathLike
     axes.set_xlabel("latency of one image (ms)")
     axes.set_ylabel("published top-1 (%)" if has_accuracy else "multiply-accumulates (G)")
     axes.grid(alpha=0.3)
-    try:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(target, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The picture '{target}' cannot be written: {error}. Pass a path that ends in .png or .svg."
-        ) from error
+    save_figure(figure, target, dpi=150, error_class=ConfigError)

@@ -108,8 +108,11 @@ sys.exit(run_command(lambda: write_object_crops(folder / "a.json", folder / "ima
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "images"]
 
 
-@pytest.mark.parametrize("codec", ["vp8", "mpeg4"])
-def test_opencv_does_not_lose_frames_silently(tmp_path, codec):
+@pytest.mark.parametrize("codec", ["h264", "vp8", "mpeg4"])
+def test_a_video_that_is_cut_short_is_an_error(tmp_path, codec):
+    if codec == "h264":
+        pytest.importorskip("av")
+    (tmp_path / "v.mp4").write_text("earlier")
     code = """
 import numpy as np
 from res2net_runtime.video_writer import VideoWriter
@@ -123,7 +126,36 @@ sys.exit(run_command(write))
 """
     done = run_limited(code, tmp_path, codec)
     assert done.returncode == 1, done.stderr
-    assert "Cannot write the video" in done.stderr and "of 30 frames, usually because the disk is full" in done.stderr
+    reason = "File too large. Raise the limit" if codec == "h264" else "of 30 frames, usually because the disk is full"
+    assert "Cannot write the video" in done.stderr and reason in done.stderr
+    # An MP4 without its end cannot be played, and the earlier file stays. A WebM can.
+    assert content(tmp_path).pop("v.mp4") == b"earlier"
+    assert [path.suffix for path in tmp_path.iterdir()].count(".webm") == (codec == "vp8")
+    assert len(list(tmp_path.iterdir())) == 1 + (codec == "vp8")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_plot_is_replaced_whole_or_not_at_all(tmp_path, suffix):
+    pytest.importorskip("matplotlib")
+    target = tmp_path / f"curves{suffix}"
+    target.write_text("earlier")
+    code = """
+from matplotlib.figure import Figure
+from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.files import save_figure
+figure = Figure()
+figure.subplots().plot(range(9))
+save_figure(figure, folder / "sound.png", 80, ConfigError)
+limit(4096)
+sys.exit(run_command(lambda: save_figure(figure, sys.argv[2], 80, ConfigError)))
+"""
+    done = run_limited(code, tmp_path, str(target))
+    assert done.returncode == 1
+    assert (
+        f"The picture '{target}' cannot be written: File too large. Raise the limit on the size of files" in done.stderr
+    )
+    assert target.read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([target.name, "sound.png"])
 
 
 def test_a_full_log_is_said_once(tmp_path):

@@ -69,6 +69,14 @@ PLAIN_KEYS: dict[str, Kind] = {
     "recompute_backbone": Switch(
         meaning="keep only the input of the backbone's blocks and compute the rest again in the backward pass: less memory"
     ),
+    "freeze": nullable(
+        ListOf(
+            Text(),
+            1,
+            1000,
+            meaning="parts of the model that are not trained, such as backbone.res2; * stands for any text; null: none",
+        )
+    ),
     "seed": Whole(0, meaning="chooses all random numbers of training: initial weights, order, augmentation, sampling"),
     "log_iter": Whole(1, meaning="iterations between two lines of the log"),
     "save_dir": Text(meaning="folder for all runs; each has a subfolder with the name of its configuration file"),

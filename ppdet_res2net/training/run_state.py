@@ -90,6 +90,7 @@ class RunState:
             "steps_per_epoch": self.steps_per_epoch,
             "images_per_step": self.images_per_step,
             "seed": self.step.seed,
+            "trained": self._trained,
             "optimizer": plain,
             "scaler": self.step.scaler.state_dict(),
             "world_size": self.step.processes.world_size,
@@ -186,12 +187,26 @@ class RunState:
                 f"configuration asks for {len(self.average.names)}. Use the ema_black_list and ema_filter_no_grad of its "
                 f"run, or {fresh}."
             )
+        new_parts = sorted(
+            set(self._trained) - set(saved.get("trained", self._trained))
+        )  # version 0.1.0 did not record it
+        if new_parts:
+            raise ConfigError(
+                f"Cannot resume from '{checkpoint}': its run did not train {len(new_parts)} of the parameters "
+                f"({new_parts[0]}, ...), so their optimizer state is missing. Restore freeze and freeze_at of its run (more "
+                f"may be frozen), or {fresh}."
+            )
         before, now = (_optimizer_type(settings) for settings in (_settings(saved), self.config))
         if before != now:
             raise ConfigError(
                 f"Cannot resume from '{checkpoint}': its optimizer is {before}, the configuration asks for {now}, which "
                 f"keeps other state. Pass -o OptimizerBuilder.optimizer.type={before}, or {fresh}."
             )
+
+    @property
+    def _trained(self) -> list[str]:
+        """The names of the parameters that are trained."""
+        return [name for name, parameter in self.task.model.named_parameters() if not parameter.stop_gradient]
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ppdet_res2net.training.checkpoint import checkpoint_base
 from ppdet_res2net.training.curves import plot_runs
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.ema import WeightAverage
+from ppdet_res2net.training.freezing import freeze_parts
 from ppdet_res2net.training.optimizer import build_optimizer
 from ppdet_res2net.training.processes import Processes, join_processes
 from ppdet_res2net.training.recompute import recompute_blocks
@@ -131,6 +132,8 @@ class Trainer:
         # Refuses a model with another backbone now, rather than when the first checkpoint is written.
         trunk_metadata(self.task.model)
         self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
+        if config.get("freeze"):
+            freeze_parts(self.task.model, config["freeze"])
         if options.evaluate:
             self.task.check_evaluation()
         if config.get("print_params", False):
@@ -182,6 +185,10 @@ class Trainer:
             if is_auto and self._has_stopped_early():
                 self.total_steps = self.position.steps
         else:
+            if self.config.get("freeze") and not self.config.get("pretrain_weights"):
+                raise ConfigError(
+                    "freeze needs pretrain_weights: the frozen parts would stay random. Set them, or freeze=null."
+                )
             self.task.load_pretrained()
         if self.processes.is_first:
             if checkpoint is not None and Path(checkpoint).resolve().parent == self.run_dir.resolve():

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "train, evaluate, export and predict on a generated dataset",
     "init": "write a recipe for a dataset of your own",
     "train": "train a detector or a classifier",
+    "fetch": "download the weights that a recipe needs, or list them",
     "plot": "draw the curves of training runs",
     "eval": "box and mask AP of a detector, top-1 and top-5 of a classifier",
     "infer": "detect objects in images, or classify them",
@@ -46,6 +47,7 @@ _OTHER_NAMES = {
     "predict": "infer",
     "x2coco": "convert-dataset",
     "check-env": "doctor",
+    "download": "fetch",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ def _parser() -> CommandParser:
         examples=(
             "-c demo_mask_rcnn --eval",
             "-c demo_mask_rcnn -r auto --device cpu -o epoch=24 TrainReader.batch_size=2",
+            "-c demo_mask_rcnn --pretrain_weights output/my_classifier/best_model --eval",
             "-c finetune_res2net50_vd_26w_4s --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA",
         ),
     )
@@ -29,6 +32,12 @@ def _parser() -> CommandParser:
         "--resume",
         metavar="CKPT",
         help="checkpoint to continue; auto: the newest complete one of the run, if there is one",
+    )
+    parser.add_argument(
+        "--pretrain_weights",
+        metavar="FILE",
+        help="weights to start from: a file of any supported format, such as a run's best_model, a url, a zoo name, or none "
+        "for random weights (default: the recipe's)",
     )
     parser.add_argument("--eval", action="store_true", help="evaluate at each snapshot and keep the best model")
     parser.add_argument("--amp", action="store_true", help="mixed precision (on a GPU)")
@@ -47,6 +56,15 @@ def _parser() -> CommandParser:
     return parser
 
 
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """Return the options that stand for settings of the recipe."""
+    overrides = [] if args.seed is None else [f"seed={args.seed}"]
+    if args.pretrain_weights is not None:
+        weights = "null" if args.pretrain_weights.lower() == "none" else json.dumps(args.pretrain_weights)
+        overrides.append(f"pretrain_weights={weights}")
+    return overrides
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 128 + the number of the signal that ended it with a checkpoint saved.
 
@@ -55,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
-    overrides = args.opt if args.seed is None else [*args.opt, f"seed={args.seed}"]
+    overrides = [*args.opt, *_overrides(args)]
     config = load_config(args.config, overrides, trust_recipe=args.trust_recipe)
     config.device = args.device
     if args.vdl_log_dir is not None:

@@ -2,90 +2,44 @@
 
 A file is kept in ``$RES2NET_HOME``, or in the platform's cache folder, under the host and path of its url. It appears there
 only when it is complete, has the right checksum and can be read. Processes that need the same file wait for each other.
-With ``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache are used. A file in the cache is verified again
-if its size or time has changed. ``RES2NET_MAX_DOWNLOAD_GIB`` (8 by default) is the largest file that is downloaded.
+``RES2NET_MIRROR`` names a folder or a server that is asked first; what it delivers is verified in the same way. With
+``RES2NET_OFFLINE=1`` nothing is downloaded, and only files in the cache and in a mirror's folder are used. A file in the cache
+is verified again if its size or time has changed. ``RES2NET_MAX_DOWNLOAD_GIB`` (8 by default) limits the size.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import http.client
+import logging
 import os
-import posixpath
-import re
-import shutil
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
 
 import filelock
-import platformdirs
-import requests
-import urllib3
-from tqdm import tqdm
 
+from ppdet_res2net.commands import PROG
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.files import file_sha256, replacing
+from ppdet_res2net.zoo.addresses import cache_folder, cached_path, find_checksum
 from ppdet_res2net.zoo.formats import read_weights_file
+from ppdet_res2net.zoo.mirror import MIRROR_VARIABLE, mirrored_places
 from ppdet_res2net.zoo.model_spec import ModelSpec
+from ppdet_res2net.zoo.transfers import copy_file, fetch_file
 from res2net_runtime.system_errors import explain
-from res2net_runtime.texts import clip, hide_password
+from res2net_runtime.texts import hide_password, printable
 
-__all__ = ["cache_folder", "cached_path", "download_model", "download_weights"]
+__all__ = ["cache_folder", "cached_path", "download_model", "download_weights", "is_offline"]
 
-_ATTEMPTS = 3
-_TIMEOUTS_S = (10, 60)  # to connect, and between two chunks
-_CHUNK_BYTES = 1 << 20
-_SLOWEST_BYTES_PER_S = 1024  # on average, after the first minute
-_LONGEST_NAME_BYTES = 200
-# As torch.hub does, publishers end the file's name with the first digits of its SHA-256.
-_CHECKSUM_IN_NAME = re.compile(r"-([0-9a-f]{8,64})(\.\w+)+(\W.*)?$", re.IGNORECASE)
-_MAX_DOWNLOAD_GIB = 8.0
+logger = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Return the folder for downloads: ``$RES2NET_HOME``, or the platform's cache folder for this package."""
-    home = os.environ.get("RES2NET_HOME")
-    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("ppdet_res2net"))
+class _NotDelivered(WeightsError):
+    """A server does not deliver a file."""
 
 
-def cached_path(url: str) -> Path:
-    """Return the path in the cache for the file of ``url``, whether or not it exists.
-
-    Raises:
-        WeightsError: ``url`` is not the http(s) address of a file.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # is checked when it is asked for
-    except ValueError:
-        parts = urlsplit("")
-    steps = _steps_of(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
-        raise WeightsError(
-            f"weights: {hide_password(url)!r} is not the address of a file; expected http(s)://host/path/file."
-        )
-    names = [_name_in_cache(step) for step in (parts.netloc.rpartition("@")[2], *steps)]
-    if parts.query:
-        names[-1:] = [f"query-{_digest(parts.query)}", names[-1]]
-    return cache_folder().joinpath(*names)
-
-
-def _steps_of(path: str) -> list[str]:
-    """Return folders and file of a url's path. All spellings of one path have the same, as for most servers."""
-    return [step for step in posixpath.normpath("/" + unquote(path)).split("/") if step]
-
-
-def _name_in_cache(step: str) -> str:
-    name = re.sub(r"[^\w.-]", "_", step)
-    return name if len(name.encode()) <= _LONGEST_NAME_BYTES else f"{_digest(step)}-{name[-40:]}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
+def is_offline() -> bool:
+    """Whether ``RES2NET_OFFLINE`` forbids downloads."""
+    return os.environ.get("RES2NET_OFFLINE", "0") not in ("", "0")
 
 
 def download_model(spec: ModelSpec) -> Path:
@@ -99,17 +53,21 @@ def download_model(spec: ModelSpec) -> Path:
     for url in spec.urls:
         if cached_path(url).is_file():
             return download_weights(url)
+    for url in spec.urls:
+        path = _take_from_mirror(url)
+        if path is not None:
+            return path
     errors = []
     for url in spec.urls:
         try:
-            return download_weights(url)
+            return _download(url)
         except WeightsError as error:
             errors.append(str(error))
-    raise WeightsError("\n".join(errors))
+    raise WeightsError("\n".join([*errors, _other_ways(spec.name, cached_path(spec.urls[0]))]))
 
 
 def download_weights(url: str) -> Path:
-    """Return the local file of ``url``. It is downloaded and verified unless it is in the cache.
+    """Return the local file of ``url``. It is taken from the mirror, or downloaded, unless it is in the cache.
 
     A download prints the size and a progress bar to stderr.
 
@@ -117,15 +75,84 @@ def download_weights(url: str) -> Path:
         WeightsError: The file cannot be downloaded, or is not a complete weight file. Nothing is left in the cache.
     """
     target = cached_path(url)
-    shown = hide_password(url)
     if target.is_file():
         _verify_again(url, target)
         return target
-    if os.environ.get("RES2NET_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(
-            f"weights: {shown} is not in the cache, and RES2NET_OFFLINE forbids downloads. Put the file at "
-            f"{target}, or unset RES2NET_OFFLINE."
+    path = _take_from_mirror(url)
+    if path is not None:
+        return path
+    try:
+        return _download(url)
+    except _NotDelivered as error:
+        raise WeightsError(f"{error} {_other_ways(hide_password(url), target)}") from None
+
+
+def _take_from_mirror(url: str) -> Path | None:
+    """Return the local file of ``url`` if the mirror has it. If the mirror has a wrong one, that is an error."""
+    places = mirrored_places(url)
+    problems = []
+    for place in places:
+        if isinstance(place, str) and is_offline():
+            continue
+        shown = hide_password(place) if isinstance(place, str) else printable(place)
+        with _filling(cached_path(url)) as (target, part):
+            if part is not None:
+                fill = fetch_file if isinstance(place, str) else copy_file
+                problem, is_unreachable = fill(place, part)
+                if problem:
+                    problems.append(f"{shown}: {problem}")
+                    if is_unreachable:
+                        break
+                    continue
+                remedy = f"Put a sound one there, or unset {MIRROR_VARIABLE}."
+                _verify(f"{shown}, the mirror's file of {hide_password(url)},", url, part, remedy)
+                os.replace(part, target)
+                _remember(target)
+        return target
+    if problems:
+        logger.warning("the mirror does not deliver %s (%s)", hide_password(url), "; ".join(problems))
+    return None
+
+
+def _download(url: str) -> Path:
+    """Return the local file of ``url``, downloaded from there."""
+    shown = hide_password(url)
+    if is_offline():
+        raise _NotDelivered(
+            f"weights: {shown} is not in the cache, and RES2NET_OFFLINE forbids downloads. Unset RES2NET_OFFLINE to allow them."
         )
+    with _filling(cached_path(url)) as (target, part):
+        if part is not None:
+            problem, _ = fetch_file(url, part)
+            if problem:
+                raise _NotDelivered(f"weights: cannot download {shown}: {problem}.")
+            remedy = "It was damaged or replaced during the download; try again, or use another source."
+            _verify(f"the file that {shown} delivers", url, part, remedy)
+            os.replace(part, target)
+            _remember(target)
+    return target
+
+
+def _other_ways(source: str, target: Path) -> str:
+    """Return what to do without internet.
+
+    Args:
+        source: The zoo name or url.
+        target: Where the file belongs in the cache.
+    """
+    return (
+        f"Without internet, there are three ways: run '{PROG} fetch {source} --to DIR' on another machine, bring DIR "
+        f"here and set {MIRROR_VARIABLE}=DIR; set {MIRROR_VARIABLE} to the address of a server that has the file; or use a "
+        f"file that you have: pass its path in the place of the name, or put it at {target}."
+    )
+
+
+@contextlib.contextmanager
+def _filling(target: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Yield a file of the cache, with the path under which to write it first; None if it is there by now.
+
+    Other processes wait meanwhile. What is left under that path is removed.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,13 +161,15 @@ def download_weights(url: str) -> Path:
             f"{explain(error, 'set RES2NET_HOME to a folder that you can write to')}"
         ) from error
     with _locked(target):
-        if not target.is_file():  # another process may have fetched it meanwhile
-            with replacing(target, target.with_name(f"{target.name}.part")) as part:
-                _fetch(url, part, target)
-                remedy = "It was damaged or replaced during the download; try again, or use another source."
-                _verify(f"the file that {shown} delivers", url, part, remedy)
-            _remember(target)
-    return target
+        if target.is_file():  # another process may have fetched it meanwhile
+            yield target, None
+            return
+        part = target.with_name(f"{target.name}.part")
+        try:
+            yield target, part
+        finally:
+            if part.is_symlink() or part.is_file():
+                part.unlink()
 
 
 @contextlib.contextmanager
@@ -162,150 +191,16 @@ def _locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fetch(url: str, part: Path, target: Path) -> None:
-    """Download to ``part``; if the connection breaks, start again."""
-    problem, may_pass = "", True
-    for _ in range(_ATTEMPTS):
-        problem, may_pass = _try_to_fetch(url, part)
-        if not problem:
-            return
-        if not may_pass:
-            break
-    # Raised here, so that no exception of requests is its context: they hold the url with its password.
-    raise WeightsError(
-        f"weights: cannot download {hide_password(url)}: {problem}. Download it in another way and put it at {target}, "
-        "or pass its path."
-    )
-
-
-def _try_to_fetch(url: str, part: Path) -> tuple[str, bool]:
-    """Return what was wrong, or ``""``, and whether another attempt may succeed."""
-    try:
-        _fetch_once(url, part)
-    except WeightsError:
-        raise
-    except requests.HTTPError as error:
-        status = error.response.status_code
-        return f"the server answered {status} {http.client.responses.get(status, '')}".rstrip(), status >= 500
-    except requests.TooManyRedirects:
-        return f"the server redirects more than {requests.models.DEFAULT_REDIRECT_LIMIT} times", False
-    except ValueError:  # as requests' own exceptions for addresses are
-        return "its address is not valid, or the server sends a redirect or a length that is not", False
-    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
-        return _shortened(error), True
-    return "", False
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Refuse to be sent to other schemes; and from https to http, where anybody on the way could change the file."""
-        target: str | None = super().get_redirect_target(resp)
-        if target is not None:
-            before, scheme = urlsplit(resp.url).scheme, urlsplit(urljoin(resp.url, target)).scheme
-            if scheme != "https" and (scheme != "http" or before == "https"):
-                raise WeightsError(
-                    f"weights: {hide_password(resp.url)} redirects from {before} to {clip(scheme, 20)}. Nothing was "
-                    "downloaded. Download the file in another way, and pass its path."
-                )
-        return target
-
-
-def _fetch_once(url: str, part: Path) -> None:
-    headers = {"Accept-Encoding": "identity"}  # so that the announced length is the file's
-    with _Session() as session, session.get(url, stream=True, timeout=_TIMEOUTS_S, headers=headers) as response:
-        if response.status_code != 200:  # others bring no file, or a part of one
-            raise requests.HTTPError(response=response)
-        if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-            raise WeightsError(
-                f"weights: {hide_password(url)} is sent compressed, although it must not be. Download it yourself."
-            )
-        length = response.headers.get("Content-Length", "")
-        size_bytes = int(length) if re.fullmatch("[0-9]{1,19}", length) else None
-        most = _most_bytes()
-        _check_size(url, size_bytes or 0, most)
-        _announce(url, size_bytes, part.parent)
-        received = 0
-        progress = tqdm(total=size_bytes, desc=part.stem, file=sys.stderr, unit="B", unit_scale=True, unit_divisor=1024)
-        with _writing(part):
-            part.unlink(missing_ok=True)  # what an earlier download left, or a link that leads somewhere else
-            file = open(part, "xb")
-        with file, progress as bar:
-            for chunk in _chunks(url, response):
-                received += len(chunk)
-                _check_size(url, received, most)
-                with _writing(part):
-                    file.write(chunk)
-                bar.update(len(chunk))
-            with _writing(part):
-                file.flush()
-    if size_bytes is not None and received != size_bytes:
-        raise requests.ConnectionError(f"only {received} of {size_bytes} bytes arrived")
-
-
-def _chunks(url: str, response: requests.Response) -> Iterator[bytes]:
-    """Yield the body as it arrives. A server that sends a byte now and then would hold the command for days."""
-    started, received = time.monotonic(), 0
-    while chunk := response.raw.read1(_CHUNK_BYTES):
-        yield chunk
-        received += len(chunk)
-        seconds = time.monotonic() - started
-        if seconds > _TIMEOUTS_S[1] and received < _SLOWEST_BYTES_PER_S * seconds:
-            raise WeightsError(
-                f"weights: {hide_password(url)} has sent {received} bytes in {seconds:.0f} s, less than 1 KiB/s. Download "
-                "the file in another way, and pass its path."
-            )
-
-
-@contextlib.contextmanager
-def _writing(part: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WeightsError(
-            f"weights: cannot write {part}: {explain(error, 'set RES2NET_HOME to a folder on another disk')}"
-        ) from error
-
-
-def _most_bytes() -> int:
-    text = os.environ.get("RES2NET_MAX_DOWNLOAD_GIB", "") or str(_MAX_DOWNLOAD_GIB)
-    try:
-        most = float(text) * 2**30
-    except ValueError:
-        most = 0.0
-    if not 0 < most < 2**63:
-        raise WeightsError(f"weights: RES2NET_MAX_DOWNLOAD_GIB is '{clip(text)}'; expected a number, such as 8.")
-    return int(most)
-
-
-def _check_size(url: str, size_bytes: int, most_bytes: int) -> None:
-    if size_bytes > most_bytes:
-        raise WeightsError(
-            f"weights: {hide_password(url)} has more than {most_bytes / 2**30:.3g} GiB, the most that is downloaded. If it "
-            "really is that large, set RES2NET_MAX_DOWNLOAD_GIB."
-        )
-
-
-def _announce(url: str, size_bytes: int | None, folder: Path) -> None:
-    size = f"{size_bytes / 2**20:.1f} MiB" if size_bytes is not None else "size unknown"
-    tqdm.write(f"Downloading {hide_password(url)} ({size}) to {folder}", file=sys.stderr)
-    free_bytes = shutil.disk_usage(folder).free
-    if size_bytes is not None and size_bytes > free_bytes:
-        raise WeightsError(
-            f"weights: {hide_password(url)} needs {size}, but {folder} has only {free_bytes / 2**20:.1f} MiB left. Make "
-            "room, or set RES2NET_HOME to a folder on another disk."
-        )
-
-
 def _verify(name: str, url: str, path: Path, remedy: str) -> None:
     """Refuse a file that is not a complete weight file, or whose checksum is not the one in the name in its url."""
     read_weights_file(path, name=name)
-    expected = _CHECKSUM_IN_NAME.search(_steps_of(urlsplit(url).path)[-1])
+    expected = find_checksum(url)
     if expected:
         got = file_sha256(path)
-        if not got.startswith(expected[1].lower()):
+        if not got.startswith(expected):
             raise WeightsError(
-                f"weights: {name} has the wrong checksum: SHA-256 {got[: len(expected[1])]}..., expected "
-                f"{expected[1]}... (from its name). {remedy}"
+                f"weights: {name} has the wrong checksum: SHA-256 {got[: len(expected)]}..., expected {expected}... (from its "
+                f"name). {remedy}"
             )
 
 
@@ -332,13 +227,3 @@ def _note_of(target: Path) -> Path:
 def _stamp(target: Path) -> bytes:
     status = target.stat()
     return f"{status.st_size} {status.st_mtime_ns}\n".encode()
-
-
-def _shortened(error: Exception) -> str:
-    """Return the innermost reason: requests wraps it in several exceptions of its own."""
-    reason = error
-    while reason.args and isinstance(reason.args[-1], Exception):
-        reason = reason.args[-1]
-    reason = getattr(reason, "reason", None) or reason
-    text = re.sub(r"\?\S+", "?...", str(reason).rpartition(": ")[2])  # a query may hold a token
-    return clip(text.strip(), 200) or type(error).__name__

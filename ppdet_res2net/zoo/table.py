@@ -41,6 +41,20 @@ Parameters are the trainable numbers of a classifier with its last layer, of a b
 Multiply-accumulates (MACs) are those of the convolutions and linear layers for one 224x224 image; for backbones and
 detectors, they are those of the trunk alone.
 
+Published files are downloaded when they are needed, and kept in the cache: `$RES2NET_HOME`, or the platform's cache folder.
+Without internet, there are three ways:
+
+- On another machine, `ppdet-res2net fetch WHAT --to DIR` downloads what recipes (their `pretrain_weights` and `weights`), zoo
+  names or urls need into a folder. Bring the folder along, and set `RES2NET_MIRROR` to it.
+- `RES2NET_MIRROR` may also be the http(s) address of a server. A mirror keeps files under host and path, as `fetch --to` does,
+  under the path alone, or under the name alone; but not under `model.safetensors`, which all of timm's are called. It is asked
+  before the publisher, and a checksum in the name of the file is compared as for a download.
+- A file that you have can be named wherever a zoo name can: `ppdet-res2net train -c CFG --pretrain_weights FILE`.
+
+`ppdet-res2net fetch WHAT --list` downloads nothing. It says which address and how large each file is, which checksum it has, if
+one is known, and where it belongs in the cache. With `RES2NET_OFFLINE=1`, no server is asked, and files come from the cache and
+from a mirror's folder only.
+
 Files of other programs can be used as well, wherever a name can; the report says what was taken and left out:
 
 - Formats, under any file name: Paddle, PyTorch (zip and legacy), safetensors, MindSpore, NumPy's `.npz`, and pickles of

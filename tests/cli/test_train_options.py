@@ -54,3 +54,19 @@ def test_a_gpu_that_is_not_there_is_an_error(capsys, tmp_path):
     words = ["-c", "digits", "--device", "gpu:9", "-o", f"save_dir={tmp_path}"]
     assert main(["train", *words]) == 1
     assert "--device is gpu:9, but this " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "weights"),
+    [
+        ("none", None),
+        ("None", None),
+        ("./none", "./none"),
+        ("run/best_model", "run/best_model"),
+        ("a b=[1].pdparams", "a b=[1].pdparams"),
+        ("C:\\runs\\é.pth", "C:\\runs\\é.pth"),
+        ("2024", "2024"),
+    ],
+)
+def test_the_weights_to_start_from(trained_with, typed, weights):
+    assert trained_with("-o", "pretrain_weights=other", "--pretrain_weights", typed)["pretrain_weights"] == weights

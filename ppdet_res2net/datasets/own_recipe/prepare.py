@@ -14,7 +14,7 @@ from ppdet_res2net.datasets.check import DatasetReport, DatasetSource, check_con
 from ppdet_res2net.datasets.own_recipe.find import FoundSets
 from ppdet_res2net.datasets.own_recipe.source import ReadSet, read_source
 from ppdet_res2net.datasets.own_recipe.tree import TRAIN, VAL, FileTree
-from ppdet_res2net.datasets.rearrange.alike import group_alike
+from ppdet_res2net.datasets.rearrange.alike import group_to_split
 from ppdet_res2net.datasets.rearrange.split import choose_held_out, select_images
 
 __all__ = ["Prepared", "PreparedSet", "prepare"]
@@ -175,7 +175,7 @@ def _say_absent(train: DatasetReport, val: DatasetReport) -> list[str]:
 
 
 def _split(one: ReadSet, report: DatasetReport, fraction: float, seed: int, notes: list[str]) -> list[dict]:
-    groups = dict(zip((picture.image_id for picture in report.pictures), group_alike(report.pictures), strict=True))
+    groups, note = group_to_split(report.pictures, fraction)
     held_out = choose_held_out(report.file, fraction, seed, groups)
     alike = len(groups) - len(set(groups.values()))
     together = f"; {say_count(alike, 'image')} that look like another one stayed with it" if alike else ""
@@ -183,5 +183,6 @@ def _split(one: ReadSet, report: DatasetReport, fraction: float, seed: int, note
         f"There was one set, so {len(held_out)} of {say_count(len(groups), 'image')} are for evaluation: every class in "
         f"proportion, seed {seed}{together}."
     )
+    notes += [note] if note else []
     others = {image.id for image in report.file.images} - held_out
     return [select_images(one.content, report.file, chosen) for chosen in (others, held_out)]

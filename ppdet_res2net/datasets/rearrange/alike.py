@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ppdet_res2net.datasets.check.pictures import SIGNATURE_SIDE, Picture
 
-__all__ = ["group_alike"]
+__all__ = ["group_alike", "group_to_split"]
 
 # Two grey thumbnails show the same if they correlate so strongly. Brightness and contrast do not matter, and copies that were
 # mirrored or turned are found, too. All pairs that check-dataset calls alike are among them.
 MIN_CORRELATION = 0.98
+# For images that hardly differ, as those of a fixed camera: frames that follow each other; then only the same files.
+STRICTER = (0.995, 2.0)
 # Pictures with less contrast than this, in grey levels, are compared by their content only: noise would decide.
 MIN_CONTRAST = 4.0
 _COMPARED_AT_ONCE = 1024
@@ -22,11 +25,39 @@ _MOST_TURNED = 20_000  # with more images, turned and mirrored copies are not lo
 _ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
 
 
-def group_alike(pictures: Sequence[Picture]) -> list[int]:
+def group_to_split(pictures: Sequence[Picture], share: float) -> tuple[dict[int, int], str]:
+    """Return a group for each image id, so that a share of the images can be held out without breaking a group.
+
+    If nearly all images look alike, only those that are closer to each other stay together.
+
+    Args:
+        pictures: The pictures.
+        share: The share of the images to hold out.
+
+    Returns:
+        The groups; and what the user should know about them, a sentence, or an empty text.
+    """
+    groups, correlation = group_alike(pictures), MIN_CORRELATION
+    for stricter in STRICTER:
+        if max(Counter(groups).values(), default=0) > (1 - share / 2) * len(groups):
+            groups, correlation = group_alike(pictures, stricter), stricter
+    by_id = {picture.image_id: group for picture, group in zip(pictures, groups, strict=True)}
+    if correlation == MIN_CORRELATION:
+        return by_id, ""
+    closest = "the most similar ones" if correlation <= 1 else "copies of a file"
+    note = (
+        f"Most images look alike, as those of a fixed camera do, so only {closest} were kept together. The AP may be "
+        "better than on images of another day or place."
+    )
+    return by_id, note
+
+
+def group_alike(pictures: Sequence[Picture], min_correlation: float = MIN_CORRELATION) -> list[int]:
     """Return the group of each picture: those that look alike, also over others in between, have the same number.
 
     Args:
         pictures: The pictures. One that could not be read is a group of its own.
+        min_correlation: How similar pictures have to be; above 1, only copies of a file and of a picture in Roboflow count.
     """
     groups = _Groups(len(pictures))
     first_of: dict[object, int] = {}
@@ -35,7 +66,7 @@ def group_alike(pictures: Sequence[Picture]) -> list[int]:
         source = (picture.path.parent, _ROBOFLOW.sub("", stem)) if _ROBOFLOW.search(stem) else None
         for key in filter(None, (picture.digest, source)):
             groups.join(index, first_of.setdefault(key, index))
-    for index, other in _find_alike(pictures):
+    for index, other in _find_alike(pictures, min_correlation) if min_correlation <= 1 else ():
         groups.join(index, other)
     return [groups.find(index) for index in range(len(pictures))]
 
@@ -56,7 +87,7 @@ class _Groups:
         self._parents[later] = first
 
 
-def _find_alike(pictures: Sequence[Picture]):
+def _find_alike(pictures: Sequence[Picture], min_correlation: float) -> Iterator[tuple[int, int]]:
     """Yield pairs of indices of pictures that look the same."""
     signatures = {
         index: one.signature
@@ -76,6 +107,6 @@ def _find_alike(pictures: Sequence[Picture]):
         rows = table[start : start + _COMPARED_AT_ONCE]
         alike = np.zeros((len(rows), start + len(rows)), bool)
         for one in flat:
-            alike |= rows @ one[: start + len(rows)].T >= MIN_CORRELATION
+            alike |= rows @ one[: start + len(rows)].T >= min_correlation
         for row, column in np.argwhere(alike):
             yield signed[start + row], signed[column]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from ppdet_res2net.data.annotations import read_json
 from ppdet_res2net.data.coco_file import CocoFile, parse_coco
 from ppdet_res2net.datasets.check import DatasetSource, check_contents, refuse_errors
-from ppdet_res2net.datasets.rearrange.alike import group_alike
+from ppdet_res2net.datasets.rearrange.alike import group_to_split
 from ppdet_res2net.errors import DatasetError
 
 __all__ = ["choose_held_out", "select_images", "split_dataset"]
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 20
 _MOST_TRIED = 5_000  # groups; of more, one order is as good as another
@@ -100,8 +103,9 @@ def split_dataset(
     content = read_json(annotation_path)
     (report,) = check_contents([(DatasetSource(annotation_path, image_dir), content)], show_progress=show_progress)
     refuse_errors([report])
-    numbers = [picture.image_id for picture in report.pictures]
-    groups = dict(zip(numbers, group_alike(report.pictures), strict=True))
+    groups, note = group_to_split(report.pictures, max(shares.values()))
+    if note:
+        logger.warning("%s", note)
     left, file = content, report.file
     parts: dict[str, dict] = {}
     for name, share in shares.items():

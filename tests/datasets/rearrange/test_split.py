@@ -14,7 +14,7 @@ from ppdet_res2net.data.annotations import read_annotations
 from ppdet_res2net.data.coco_file import parse_coco
 from ppdet_res2net.datasets.check import DatasetSource, check_datasets
 from ppdet_res2net.datasets.check.pictures import examine_pictures
-from ppdet_res2net.datasets.rearrange.alike import group_alike
+from ppdet_res2net.datasets.rearrange.alike import group_alike, group_to_split
 from ppdet_res2net.datasets.rearrange.split import choose_held_out
 from ppdet_res2net.errors import ConfigError, DatasetError
 from tests.helpers.layouts import annotations_of, images_of, write_json
@@ -148,6 +148,40 @@ def test_augmented_copies_of_roboflow_are_one_group(pictures):
     names = [f"photo_jpg.rf.{digit * 32}" for digit in "ab"]
     groups = group_alike(pictures(**{names[0]: scene(1), names[1]: scene(2), "other": scene(3)}))
     assert groups[0] == groups[1] != groups[2]
+
+
+def fixed_camera(count: int) -> dict[str, np.ndarray]:
+    """Return pictures of one scene in which something small moves."""
+    pictures = {}
+    for number in range(count):
+        picture = scene(1)
+        cv2.circle(picture, (20 + 13 * number, 60), 4, (255, 255, 255), -1)
+        pictures[f"frame{number}"] = picture
+    return pictures
+
+
+def test_pictures_of_a_fixed_camera_can_be_split(pictures):
+    frames = fixed_camera(8)
+    frames["copy"] = frames["frame3"]
+    found = pictures(**frames)
+    assert len(set(group_alike(found))) == 1
+    groups, note = group_to_split(found, 0.2)
+    assert len(set(groups.values())) > 1 and groups[found[3].image_id] == groups[found[8].image_id]
+    assert note.startswith("Most images look alike, as those of a fixed camera do")
+
+
+def test_pictures_that_differ_in_nothing_but_noise_can_be_split(pictures):
+    noise = np.random.default_rng(0)
+    found = pictures(
+        **{f"f{number}": scene(1) // 2 + noise.integers(0, 9, (120, 160, 3), np.uint8) for number in range(6)}
+    )
+    groups, note = group_to_split(found, 0.2)
+    assert len(set(groups.values())) == 6 and "only copies of a file were kept together" in note
+
+
+def test_other_pictures_are_grouped_without_a_note(pictures):
+    groups, note = group_to_split(pictures(a=scene(1), b=scene(1)[:, ::-1], c=scene(2), d=scene(3)), 0.2)
+    assert len(set(groups.values())) == 3 and note == ""
 
 
 def test_plain_pictures_are_not_alike(pictures):

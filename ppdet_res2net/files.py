@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,7 @@ __all__ = [
     "files_below",
     "images_below",
     "make_output_folder",
+    "new_folder",
     "remove_abandoned",
     "replacing",
     "save_figure",
@@ -46,6 +50,41 @@ def file_sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | os.PathLike[str], option: str, error_class: type[Res2NetError]) -> Iterator[Path]:
+    """Yield a folder to fill. After an error there is nothing, or the empty folder that was there before.
+
+    Args:
+        folder: The folder, which is new or empty. A new one gets its name when everything is in it. One that is there, such as
+            a mounted disk or a link, gets its content at the end.
+        option: The option with which the user chooses the folder, for the message.
+        error_class: The class of the error.
+
+    Raises:
+        Res2NetError: The folder holds something or cannot be written. The error is of class ``error_class``.
+    """
+    path = Path(folder)
+    try:
+        if not path.exists():
+            with replacing(os.path.realpath(path)) as unfinished:
+                unfinished.mkdir()
+                yield unfinished
+            return
+        remove_abandoned(path)
+        if any(path.iterdir()):
+            raise error_class(
+                f"The folder '{printable(path)}' is not empty. Pass another {option}, or remove what is in it."
+            )
+        with tempfile.TemporaryDirectory(dir=path, prefix=unfinished_name(path.name)) as directory:
+            yield Path(directory)
+            for name in os.listdir(directory):
+                os.rename(os.path.join(directory, name), path / name)
+    except OSError as error:
+        raise error_class(
+            f"The folder '{printable(path)}' cannot be written: {explain(error, f'pass another {option}')}"
+        ) from error
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int, error_class: type[Res2NetError]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -9,7 +10,9 @@ import sys
 
 import pytest
 
-from ppdet_res2net.files import file_sha256, images_below
+from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.files import file_sha256, images_below, new_folder
+from res2net_runtime.owners import this_machine
 
 
 def test_checksum_of_a_file(tmp_path):
@@ -46,3 +49,30 @@ def test_images_below_a_folder(tmp_path):
         (tmp_path / name).touch()
     assert images_below(tmp_path) == [str(tmp_path / name) for name in ("b.png", "a/c.JPG", "a/e.gif")]
     assert images_below(tmp_path / "gone") == []
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_new_folder_is_filled_completely_or_not_at_all(tmp_path, is_there):
+    path = tmp_path / "folder"
+    if is_there:
+        path.mkdir()
+        left = path / f".folder.unfinished-999999999-{this_machine()}-x"  # by a process that was killed
+        left.mkdir()
+        before = path.stat()
+    with pytest.raises(
+        DatasetError, match=r"'.*folder' cannot be written: No space left on device. Free some space, or pass"
+    ):
+        with new_folder(path, "--out", DatasetError) as unfinished:
+            (unfinished / "a").touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.rglob("*")) == ([path] if is_there else [])
+    with new_folder(path, "--out", DatasetError) as unfinished:
+        (unfinished / "class").mkdir()
+        (unfinished / "class" / "a").touch()
+        assert not (path / "class").exists()
+    assert sorted(path.rglob("*")) == [path / "class", path / "class" / "a"]
+    if is_there:  # a mounted disk cannot be replaced
+        assert os.path.samestat(before, path.stat())
+    with pytest.raises(DatasetError, match="is not empty. Pass another --out, or remove what is in it"):
+        with new_folder(path, "--out", DatasetError):
+            raise AssertionError

@@ -13,8 +13,7 @@ from pycocotools import mask as mask_utils
 
 from ppdet_res2net.datasets.demo_scenes import CATEGORIES, Instance, draw_scene
 from ppdet_res2net.errors import DatasetError
-from ppdet_res2net.files import replacing
-from res2net_runtime.system_errors import explain
+from ppdet_res2net.files import new_folder, remove_abandoned
 
 __all__ = ["make_demo_data"]
 
@@ -75,13 +74,8 @@ def make_demo_data(
     _check_recipe(recipe)
     if _is_reusable(out_dir, recipe):
         return out_dir
-    try:
-        with replacing(out_dir) as unfinished_dir:
-            _write_dataset(unfinished_dir, recipe)
-    except OSError as error:
-        raise DatasetError(
-            f"cannot write the demo dataset to '{out_dir}': {explain(error, 'choose another folder')}"
-        ) from error
+    with new_folder(out_dir, "folder", DatasetError) as unfinished_dir:
+        _write_dataset(unfinished_dir, recipe)
     return out_dir
 
 
@@ -99,6 +93,7 @@ def _is_reusable(out_dir: Path, recipe: _Recipe) -> bool:
         return False
     if not out_dir.is_dir():
         raise DatasetError(f"'{out_dir}' is a file, not a folder. Choose another folder for the demo dataset.")
+    remove_abandoned(out_dir)
     if not any(out_dir.iterdir()):
         return False
     advice = "Choose another folder, or remove this one if it is not needed."

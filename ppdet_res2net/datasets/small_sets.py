@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.instances import select_instances
 from ppdet_res2net.data.transforms import Decode
 from ppdet_res2net.errors import DatasetError, SetupError
-from ppdet_res2net.files import replacing
-from res2net_runtime.system_errors import explain
+from ppdet_res2net.files import new_folder
 from res2net_runtime.texts import clip
 
 __all__ = ["folder_names", "write_digits", "write_object_crops"]
@@ -57,7 +55,7 @@ def write_digits(output_dir: str | os.PathLike[str]) -> int:
             "The digits are part of scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
     digits = load_digits()
-    with _new_folder(Path(output_dir)) as root:
+    with new_folder(output_dir, "DIR", DatasetError) as root:
         for number, (shades, label) in enumerate(zip(digits.images, digits.target)):
             folder = root / ("train" if number % _HELD_OUT else "val") / str(label)
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +110,7 @@ def write_object_crops(
     images = [image for image in file.images if image.id in objects]
     paths = _find_images(images, image_dir)
     count, tiny = 0, []
-    with _new_folder(Path(output_dir)) as root:
+    with new_folder(output_dir, "DIR", DatasetError) as root:
         for image, path in zip(images, paths):
             try:
                 pixels = Decode()({"im_file": path, "h": image.height, "w": image.width})["image"]
@@ -182,18 +180,3 @@ def _cut(pixels: np.ndarray, box_xywh: Sequence[float], margin: float) -> np.nda
     left, right = np.clip([x - margin * width, x + (1 + margin) * width], 0, pixels.shape[1]).round().astype(int)
     top, bottom = np.clip([y - margin * height, y + (1 + margin) * height], 0, pixels.shape[0]).round().astype(int)
     return np.ascontiguousarray(pixels[top:bottom, left:right])
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that gets its name when everything is in it. After an error, there is nothing."""
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise DatasetError(f"The folder '{folder}' is not empty. Choose a new one, or remove it.")
-        with replacing(os.path.realpath(folder)) as unfinished:
-            unfinished.mkdir()
-            yield unfinished
-    except OSError as error:
-        raise DatasetError(
-            f"The folder '{folder}' cannot be written: {explain(error, 'choose another one')}"
-        ) from error

@@ -160,7 +160,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="cannot write the demo dataset to .*file/demo"):
+    with pytest.raises(DatasetError, match="The folder .*file/demo' cannot be written"):
         make_demo_data(tmp_path / "file" / "demo", train_images=1, val_images=1)
 
 

@@ -7,8 +7,7 @@ import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +22,7 @@ from ppdet_res2net.data.instances import DROPPED_BOX, examine_instances
 from ppdet_res2net.data.masks import Mask
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError
-from ppdet_res2net.files import replacing
+from ppdet_res2net.files import new_folder
 
 __all__ = ["SPLITS", "CocoSplit", "Losses", "write_voc", "write_yolo"]
 
@@ -93,7 +92,7 @@ def write_yolo(
     losses = Losses()
     files = _read(splits)
     classes = {category.id: number for number, category in enumerate(files[0].categories)}
-    with _new_folder(folder) as root:
+    with new_folder(folder, "--out", DatasetError) as root:
         for split, file in zip(splits, files):
             for entry in _entries(split, file, losses):
                 _place(entry, root / "images" / split.name, link_images)
@@ -123,7 +122,7 @@ def write_voc(splits: Sequence[CocoSplit], folder: Path, link_images: bool = Fal
     files = _read(splits)
     names = {category.id: category.name for category in files[0].categories}
     owners: dict[PurePosixPath, str] = {}
-    with _new_folder(folder) as root:
+    with new_folder(folder, "--out", DatasetError) as root:
         for split, file in zip(splits, files):
             listed = []
             for entry in _entries(split, file, losses):
@@ -250,23 +249,6 @@ def _voc_tree(entry: _Entry, names: dict[int, str]) -> ElementTree.Element:
 
 def _add(parent: ElementTree.Element, key: str, value: object) -> None:
     ElementTree.SubElement(parent, key).text = str(value)
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that gets its name when everything is written.
-
-    Raises:
-        DatasetError: There is something of this name, or nothing can be written there.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"'{folder}' is there already and not empty. Choose a new folder with --out, or remove it.")
-    try:
-        with replacing(folder) as unfinished:
-            unfinished.mkdir()
-            yield unfinished
-    except OSError as error:
-        raise DatasetError(f"cannot write '{folder}': {error}. Choose another folder with --out.") from error
 
 
 def _place(entry: _Entry, folder: Path, link: bool) -> None:

@@ -329,7 +329,7 @@ def test_digits(tmp_path):
     assert (len(train), len(val)) == (1437, 360) and val.class_names == tuple("0123456789")
     shades = np.asarray(Image.open(val.roidbs[0]["im_file"]))
     assert shades.shape == (8, 8) and shades[0, 2] == 80  # 5 of 16
-    with pytest.raises(DatasetError, match="is not empty. Choose a new one, or remove it"):
+    with pytest.raises(DatasetError, match="is not empty. Pass another DIR, or remove what is in it"):
         write_digits(tmp_path / "digits")
 
 

@@ -193,7 +193,7 @@ def test_splits_with_other_categories_are_refused(demo_data, tmp_path):
 
 def test_a_folder_with_files_is_not_written_to(demo_data, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(DatasetError, match="is there already and not empty"):
+    with pytest.raises(DatasetError, match="is not empty. Pass another --out, or remove what is in it"):
         write_yolo(splits_of(demo_data), tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Training batches per second and core: this package's loader against paddledet's reader.
 
     python -m benchmarks.data --images ../shared/data/coco_tiny
+    python -m benchmarks.data --images ../shared/data/coco_tiny --augmentations
     python -m benchmarks.data --memory 3000
 
 Both run the same recipe on the same photos, up to tensors. Speeds per core count processor time, not wall time, which
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--recipe", default=RECIPE, metavar="CFG")
     parser.add_argument("--epochs", type=int, default=3, help="epochs to time, after one to warm up")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the second measurement")
+    parser.add_argument("--augmentations", action="store_true", help="instead: the recipe with each augmentation")
     parser.add_argument("--memory", type=int, metavar="N", help="instead: memory of the processes over N batches")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -65,6 +67,9 @@ def main() -> None:
     if args.memory:
         watch_memory(our_loader(dataset, reader, args.workers), args.memory)
         return
+    if args.augmentations:
+        measure_augmentations(dataset, reader, args.epochs)
+        return
     compare_batches(dataset, reader)
     for workers in (0, args.workers):
         rates = {}
@@ -78,6 +83,36 @@ def main() -> None:
             print(f"{workers} workers  {name:12}  {per_core:6.1f} images/s per core  {per_second:6.1f} images/s in all")
         ratio = rates["this package"][0] / rates["paddledet"][0]
         print(f"{workers} workers  {ratio:.2f} times paddledet's images per second and core")
+
+
+def measure_augmentations(dataset: dict, reader: dict, epochs: int) -> None:
+    """Print how fast this package's loader is with each augmentation, and paddledet's reader where it has a working one.
+
+    Its RandomScaledCrop fails, its RandomCrop fails with masks and shapely 2, and its Mosaic is another transform.
+    """
+    decode, resize, *rest = reader["sample_transforms"]
+    jitter = {"RandomScaledCrop": {"target_dim": 1024}}
+    boxes = {**dataset, "data_fields": [field for field in FIELDS if field != "gt_poly"]}
+    # By name: the transforms, the data, and whether paddledet can do it.
+    chains: dict[str, tuple[list[dict], dict, bool]] = {
+        "the recipe": ([resize], dataset, True),
+        "RandomDistort": ([{"RandomDistort": {}}, resize], dataset, True),
+        "RandomCrop": ([{"RandomCrop": {}}, resize], dataset, False),
+        "RandomCrop, boxes only": ([{"RandomCrop": {}}, resize], boxes, True),
+        "RandomScaledCrop": ([jitter], dataset, False),
+        "RandomScaledCrop, CopyPaste": ([jitter, {"CopyPaste": {}}], dataset, False),
+        "Mosaic, RandomScaledCrop": ([{"Mosaic": {}}, jitter], dataset, False),
+    }
+    plain = 0.0
+    for name, (chain, data, is_theirs) in chains.items():
+        augmented = {**reader, "sample_transforms": [decode, *chain, *rest]}
+        rate, _ = measure(our_epochs(data, augmented, 0), epochs)
+        plain = plain or rate
+        line = f"{name:28}  {rate:6.1f} images/s per core, {rate / plain:.2f} times the recipe's"
+        if is_theirs:
+            theirs, _ = measure(their_reader(data, augmented, 0), epochs)
+            line += f", {rate / theirs:.1f} times paddledet's"
+        print(line, flush=True)
 
 
 def our_loader(dataset: dict, reader: dict, workers: int) -> BatchLoader:

@@ -43,8 +43,13 @@ class MaskAssigner:
             foreground = np.flatnonzero((labels_np >= 0) & (labels_np != self.num_classes))
             if len(foreground):
                 boxes, instances = image_rois.numpy()[foreground], gt_inds.numpy().reshape(-1)[foreground]
+                # Many RoIs share an instance, and decoding its run lengths takes most of the time.
+                drawn = {
+                    i: decode_mask(segments[i]) if isinstance(segments[i], dict) else segments[i]
+                    for i in set(instances)
+                }
                 masks.append(
-                    np.stack([rasterize_in_box(segments[i], box, resolution) for i, box in zip(instances, boxes)])
+                    np.stack([rasterize_in_box(drawn[i], box, resolution) for i, box in zip(instances, boxes)])
                 )
                 classes.append(labels_np[foreground])
                 weights.append(np.ones(len(foreground), np.float32))
@@ -69,17 +74,27 @@ class MaskAssigner:
         )
 
 
-def rasterize_in_box(segment: list | dict, box_xyxy: np.ndarray, resolution: int) -> np.ndarray:
+def decode_mask(rle: dict) -> np.ndarray:
+    """Return COCO RLE, compressed or not, as uint8 (H, W) of 0 and 1."""
+    if isinstance(rle["counts"], list):
+        rle = mask_utils.frPyObjects(rle, *rle["size"])
+    return mask_utils.decode(rle)
+
+
+def rasterize_in_box(segment: list | dict | np.ndarray, box_xyxy: np.ndarray, resolution: int) -> np.ndarray:
     """Return the instance inside ``box_xyxy`` as an int32 (resolution, resolution) mask of 0 and 1.
 
     Args:
-        segment: Polygons ``[[x0, y0, x1, y1, ...], ...]`` or COCO RLE (compressed or not), in pixels of the input.
+        segment: Polygons ``[[x0, y0, x1, y1, ...], ...]`` or COCO RLE in pixels of the input, or what :func:`decode_mask` makes
+            of RLE.
         box_xyxy: The RoI.
         resolution: Side of the target.
     """
     x0, y0, x1, y1 = (float(v) for v in box_xyxy)
     if isinstance(segment, dict):
-        return _resample_rle(segment, x0, y0, x1, y1, resolution)
+        segment = decode_mask(segment)
+    if isinstance(segment, np.ndarray):
+        return _resample(segment, x0, y0, x1, y1, resolution)
     scale = np.array([resolution / max(x1 - x0, 0.1), resolution / max(y1 - y0, 0.1)])
     polygons = [
         ((np.asarray(polygon, np.float64).reshape(-1, 2) - [x0, y0]) * scale).reshape(-1) for polygon in segment
@@ -88,10 +103,7 @@ def rasterize_in_box(segment: list | dict, box_xyxy: np.ndarray, resolution: int
     return mask_utils.decode(mask_utils.merge(rles)).astype(np.int32)
 
 
-def _resample_rle(rle: dict, x0: float, y0: float, x1: float, y1: float, resolution: int) -> np.ndarray:
-    if isinstance(rle["counts"], list):
-        rle = mask_utils.frPyObjects(rle, *rle["size"])
-    bitmap = mask_utils.decode(rle)  # (H, W) of 0 and 1
+def _resample(bitmap: np.ndarray, x0: float, y0: float, x1: float, y1: float, resolution: int) -> np.ndarray:
     height, width = bitmap.shape
     centres = (np.arange(resolution) + 0.5) / resolution
     columns = np.floor(x0 + centres * (x1 - x0)).astype(int)

@@ -18,6 +18,7 @@ from ppdet_res2net.zoo.hub import download_model, download_weights
 from ppdet_res2net.zoo.keymaps import Layout, map_names
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from ppdet_res2net.zoo.trunks import TrunkChoice, choose_trunk, computes_like_mmdetection
+from res2net_runtime.texts import clip
 
 __all__ = ["Weights", "read_weights", "to_our_names"]
 
@@ -119,7 +120,7 @@ def _with_our_names(
     dialect = file.metadata.get("dialect")
     if dialect is not None and dialect not in DIALECTS:
         raise WeightsError(
-            f"weights: {file.path} names an unknown dialect {dialect!r}; expected one of {', '.join(DIALECTS)}."
+            f"weights: {file.path} names an unknown dialect '{clip(dialect)}'; expected one of {', '.join(DIALECTS)}."
         )
     dialects: tuple[str, ...]
     layout = choice.layout

@@ -224,7 +224,7 @@ def _weight_files() -> dict[str, bytes]:
     return {
         "foreign names": pickle.dumps({f"{ATTACK}{n}": tensor for n in range(9)}, 4),
         "wrapped": pickle.dumps({"state_dict": {f"backbone.{ATTACK}": tensor}, ATTACK: ATTACK}, 4),
-        "metadata": pickle.dumps({"a": tensor, "ppdet_res2net@@": {"dialect": ATTACK, "model": ATTACK}}, 4),
+        "metadata": pickle.dumps({"a": tensor, "ppdet_res2net@@": {"dialect": ATTACK * 1000, "model": ATTACK}}, 4),
         "no tensors": pickle.dumps({ATTACK: ATTACK}, 4),
         "one text": pickle.dumps(ATTACK, 4),
         "a call": _pickle_that_names(ATTACK, ATTACK),

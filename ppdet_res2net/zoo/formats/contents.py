@@ -132,7 +132,7 @@ def _is_of_mmengine(entries: Mapping[str, Any]) -> bool:
 
 def _holds_tensors(key: object, value: object, limits: Limits, depth: int = 2) -> bool:
     """Whether an entry is a dictionary of tensors, or of such dictionaries, and no state of the training."""
-    if not isinstance(key, str) or not isinstance(value, Mapping) or any(state in key.lower() for state in _STATES):
+    if not isinstance(value, dict) or not isinstance(key, str) or any(state in key.lower() for state in _STATES):
         return False
     limits.count_object(len(value))
     if any(is_tensor(inner) for inner in value.values()):

@@ -202,7 +202,8 @@ def _read(file: BinaryIO, limits: Limits) -> tuple[str, object]:
     if _is_safetensors(head):  # first: the length that it begins with can look like another format
         return "safetensors", _read_safetensors(file)
     if head.startswith(b"PK\x03\x04"):
-        return ("npz", read_npz(file, limits)) if is_npz(file) else ("torch-zip", read_torch_zip(file, limits))
+        archive = zipfile.ZipFile(file)
+        return ("npz", read_npz(archive, limits)) if is_npz(archive) else ("torch-zip", read_torch_zip(archive, limits))
     if _PICKLE.match(head):
         content = load_pickle(file, limits)
         return ("torch-legacy", read_torch_legacy(file, limits)) if content == LEGACY_MAGIC else ("paddle", content)

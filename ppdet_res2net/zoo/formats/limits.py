@@ -37,9 +37,18 @@ class Limits:
         """
         self._objects += count
         if self._objects > MAX_OBJECTS:
-            raise pickle.UnpicklingError(
-                f"it has more than {MAX_OBJECTS:,} values, the most that is read; weights have some thousands"
-            )
+            raise self.too_many_objects()
+
+    def objects_left(self) -> int:
+        """Return how many more values there may be."""
+        return MAX_OBJECTS - self._objects
+
+    @staticmethod
+    def too_many_objects() -> pickle.UnpicklingError:
+        """Return the exception that says so."""
+        return pickle.UnpicklingError(
+            f"it has more than {MAX_OBJECTS:,} values, the most that is read; weights have some thousands"
+        )
 
     def add_values(self, value: object, what: str) -> None:
         """Count a text or container that a call has copied."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
-from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,25 +16,19 @@ __all__ = ["is_npz", "read_npz"]
 _ENDING = ".npy"
 
 
-def is_npz(file: BinaryIO) -> bool:
-    """Whether an archive was written by ``numpy.savez``. Afterwards ``file`` is at its beginning again.
-
-    Raises:
-        zipfile.BadZipFile: The archive is damaged or cut off.
-    """
-    names = zipfile.ZipFile(file).namelist()
-    file.seek(0)
+def is_npz(archive: zipfile.ZipFile) -> bool:
+    """Whether an archive was written by ``numpy.savez``."""
+    names = archive.namelist()
     return bool(names) and all(name.endswith(_ENDING) for name in names)
 
 
-def read_npz(file: BinaryIO, limits: Limits) -> dict[str, np.ndarray]:
+def read_npz(archive: zipfile.ZipFile, limits: Limits) -> dict[str, np.ndarray]:
     """Return the arrays by name.
 
     Raises:
         EOFError: An array is cut off.
         pickle.UnpicklingError: An array holds Python objects, or takes more memory than the file may.
     """
-    archive = zipfile.ZipFile(file)
     arrays = {}
     for member in archive.infolist():
         limits.add_bytes(member.file_size, f"the archive's {member.filename[:80]}")

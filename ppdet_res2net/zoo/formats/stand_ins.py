@@ -31,10 +31,23 @@ class Storage:
         read: Returns its bytes; None as long as they have not been found.
     """
 
-    __slots__ = ("count", "dtype", "read")
+    __slots__ = ("_data", "count", "dtype", "read")
 
     def __init__(self, dtype: str, count: int, read: Callable[[], memoryview] | None = None) -> None:
         self.dtype, self.count, self.read = dtype, count, read
+        self._data: memoryview | None = None
+
+    def data(self) -> memoryview:
+        """Return its bytes, which are read once.
+
+        Raises:
+            pickle.UnpicklingError: They have not been found.
+        """
+        if self._data is None:
+            if self.read is None:
+                raise pickle.UnpicklingError("the storage of a tensor is not in the file")
+            self._data = self.read()
+        return self._data
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ class TensorStandIn(StandIn):
         if not isinstance(strides, (tuple, list)) or len(shape) != len(strides):
             raise pickle.UnpicklingError("a tensor does not have one stride per dimension")
         given = (offset, *shape, *strides)
-        numbers = [n for n in given if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63]
+        numbers = [n for n in given if type(n) is int and 0 <= n < 2**63]
         if len(numbers) < len(given) or len(shape) > 32:
             raise pickle.UnpicklingError(
                 "the shape, the strides or the offset of a tensor are not whole numbers, or too many"
@@ -73,14 +86,12 @@ class TensorStandIn(StandIn):
 
     def array(self, limits: Limits) -> np.ndarray:
         """Return the tensor, after checking that it lies inside its storage and takes no more memory than it may."""
-        if self.storage.read is None:
-            raise pickle.UnpicklingError("the storage of a tensor is not in the file")
         size, each = math.prod(self.shape), item_bytes(self.dtype)
         if not size:
             return array_from_bytes(b"", self.dtype, self.shape)
         span = 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides))
         limits.add_bytes(max(size, span) * max(each, 4 if self.dtype == "bfloat16" else 0), "a tensor")
-        data = self.storage.read()
+        data = self.storage.data()
         if (self.offset + span) * each > len(data):
             raise pickle.UnpicklingError(
                 f"a tensor reaches element {self.offset + span - 1} of a storage of {len(data) // each}"
@@ -100,18 +111,20 @@ def _contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 class DTypeStandIn(StandIn):
     """``numpy.dtype(code, align, copy)``. Its state says the order of bytes."""
 
-    __slots__ = ("_order", "code")
+    __slots__ = ("_dtype", "_order", "code")
 
     def __init__(self, code: object = None, *_: object) -> None:
         if not isinstance(code, str):
             raise pickle.UnpicklingError("an array has a type without a name")
         self.code, self._order = code, ""
+        self._dtype: np.dtype | None = None
 
     def with_state(self, state: object) -> None:
         """Take the order of bytes."""
         if self._order or not isinstance(state, tuple) or len(state) < 2:
             raise pickle.UnpicklingError("the type of an array has a wrong state")
         self._order = ">" if state[1] == ">" else "<"  # NumPy writes "|" for types of one byte
+        self._dtype = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -120,10 +133,13 @@ class DTypeStandIn(StandIn):
         Raises:
             pickle.UnpicklingError: It is another, such as one of Python objects.
         """
+        if self._dtype is not None:  # many arrays share it
+            return self._dtype
         if not re.fullmatch(r"[<>|=]?([biufc][0-9]{1,2}|\?)", self.code):
             raise pickle.UnpicklingError(f"an array has the type {self.code[:20]!r}; weights are arrays of numbers")
         dtype = np.dtype(self.code)
-        return dtype.newbyteorder(">" if self._order == ">" else "<") if self._order else dtype
+        self._dtype = dtype.newbyteorder(">" if self._order == ">" else "<") if self._order else dtype
+        return self._dtype
 
 
 class ArrayStandIn(StandIn):
@@ -159,8 +175,9 @@ class ArrayStandIn(StandIn):
         if size != len(data):
             raise EOFError(f"an array has {len(data)} of {size} bytes")
         limits.add_bytes(size, "an array")
+        if order != "F" and kind.isnative:  # nothing has to be turned: without a copy, so the array is read-only
+            return np.frombuffer(data, kind).reshape(shape)
         array = np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
-        # Without a copy if nothing has to be turned; the array is read-only then.
         return np.ascontiguousarray(array, kind.newbyteorder("=")).reshape(shape)
 
 
@@ -175,7 +192,7 @@ def as_array(value: Any, limits: Limits) -> np.ndarray | None:
     value = _unnamed(value)
     if isinstance(value, np.ndarray):
         return value
-    return value.array(limits) if isinstance(value, (TensorStandIn, ArrayStandIn)) else None
+    return value.array(limits) if isinstance(value, (ArrayStandIn, TensorStandIn)) else None
 
 
 def _unnamed(value: Any) -> Any:
@@ -185,4 +202,4 @@ def _unnamed(value: Any) -> Any:
 
 def is_tensor(value: Any) -> bool:
     """Whether :func:`as_array` would return an array."""
-    return isinstance(_unnamed(value), (np.ndarray, TensorStandIn, ArrayStandIn))
+    return isinstance(_unnamed(value), (ArrayStandIn, TensorStandIn, np.ndarray))

@@ -24,14 +24,13 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
-def read_torch_zip(file: BinaryIO, limits: Limits) -> object:
-    """Return the pickled object of a zip-format file; tensors are stand-ins, which need ``file`` to stay open.
+def read_torch_zip(archive: zipfile.ZipFile, limits: Limits) -> object:
+    """Return the pickled object of a zip-format file; tensors are stand-ins, which need the archive to stay open.
 
     Raises:
         zipfile.BadZipFile: The archive is damaged or cut off.
         pickle.UnpicklingError: It is a different kind of archive, or its pickle is refused.
     """
-    archive = zipfile.ZipFile(file)
     members = {name.partition("/")[2]: name for name in archive.namelist()}
     if "data.pkl" not in members:
         raise pickle.UnpicklingError("the archive has no data.pkl, so torch.save did not write it")
@@ -54,7 +53,7 @@ def read_torch_zip(file: BinaryIO, limits: Limits) -> object:
             each, size = _item_bytes(dtype), archive.getinfo(members[f"data/{key}"]).file_size
             if each is not None and size != count * each:
                 raise EOFError(f"storage {key} has {size // each} of {count} elements")
-            storages[key] = Storage(dtype, count, functools.cache(lambda: memoryview(read(f"data/{key}"))))
+            storages[key] = Storage(dtype, count, lambda: memoryview(read(f"data/{key}")))
         return storages[key]
 
     return load_pickle(io.BytesIO(read("data.pkl")), limits, find_storage)
@@ -93,7 +92,7 @@ def read_torch_legacy(file: BinaryIO, limits: Limits) -> object:
         size, start = count * item_bytes(storage.dtype), file.tell()
         if start + size > limits.file_bytes:
             raise EOFError(f"storage {key} has {limits.file_bytes - start} of {size} bytes")
-        storage.read = functools.cache(functools.partial(_read_at, file, start, size))
+        storage.read = functools.partial(_read_at, file, start, size)
         file.seek(start + size)
     return result
 

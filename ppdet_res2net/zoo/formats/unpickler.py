@@ -1,8 +1,11 @@
 """A pickle machine that builds plain data only, and never imports or calls what a pickle names.
 
 A pickle is a program for a stack machine. Python's own machine imports each name and calls it; this one knows the same
-opcodes, but a name becomes a :class:`Known` object, found in a table of this package, or ends the reading. The opcodes are
+opcodes, but a name becomes a :class:`Known` object, found in a table of this package, or ends the reading. The rare opcodes are
 decoded by :mod:`pickletools` of the standard library.
+
+Python's machine in C is five times as fast even with a ``find_class`` of our own. It cannot be used: it reserves memory for
+whatever index or length a file names, hashes keys of any depth, which can crash, and lets a pickle change attributes.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import codecs
 import dataclasses
 import pickle
 import pickletools
+import struct
 from collections.abc import Callable
 from typing import IO, Any, NoReturn
 
 from ppdet_res2net.zoo.formats.limits import Limits
+from ppdet_res2net.zoo.formats.window import Window
 
 __all__ = ["Known", "Machine", "Opaque", "StandIn"]
 
@@ -57,7 +62,31 @@ class StandIn:
 
 # What may be a key or an element of a set. Others may have hashes that take forever, or recurse.
 _PLAIN = (str, bytes, int, float, bool, complex, type(None))
-_MARK = object()
+
+_UINT4, _INT4 = struct.Struct("<I").unpack_from, struct.Struct("<i").unpack_from
+# The opcodes of tensors, which Machine runs without a call
+_MEMOIZE = pickle.MEMOIZE[0]
+_BINPUT = pickle.BINPUT[0]
+_LONG_BINPUT = pickle.LONG_BINPUT[0]
+_BINGET = pickle.BINGET[0]
+_LONG_BINGET = pickle.LONG_BINGET[0]
+_MARK = pickle.MARK[0]
+_EMPTY_TUPLE = pickle.EMPTY_TUPLE[0]
+_TUPLE = pickle.TUPLE[0]
+_TUPLE1 = pickle.TUPLE1[0]
+_TUPLE2 = pickle.TUPLE2[0]
+_TUPLE3 = pickle.TUPLE3[0]
+_BININT = pickle.BININT[0]
+_BININT1 = pickle.BININT1[0]
+_BININT2 = pickle.BININT2[0]
+_NEWFALSE = pickle.NEWFALSE[0]
+_SHORT_BINUNICODE = pickle.SHORT_BINUNICODE[0]
+_BINUNICODE = pickle.BINUNICODE[0]
+_BINBYTES = pickle.BINBYTES[0]
+_REDUCE = pickle.REDUCE[0]
+_BUILD = pickle.BUILD[0]
+_BINPERSID = pickle.BINPERSID[0]
+_STOP = pickle.STOP[0]
 
 
 def _read_string(file: IO[bytes]) -> str:
@@ -85,8 +114,10 @@ class Machine:
         find_storage: Callable[[tuple[Any, ...]], object] | None,
         limits: Limits,
     ) -> None:
-        self._file, self._find, self._find_storage, self._limits = _Bounded(file, limits), find, find_storage, limits
+        self._source, self._find, self._find_storage, self._limits = Window(file, limits), find, find_storage, limits
+        # What lies above the last mark. A mark puts it aside, so nothing can be taken from below a mark.
         self._stack: list[Any] = []
+        self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
 
     def load(self) -> object:
@@ -99,53 +130,127 @@ class Machine:
             EOFError: The pickle is cut off.
             pickle.UnpicklingError: It is damaged, or does what weight files do not need.
         """
-        read, steps, limits = self._file.read, _STEPS, self._limits
-        while True:
-            code = read(1)
-            if code == b".":
-                return self._pop()
-            if code not in steps:
-                raise pickle.UnpicklingError(f"it has an unknown opcode {code!r}")
-            limits.count_object()
-            reader, step = steps[code]
-            if reader is None:
-                step(self)
+        try:
+            return self._run()
+        except IndexError as error:
+            raise pickle.UnpicklingError("its stack is empty, or has no mark") from error
+
+    def _run(self) -> object:
+        # A tensor takes some 30 opcodes. They are written out here, the most frequent first, because calling a function takes
+        # longer than most of them do. All other opcodes are in _STEPS.
+        source, stack, below, memo = self._source, self._stack, self._below, self._memo
+        data, position, end = source.at(0)
+        for count in range(1, self._limits.objects_left() + 1):
+            if position >= end:
+                data, position, end = source.at(position)
+            code = data[position]
+            position += 1
+            if code == _MEMOIZE:
+                memo[len(memo)] = stack[-1]
+            elif code == _BINPUT:
+                memo[data[position]] = stack[-1]
+                position += 1
+            elif code == _BINGET:
+                index = data[position]
+                position += 1
+                stack.append(memo[index] if index in memo else self._stored(index))
+            elif code == _BININT1:
+                stack.append(data[position])
+                position += 1
+            elif code == _MARK:
+                below.append(stack)
+                stack = []
+            elif code == _TUPLE:
+                items = tuple(stack)
+                stack = below.pop()
+                stack.append(items)
+            elif code == _SHORT_BINUNICODE or code == _BINUNICODE or code == _BINBYTES:
+                if code == _SHORT_BINUNICODE:
+                    size = data[position]
+                    position += 1
+                else:
+                    (size,) = _UINT4(data, position)
+                    position += 4
+                if position + size <= source.size:
+                    content = data[position : position + size]
+                    position += size
+                else:
+                    source.position = position
+                    content = source.read(size)
+                    data, position, end = source.at(source.position)
+                stack.append(content if code == _BINBYTES else str(content, "utf-8", "surrogatepass"))
+            elif code == _REDUCE:
+                arguments = stack.pop()
+                stack[-1] = self._made(stack[-1], arguments)
+            elif code == _TUPLE1:
+                stack[-1] = (stack[-1],)
+            elif code == _LONG_BINPUT:
+                memo[_UINT4(data, position)[0]] = stack[-1]
+                position += 4
+            elif code == _NEWFALSE:
+                stack.append(False)
+            elif code == _TUPLE3:
+                third, second = stack.pop(), stack.pop()
+                stack[-1] = (stack[-1], second, third)
+            elif code == _BININT2:
+                stack.append(data[position] | data[position + 1] << 8)
+                position += 2
+            elif code == _BUILD:
+                state = stack.pop()
+                self._complete(stack[-1], state)
+            elif code == _LONG_BINGET:
+                stack.append(self._stored(_UINT4(data, position)[0]))
+                position += 4
+            elif code == _BININT:
+                stack.append(_INT4(data, position)[0])
+                position += 4
+            elif code == _BINPERSID:
+                stack[-1] = self._stored_outside(stack[-1])
+            elif code == _EMPTY_TUPLE:
+                stack.append(())
+            elif code == _TUPLE2:
+                second = stack.pop()
+                stack[-1] = (stack[-1], second)
+            elif code == _STOP:
+                self._limits.count_object(count)
+                source.leave(position)
+                return stack.pop()
+            elif code in _STEPS:
+                reader, step = _STEPS[code]
+                self._stack, source.position = stack, position
+                if reader is None:
+                    step(self)
+                else:
+                    step(self, reader(source))
+                stack = self._stack
+                data, position, end = source.at(source.position)
             else:
-                step(self, reader(self._file))
+                raise pickle.UnpicklingError(f"it has an unknown opcode {bytes([code])!r}")
+        raise self._limits.too_many_objects()
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
 
     def _pop(self) -> Any:
-        if not self._stack or self._stack[-1] is _MARK:
-            raise pickle.UnpicklingError("its stack is empty")
         return self._stack.pop()
 
-    def _top(self) -> Any:
-        if not self._stack or self._stack[-1] is _MARK:
-            raise pickle.UnpicklingError("its stack is empty")
-        return self._stack[-1]
+    def _pop_or_unmark(self) -> None:
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._stack = self._below.pop()
 
     def _pop_mark(self) -> list[Any]:
-        items: list[Any] = []
-        while self._stack:
-            item = self._stack.pop()
-            if item is _MARK:
-                items.reverse()
-                return items
-            items.append(item)
-        raise pickle.UnpicklingError("it has no mark on its stack")
-
-    def _pop_tuple(self, count: int) -> None:
-        items = [self._pop() for _ in range(count)]
-        self._stack.append(tuple(reversed(items)))
+        items = self._stack
+        self._stack = self._below.pop()
+        return items
 
     # Names, calls and states
 
     def _name(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise pickle.UnpicklingError("it names something by a value that is not text")
-        self._stack.append(self._find(module, name))
+        self._push(self._find(module, name))
 
     def _global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -155,7 +260,7 @@ class Machine:
         name, module = self._pop(), self._pop()
         self._name(module, name)
 
-    def _call(self, function: object, arguments: object, options: object = None) -> None:
+    def _made(self, function: object, arguments: object, options: object = None) -> object:
         if not isinstance(function, Known) or function.make is None:
             what = function.name if isinstance(function, Known) else type(function).__name__
             raise pickle.UnpicklingError(f"it calls {what}, which is no function")
@@ -165,29 +270,28 @@ class Machine:
         if options and not isinstance(made, Opaque):
             raise pickle.UnpicklingError(f"it calls {function.name} with named arguments")
         self._limits.add_values(made, function.name)
-        self._stack.append(made)
+        return made
 
-    def _reduce(self) -> None:
-        arguments, function = self._pop(), self._pop()
-        self._call(function, arguments)
+    def _newobj(self) -> None:
+        arguments, kind = self._pop(), self._pop()
+        self._push(self._made(kind, arguments))
 
     def _newobj_ex(self) -> None:
         options, arguments, kind = self._pop(), self._pop(), self._pop()
-        self._call(kind, arguments, options)
+        self._push(self._made(kind, arguments, options))
 
     def _inst(self, argument: str) -> None:
         arguments = tuple(self._pop_mark())
         self._global(argument)
-        self._call(self._pop(), arguments)
+        self._push(self._made(self._pop(), arguments))
 
     def _obj(self) -> None:
         items = self._pop_mark()
         if not items:
             raise pickle.UnpicklingError("it creates an object without a class")
-        self._call(items[0], tuple(items[1:]))
+        self._push(self._made(items[0], tuple(items[1:])))
 
-    def _build(self) -> None:
-        state, target = self._pop(), self._top()
+    def _complete(self, target: object, state: object) -> None:
         if isinstance(target, StandIn):
             target.with_state(state)
         elif not isinstance(
@@ -195,10 +299,10 @@ class Machine:
         ):  # a dictionary's attributes are not used: torch keeps versions there
             raise pickle.UnpicklingError(f"it sets the state of a {_kind(target)}")
 
-    def _persistent(self, reference: object) -> None:
+    def _stored_outside(self, reference: object) -> object:
         if self._find_storage is None or not isinstance(reference, tuple):
             raise pickle.UnpicklingError("it refers to something outside the file")
-        self._stack.append(self._find_storage(reference))
+        return self._find_storage(reference)
 
     def _extension(self, code: int) -> NoReturn:
         raise pickle.UnpicklingError(f"it uses the extension code {code} of a program")
@@ -209,14 +313,14 @@ class Machine:
     # Containers
 
     def _append(self, items: list[Any]) -> None:
-        target = self._top()
+        target = self._stack[-1]
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Opaque):
             raise pickle.UnpicklingError(f"it appends to a {_kind(target)}")
 
     def _set_items(self, items: list[Any]) -> None:
-        target = self._top()
+        target = self._stack[-1]
         if isinstance(target, dict):
             _update(target, items)
         elif not isinstance(target, Opaque):
@@ -227,7 +331,7 @@ class Machine:
         self._set_items([key, value])
 
     def _add_items(self) -> None:
-        items, target = self._pop_mark(), self._top()
+        items, target = self._pop_mark(), self._stack[-1]
         if isinstance(target, set):
             target.update(map(_as_key, items))
         elif not isinstance(target, Opaque):
@@ -236,41 +340,17 @@ class Machine:
     def _dict(self) -> None:
         made: dict[Any, Any] = {}
         _update(made, self._pop_mark())
-        self._stack.append(made)
+        self._push(made)
 
     # Memo
 
-    def _get(self, index: int) -> None:
+    def _stored(self, index: int) -> object:
         if index not in self._memo:
             raise pickle.UnpicklingError(f"it refers to value {index}, which it has not stored")
-        self._stack.append(self._memo[index])
+        return self._memo[index]
 
-    def _put(self, index: int) -> None:
-        self._memo[index] = self._top()
-
-    def _memoize(self) -> None:
-        self._memo[len(self._memo)] = self._top()
-
-
-class _Bounded:
-    """A file of which nobody reads, or reserves memory for, more than there is."""
-
-    def __init__(self, file: IO[bytes], limits: Limits) -> None:
-        self._file, self._size = file, limits.max_bytes  # an archive's pickle can be compressed
-
-    def read(self, size: int) -> bytes:
-        if size > self._size:
-            raise EOFError(f"it announces {size} bytes, more than the file has")
-        data = self._file.read(size)
-        if len(data) < size:
-            raise EOFError("it ends inside a pickle")
-        return data
-
-    def readline(self) -> bytes:
-        line = self._file.readline(self._size)
-        if not line.endswith(b"\n"):
-            raise EOFError("it ends inside a pickle")
-        return line
+    def _store(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
 
 
 def _kind(value: object) -> str:
@@ -294,57 +374,46 @@ def _update(target: dict[Any, Any], items: list[Any]) -> None:
 _Step = Callable[..., None]
 
 
-def _steps() -> dict[bytes, tuple[Callable[[Any], Any] | None, _Step]]:
-    """Return, for each opcode, what reads its argument, if it has one, and what it does."""
+def _steps() -> dict[int, tuple[Callable[[Any], Any] | None, _Step]]:
+    """Return, for each opcode that ``Machine._run`` leaves to others, how its argument is read, if any, and what it does."""
     M = Machine
     actions: dict[str, _Step] = {
         **dict.fromkeys(("PROTO", "FRAME"), lambda m, _: None),
-        "MARK": lambda m: m._stack.append(_MARK),
-        "POP": lambda m: m._stack.pop(),  # a mark too
+        "POP": M._pop_or_unmark,
         "POP_MARK": lambda m: m._pop_mark(),
-        "DUP": lambda m: m._stack.append(m._top()),
-        "NONE": lambda m: m._stack.append(None),
-        "NEWTRUE": lambda m: m._stack.append(True),
-        "NEWFALSE": lambda m: m._stack.append(False),
-        "EMPTY_LIST": lambda m: m._stack.append([]),
-        "EMPTY_TUPLE": lambda m: m._stack.append(()),
-        "EMPTY_DICT": lambda m: m._stack.append({}),
-        "EMPTY_SET": lambda m: m._stack.append(set()),
-        "LIST": lambda m: m._stack.append(m._pop_mark()),
-        "TUPLE": lambda m: m._stack.append(tuple(m._pop_mark())),
-        "TUPLE1": lambda m: m._pop_tuple(1),
-        "TUPLE2": lambda m: m._pop_tuple(2),
-        "TUPLE3": lambda m: m._pop_tuple(3),
-        "FROZENSET": lambda m: m._stack.append(frozenset(map(_as_key, m._pop_mark()))),
+        "DUP": lambda m: m._push(m._stack[-1]),
+        "NONE": lambda m: m._push(None),
+        "NEWTRUE": lambda m: m._push(True),
+        "EMPTY_LIST": lambda m: m._push([]),
+        "EMPTY_DICT": lambda m: m._push({}),
+        "EMPTY_SET": lambda m: m._push(set()),
+        "LIST": lambda m: m._push(m._pop_mark()),
+        "FROZENSET": lambda m: m._push(frozenset(map(_as_key, m._pop_mark()))),
         "DICT": M._dict,
         "APPEND": lambda m: m._append([m._pop()]),
         "APPENDS": lambda m: m._append(m._pop_mark()),
         "SETITEM": M._set_item,
         "SETITEMS": lambda m: m._set_items(m._pop_mark()),
         "ADDITEMS": M._add_items,
-        **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), M._get),
-        **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), M._put),
-        "MEMOIZE": M._memoize,
+        "GET": lambda m, index: m._push(m._stored(index)),
+        "PUT": M._store,
         "GLOBAL": M._global,
         "STACK_GLOBAL": M._stack_global,
         "INST": M._inst,
         "OBJ": M._obj,
-        **dict.fromkeys(("REDUCE", "NEWOBJ"), M._reduce),
+        "NEWOBJ": M._newobj,
         "NEWOBJ_EX": M._newobj_ex,
-        "BUILD": M._build,
-        "PERSID": M._persistent,
-        "BINPERSID": lambda m: m._persistent(m._pop()),
+        "PERSID": lambda m, reference: m._push(m._stored_outside(reference)),
         **dict.fromkeys(("EXT1", "EXT2", "EXT4"), M._extension),
         **dict.fromkeys(("NEXT_BUFFER", "READONLY_BUFFER"), M._buffer),
     }
-    steps: dict[bytes, tuple[Callable[[Any], Any] | None, _Step]] = {}
+    steps: dict[int, tuple[Callable[[Any], Any] | None, _Step]] = {}
     for opcode in pickletools.opcodes:
         reader = opcode.arg.reader if opcode.arg is not None else None
-        steps[opcode.code.encode("latin1")] = (
+        steps[ord(opcode.code)] = (
             _read_string if opcode.name == "STRING" else reader,
             actions.get(opcode.name, M._push),
         )
-    del steps[b"."]
     return steps
 
 

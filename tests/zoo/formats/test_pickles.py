@@ -22,6 +22,7 @@ import pytest
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo.formats import limits, load_weights_file, read_weights_file
+from ppdet_res2net.zoo.formats.pickles import load_pickle
 from tests.goldens.synthetic import make_tensor
 
 A = make_tensor("a.weight", (3, 4))
@@ -343,3 +344,22 @@ def test_every_protocol(tmp_path, protocol):
     content = {"model": {"w": A, "s": np.float32(2)}, "__author__": "somebody", "matching_heuristics": True}
     tensors = read(tmp_path, pickle.dumps(content, protocol))
     assert (tensors["w"] == A).all() and tensors["s"] == 2
+
+
+@pytest.mark.parametrize("protocol", range(3, 6))
+@pytest.mark.parametrize("size", [*range(16_370, 16_390), 32_768, 100_000])
+def test_a_pickle_is_read_to_its_end_and_no_further(protocol, size):
+    # It is read in windows of 16 KiB: at some of these sizes, opcodes and their arguments lie across the border.
+    value = {"name": [b"x" * size, "text", 70_000, -1, 2**70, (1, 2, 3), {"a": None}], "same": ["t" * size] * 2}
+    content = pickle.dumps(value, protocol)
+    file = io.BytesIO(content + b"what follows")
+    assert load_pickle(file, limits.Limits(len(content))) == value
+    assert file.read() == b"what follows"
+
+
+@pytest.mark.parametrize("protocol", range(3, 6))
+def test_a_pickle_that_is_cut_off_anywhere_says_so(protocol):
+    content = pickle.dumps([b"x" * 16_370, "text", 70_000, 2**70, (1, 2, 3)], protocol)
+    for end in [*range(1, 20), *range(16_350, len(content))]:
+        with pytest.raises(EOFError, match="it ends inside a pickle"):
+            load_pickle(io.BytesIO(content[:end]), limits.Limits(len(content)))

@@ -92,7 +92,8 @@ def _model(settings: Settings, measures: Measures) -> str:
         start = [
             _comment(
                 f"Training starts from {what}: few images are not enough to learn from nothing. The file is downloaded once. "
-                "Without internet, put the path of the file here."
+                f"Without internet, put the path of the file here; 'ppdet-res2net fetch {weights} --list' says "
+                "where it is from."
             ),
             f"pretrain_weights: {weights}",
         ]

@@ -15,6 +15,11 @@ from ppdet_res2net.datasets.own_recipe.measure import Measures
 from ppdet_res2net.datasets.own_recipe.settings import choose_settings
 from ppdet_res2net.datasets.recipe_fit.matching import Anchors
 from ppdet_res2net.errors import DatasetError
+from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.zoo.catalog import get_model_spec
+from ppdet_res2net.zoo.formats import save_weights_file
+from ppdet_res2net.zoo.load import load_pretrained
+from tests.goldens.synthetic import without_random_weights
 from tests.helpers.layouts import LAYOUTS, images_of
 
 
@@ -52,6 +57,26 @@ def test_a_small_recipe_trains(kind, demo_data, tmp_path):
     create_recipe(out, RecipeOptions(demo_data, kind=kind))
     config = load_config(out, [f"save_dir={tmp_path / 'output'}", "worker_num=0", "use_gpu=false"])
     assert train(config, evaluate=True, max_steps=1).metrics["bbox"]["AP"] >= 0
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_medium_recipe_starts_from_all_of_a_published_detector_but_its_last_layers(kind, demo_data, tmp_path):
+    out = tmp_path / "mine.yml"
+    create_recipe(out, RecipeOptions(demo_data, size="medium", kind=kind))
+    config = load_config(out)
+    published = config["pretrain_weights"]
+    with without_random_weights():
+        models = [
+            create_from_config(one, one["architecture"])
+            for one in (load_config(published.removeprefix("ppdet/")), config)
+        ]
+    path = tmp_path / get_model_spec(published).file_names[0]
+    save_weights_file(path, {key: np.zeros(tensor.shape, np.float32) for key, tensor in models[0].state_dict().items()})
+    report = str(load_pretrained(models[1], path))
+    assert "a different number of classes" in report
+    left_out = {"bbox_head.bbox_score", "bbox_head.bbox_delta", "mask_head.mask_fcn_logits"}
+    random = {key for key, tensor in models[1].state_dict().items() if np.abs(tensor.numpy()).max() > 0}
+    assert all(key.rpartition(".")[0] in left_out for key in random)
 
 
 @pytest.mark.parametrize("name", ["with space", "quote's", 'double"', "col: on", "# hash", "é", "2024"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.files import (
     IMAGE_SUFFIXES,
+    check_space,
     make_output_folder,
     remove_abandoned,
     replacing,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "check_space",
     "file_sha256",
     "files_below",
     "images_below",

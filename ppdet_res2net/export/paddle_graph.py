@@ -11,8 +11,11 @@ from paddle.static import InputSpec
 
 from ppdet_res2net.compat.out_warning import drop_out_warning
 from ppdet_res2net.compat.tracing_warnings import drop_tracing_warnings
+from ppdet_res2net.files import check_space
 
 __all__ = ["save_paddle_graph"]
+
+_HEADER_BYTES = 1024  # of a tensor in the file; more than it needs
 
 
 def save_paddle_graph(network: nn.Layer, folder: Path, inputs: Sequence[InputSpec]) -> Path:
@@ -25,7 +28,12 @@ def save_paddle_graph(network: nn.Layer, folder: Path, inputs: Sequence[InputSpe
 
     Returns:
         The path of the graph: its name depends on Paddle's version.
+
+    Raises:
+        OSError: There is not enough space.
     """
+    tensors = network.state_dict().values()
+    check_space(folder, sum(tensor.size * tensor.element_size() + _HEADER_BYTES for tensor in tensors))
     drop_out_warning()
     with drop_tracing_warnings():
         static = paddle.jit.to_static(network, input_spec=list(inputs), full_graph=True)

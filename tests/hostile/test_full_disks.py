@@ -134,6 +134,26 @@ sys.exit(run_command(write))
     assert len(list(tmp_path.iterdir())) == 1 + (codec == "vp8")
 
 
+@pytest.mark.parametrize(("limit_bytes", "code"), [(40_500, 1), (200_000, 0)])
+def test_paddle_does_not_cut_weights_silently(tmp_path, limit_bytes, code):
+    script = f"""
+import paddle
+from ppdet_res2net.export.paddle_graph import save_paddle_graph
+limit({limit_bytes})
+network = paddle.nn.Linear(100, 100)  # 40400 bytes, without the headers of two tensors
+network.eval()
+try:
+    save_paddle_graph(network, folder, [paddle.static.InputSpec([1, 100], "float32")])
+except OSError as error:
+    sys.exit(error.strerror)
+assert (folder / "model.pdiparams").stat().st_size > 40400
+"""
+    done = run_limited(script, tmp_path)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert done.stderr.endswith("File too large\n") and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_a_plot_is_replaced_whole_or_not_at_all(tmp_path, suffix):
     pytest.importorskip("matplotlib")

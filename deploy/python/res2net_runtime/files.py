@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from res2net_runtime.texts import hide_password, is_url, printable
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "check_space",
     "find_images",
     "make_output_folder",
     "path_for_libraries",
@@ -267,6 +269,19 @@ def save_text(path: str | os.PathLike[str], text: str, error_class: type[Res2Net
                 unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise error_class(f"'{printable(path)}' cannot be written: {explain(error, 'choose another file')}") from error
+
+
+def check_space(folder: Path, count_bytes: int) -> None:
+    """Check that a file of this size can be written to a folder: Paddle, OpenVINO and ONNX Runtime cut theirs short silently.
+
+    Raises:
+        OSError: The disk is too full, or the file would be larger than a limit.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # takes the space without writing
+            os.posix_fallocate(file.fileno(), 0, count_bytes)
+        elif shutil.disk_usage(folder).free < count_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sync_to_disk(path: Path) -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import logging
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -30,7 +28,7 @@ from res2net_runtime.boxes import box_iou
 from res2net_runtime.console import configure_logging, ending_on_signals, python_command, run_command, say
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError, Res2NetError
-from res2net_runtime.files import find_images, replacing
+from res2net_runtime.files import check_space, find_images, replacing
 from res2net_runtime.locks import LockedError, WriterLock
 from res2net_runtime.model_folder import CONFIG_NAME, LOCK_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
@@ -130,13 +128,9 @@ def _written_by_us_alone(folder: Path) -> Iterator[None]:
 
 
 def _require_space(folder: Path, count_bytes: int, remedy: str) -> None:
-    """Check that a folder can take files of this size: ONNX Runtime cuts them short silently, and then blames the model."""
+    """Check that a folder can take files of this size: ONNX Runtime would blame the model."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # takes the space without writing
-                os.posix_fallocate(file.fileno(), 0, count_bytes)
-            elif shutil.disk_usage(folder).free < count_bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_space(folder, count_bytes)
     except OSError as error:
         raise Res2NetError(
             f"Quantising needs {count_bytes / 1e6:.3g} MB in '{printable(folder)}', which cannot be had: "

@@ -52,9 +52,28 @@ def _check_levels(arguments: Mapping) -> str | None:
     return None
 
 
-def _check_cotuning(arguments: Mapping) -> str | None:
+def _name_of(module: object) -> object:
+    return module.get("name") if isinstance(module, Mapping) else module
+
+
+def _check_box_head(arguments: Mapping) -> str | None:
+    loss = _name_of(arguments.get("bbox_loss"))
+    if loss in ("IouLoss", "DIouLoss"):
+        why = (
+            "takes boxes in a form that no R-CNN has"
+            if loss == "IouLoss"
+            else "multiplies with booleans, which Paddle refuses"
+        )
+        return f"bbox_loss is {loss}, which {why}. Choose GIoULoss, SIoULoss, SmoothL1Loss, or null."
     if arguments.get("use_cot") and not arguments.get("cot_classes"):
         return "use_cot needs cot_classes, the number of classes of the weights that training starts from."
+    return None
+
+
+def _check_rpn_head(arguments: Mapping) -> str | None:
+    loss = _name_of(arguments.get("loss_rpn_bbox"))
+    if loss not in (None, "SmoothL1Loss"):
+        return f"loss_rpn_bbox is {loss}, but it is given offsets of boxes, not boxes. Choose SmoothL1Loss, or null."
     return None
 
 
@@ -108,7 +127,9 @@ RULES: dict[str, Callable[[Mapping], str | None]] = {
     "AnchorGenerator": _check_anchors,
     "RPNTargetAssign": _check_overlaps,
     "RoIAlign": _check_levels,
-    "BBoxHead": _check_cotuning,
+    "BBoxHead": _check_box_head,
+    "CascadeHead": _check_box_head,
+    "RPNHead": _check_rpn_head,
     "LearningRate": _check_schedulers,
     "PiecewiseDecay": _check_milestones,
     "RandomResize": _check_random_sizes,

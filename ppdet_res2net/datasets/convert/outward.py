@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
+import yaml
 from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.annotations import read_annotations
@@ -103,11 +103,9 @@ def write_yolo(
                 ]
                 label_path = root / "labels" / split.name / entry.name.with_suffix(".txt")
                 _write(label_path, "".join(f"{line}\n" for line in lines))
-        names = "".join(
-            f"  {classes[one.id]}: {json.dumps(one.name, ensure_ascii=False)}\n" for one in files[0].categories
-        )
-        paths = "".join(f"{split.name}: images/{split.name}\n" for split in splits)
-        _write(root / "data.yaml", f"{paths}names:\n{names}")
+        names = {classes[one.id]: one.name for one in files[0].categories}
+        content = {**{split.name: f"images/{split.name}" for split in splits}, "names": names}
+        _write(root / "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
     return losses
 
 

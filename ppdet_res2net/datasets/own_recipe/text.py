@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import textwrap
 from pathlib import Path
+
+import yaml
 
 from ppdet_res2net.data.problems import say_count
 from ppdet_res2net.datasets.own_recipe.measure import Measures
@@ -245,13 +247,17 @@ def _comment(text: str, start: str = "# ") -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return text as YAML reads it: JSON's quotes are YAML's."""
+    """Return text in quotes, as YAML reads it.
+
+    Raises:
+        DatasetError: It has bytes that are not UTF-8.
+    """
     text = str(value)
     if storable(text) != text:
         raise DatasetError(
             f"the path '{printable(text)}' is not UTF-8, so no recipe can name it. Rename the folder or file."
         )
-    return json.dumps(text, ensure_ascii=False)
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=sys.maxsize).rstrip("\n")
 
 
 def _lines(*parts: str) -> str:

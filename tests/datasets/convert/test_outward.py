@@ -147,7 +147,9 @@ def test_links_instead_of_copies(demo_data, tmp_path):
     assert images and all(path.is_symlink() and path.is_file() for path in images)
 
 
-@pytest.mark.parametrize("name", ["a: b", "it's", '"x"', "# y", "é", "yes"])
+@pytest.mark.parametrize(
+    "name", ["a: b", "it's", '"x"', "# y", "é", "yes", "12", "😀", "a long name " * 20 + "of a class"]
+)
 def test_any_class_name_survives(name, demo_data, tmp_path):
     content = annotations_of(demo_data, "train")
     content["categories"][0]["name"] = name

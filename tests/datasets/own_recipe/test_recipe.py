@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def test_a_medium_recipe_starts_from_all_of_a_published_detector_but_its_last_la
     assert all(key.rpartition(".")[0] in left_out for key in random)
 
 
-@pytest.mark.parametrize("name", ["with space", "quote's", 'double"', "col: on", "# hash", "é", "2024"])
+@pytest.mark.parametrize(
+    "name", ["with space", "quote's", 'double"', "col: on", "# hash", "é", "2024", "😀", "line\u2028end", "a" * 100]
+)
 def test_any_path_may_be_in_a_recipe(name, demo_data, tmp_path):
     LAYOUTS["cvat"](demo_data, tmp_path / name)
     out = tmp_path / f"{name}.yml"
@@ -87,6 +90,17 @@ def test_any_path_may_be_in_a_recipe(name, demo_data, tmp_path):
     arguments = load_config(out)["TrainDataset"].kwargs
     assert arguments["image_dir"] == str(recipe.prepared.train.image_dir)
     assert arguments["anno_path"] == str(tmp_path / f"{name}_annotations" / "train.json")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\x85", "\u2028", "\u2029", "\x0b"])
+def test_names_of_classes_cannot_write_settings(line_end, demo_data, tmp_path):
+    LAYOUTS["cvat"](demo_data, tmp_path / "data")
+    path = tmp_path / "data/annotations/instances_default.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = f"left{line_end}seed: 77{line_end}"
+    path.write_text(json.dumps(content))
+    create_recipe(tmp_path / "mine.yml", RecipeOptions(tmp_path / "data"))
+    assert "seed" not in load_config(tmp_path / "mine.yml")
 
 
 def test_paths_that_are_not_utf8_are_refused(demo_data, tmp_path):

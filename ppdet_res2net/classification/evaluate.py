@@ -87,11 +87,18 @@ class ClassificationResult:
         return "\n".join(lines)
 
     def confusion_csv(self) -> str:
-        """The confusion matrix as CSV; rows are labels, columns are predictions."""
-        quoted = ['"{}"'.format(name.replace('"', '""')) for name in self.class_names]
+        """The confusion matrix as CSV; rows are labels, columns are predictions.
+
+        Spreadsheets run cells that begin like a formula, so such a name gets an apostrophe before it.
+        """
+        quoted = ['"{}"'.format(_as_cell(name).replace('"', '""')) for name in self.class_names]
         lines = [",".join(["label", *quoted])]
         lines += [",".join([name, *map(str, row)]) for name, row in zip(quoted, self.confusion_matrix.tolist())]
         return "\n".join(lines) + "\n"
+
+
+def _as_cell(name: str) -> str:
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def evaluate_network(

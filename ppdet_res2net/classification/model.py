@@ -12,14 +12,16 @@ from ppdet_res2net.commands import program
 from ppdet_res2net.config import CLASSIFIER, Config, is_classifier
 from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.transforms import ClassifierInput
-from ppdet_res2net.errors import ConfigError, DatasetError
+from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
 from ppdet_res2net.modeling import Res2NetClassifier
 from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.ppdet_modules.size_limit import limit_weights
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
 from ppdet_res2net.zoo import create_classifier, get_model_spec
 from ppdet_res2net.zoo.load import load_weights
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from res2net_runtime.classification import ClassifierPreprocessor
+from res2net_runtime.texts import clip
 
 __all__ = [
     "LoadedClassifier",
@@ -98,8 +100,7 @@ def load_classifier(
     elif model is not None:
         loaded = _from_zoo(get_model_spec(model), weights, names)
     elif weights and info is not None and "backbone" in info:
-        network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
-        preprocessor = ClassifierPreprocessor.from_config(info["preprocess"])
+        network, preprocessor = _from_description(weights, info)
         loaded = LoadedClassifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
         logger.info("%s", load_weights(network, weights))
     elif info is not None:
@@ -115,6 +116,18 @@ def load_classifier(
         )
     loaded.network.eval()
     return loaded
+
+
+def _from_description(weights: str, info: Mapping) -> tuple[Res2NetClassifier, ClassifierPreprocessor]:
+    """Return the network that the .json beside its weights describes, and what prepares its images."""
+    try:
+        with limit_weights():
+            network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
+        return network, ClassifierPreprocessor.from_config(info["preprocess"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"The .json beside '{weights}' does not describe a classifier: {clip(str(error), 300)}. Restore it from its run."
+        ) from error
 
 
 def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | None) -> LoadedClassifier:

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, json_option, positive_int, say, text_output, write_json
+from ppdet_res2net.cli._common import (
+    check_writable,
+    images_per_batch,
+    json_option,
+    say,
+    text_output,
+    whole_number,
+    write_json,
+)
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from ppdet_res2net.files import save_text
@@ -49,11 +57,11 @@ def _parser() -> TaskParser:
     )
     classifiers.add("--split", metavar="NAME", help="part of --data (default: val)")
     classifiers.add(
-        "--batch_size", type=positive_int, metavar="N", help="batch size (default: the EvalReader's, else 32)"
+        "--batch_size", type=images_per_batch, metavar="N", help="batch size (default: the EvalReader's, else 32)"
     )
     classifiers.add(
         "--workers",
-        type=positive_int,
+        type=whole_number(1, 1000),
         metavar="N",
         help="processes that read images (default: the recipe's worker_num, else 1)",
     )

@@ -8,7 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import check_writable, fraction, json_option, positive_int, say, text_output, write_json
+from ppdet_res2net.cli._common import (
+    check_writable,
+    fraction,
+    images_per_batch,
+    json_option,
+    positive_int,
+    say,
+    text_output,
+    write_json,
+)
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.arguments import path_text
@@ -40,7 +49,7 @@ def _parser() -> TaskParser:
     for flag, settings in SAVING_OPTIONS.items():
         detectors.add(flag, **settings)
     classifiers = parser.classifiers
-    classifiers.add("--batch_size", type=positive_int, default=8, metavar="N", help="batch size")
+    classifiers.add("--batch_size", type=images_per_batch, default=8, metavar="N", help="batch size")
     classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
     classifiers.add("--json", **json_option("the results"))
     classifiers.add(

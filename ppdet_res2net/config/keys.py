@@ -111,7 +111,7 @@ PLAIN_KEYS: dict[str, Kind] = {
     "cpu_threads": nullable(
         Whole(
             1,
-            4096,
+            1024,
             meaning="threads that compute on a CPU; null: as the environment variable OMP_NUM_THREADS says, else one per core",
         )
     ),

@@ -152,7 +152,7 @@ MODULES: dict[str, Module] = {
         "backbone",
         {
             "depth": OneOf(
-                (_STAGE_DEPTHS, ListOf(Whole(1, 1000), 1, 4)),
+                (_STAGE_DEPTHS, ListOf(Whole(1, 200), 1, 4)),
                 meaning="all stages together, or the blocks of each stage",
             ),
             "variant": Text(VARIANTS),
@@ -226,7 +226,7 @@ MODULES: dict[str, Module] = {
     "Res2NetC5": Module(
         "head",
         {
-            "depth": OneOf((_STAGE_DEPTHS, ListOf(Whole(1, 1000), 4, 4))),
+            "depth": OneOf((_STAGE_DEPTHS, ListOf(Whole(1, 200), 4, 4))),
             "variant": Text(VARIANTS),
             "dialect": Text(tuple(DIALECTS)),
         },

@@ -26,7 +26,7 @@ __all__ = [
 _SHARE = Number(0, 1)
 _POSITIVE = Number(0, above=True)
 _PATH = Text(meaning="path")
-_SIDE_PX = Whole(1, 16384)
+_SIDE_PX = Whole(1, 8192)  # a square image of this side takes 0.8 GB as float32
 _LEVELS = Number(-255, 255)  # of a pixel
 _SIZE = OneOf((_SIDE_PX, ListOf(_SIDE_PX, 2, 2)), meaning="side, or height and width, in pixels")
 _COLOUR = OneOf((Number(0, 255), ListOf(Number(0, 255), 3, 3)))

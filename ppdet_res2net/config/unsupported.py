@@ -60,6 +60,10 @@ _RULES_OF_EVALUATION: dict[str, _Rule] = {
     "repeat_factor": _Rule((), _EVALUATED_IN_ORDER),
 }
 _RULES_OF_DETECTORS: dict[str, _Rule] = {
+    "metric": _Rule(
+        ("COCO",),
+        "only COCO's is computed. Convert other annotations with 'ppdet-res2net convert-dataset'; their metric is then COCO",
+    ),
     "label_smoothing": _Rule((0, 0.0), "only the loss of a classifier smooths labels"),
 }
 _RULES_OF_CLASSIFIERS: dict[str, _Rule] = {

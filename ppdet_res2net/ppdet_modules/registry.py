@@ -58,6 +58,8 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     from ppdet.core.config.schema import SchemaDict
     from ppdet.core.workspace import create, global_config, merge_config
 
+    from ppdet_res2net.ppdet_modules.size_limit import limit_weights
+
     modules = {key: value for key, value in global_config.items() if isinstance(value, SchemaDict)}
     if name not in modules:
         raise ConfigError(
@@ -71,7 +73,7 @@ def create_from_config(config: Mapping, name: str, **kwargs) -> Any:
     global_config.update(modules)
     try:
         merge_config(instantiate(copy.deepcopy(settings)))
-        with _refusals_as_config_errors(name):
+        with _refusals_as_config_errors(name), limit_weights():
             return create(name, **kwargs)
     finally:
         global_config.update(modules)  # an object (``!Name``) may have replaced the settings of its module

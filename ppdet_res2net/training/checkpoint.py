@@ -23,6 +23,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from ppdet_res2net.data.text_files import read_json_file
 from ppdet_res2net.errors import TrainingError, WeightsError
 from ppdet_res2net.files import file_sha256, sync_to_disk
 from ppdet_res2net.zoo.formats import save_weights_file
@@ -121,10 +122,15 @@ def save_checkpoint(
 
 def recover(run_dir: Path) -> None:
     """Complete or undo a save that was interrupted."""
-    for folder in run_dir.glob(f".*{_SAVED}"):
+    for folder in _folders(run_dir, _SAVED):
         _move_out(folder)
-    for folder in run_dir.glob(f".*{_SAVING}"):
+    for folder in _folders(run_dir, _SAVING):
         shutil.rmtree(folder)
+
+
+def _folders(run_dir: Path, suffix: str) -> list[Path]:
+    """Return the folders of saves. Links are left alone: no save makes one, and their files are not this run's."""
+    return [path for path in run_dir.glob(f".*{suffix}") if path.is_dir() and not path.is_symlink()]
 
 
 def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
@@ -133,10 +139,15 @@ def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
     if not path.is_file():
         return None
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(info["class_names"], list) or len(info["class_names"]) != len(info["category_ids"]):
+        info = read_json_file(path, error_class=WeightsError)
+        if not isinstance(info, dict):
+            raise ValueError("it is not an object with class_names and category_ids")
+        names, ids = info["class_names"], info["category_ids"]
+        if not isinstance(names, list) or not isinstance(ids, list) or len(names) != len(ids):
             raise ValueError("class_names and category_ids must be lists of the same length")
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(name, str) for name in names) or not all(type(number) is int for number in ids):
+            raise ValueError("class_names must be texts, and category_ids whole numbers")
+    except (WeightsError, ValueError, KeyError) as error:
         raise WeightsError(
             f"'{path}' should describe the classes of the weights beside it, but cannot be read: {error}. Restore it "
             f"from its run, or delete it to take the class names from the dataset."
@@ -177,7 +188,7 @@ def load_training_state(checkpoint: str | os.PathLike[str]) -> TrainingState:
             expected = record["sha256"]
             if expected["pdstate"] != _state_sha256(state):
                 raise ValueError("its content does not match its checksum")
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(f"'{path}' is damaged: {error}. Resume from an earlier checkpoint of the run.") from error

@@ -22,7 +22,7 @@ from ppdet_res2net.errors import SetupError, TrainingError
 from res2net_runtime.console import PrintableFormatter, say
 from res2net_runtime.system_errors import explain
 
-__all__ = ["RunLog", "peak_memory_mib", "say_duration"]
+__all__ = ["RunLog", "find_vdl_writer", "peak_memory_mib", "say_duration"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class RunLog:
             package = logging.getLogger("ppdet_res2net")
             package.addHandler(self._file)
             package.removeHandler(self._early)
-            self._vdl = _open_vdl(vdl_dir) if vdl_dir else None
+            self._vdl = find_vdl_writer()(vdl_dir) if vdl_dir else None
         self._start_interval()
 
     def step(
@@ -280,12 +280,17 @@ def _unwritable(folder: Path, error: OSError) -> str:
     return f"The run's folder '{folder}' cannot be written: {reason}"
 
 
-def _open_vdl(folder: str):
+def find_vdl_writer() -> Any:
+    """Return the class of VisualDL that writes curves.
+
+    Raises:
+        SetupError: VisualDL is not installed.
+    """
     try:
         from visualdl import LogWriter
     except ImportError as error:
         raise SetupError("--use_vdl needs VisualDL, which is not installed: pip install visualdl") from error
-    return LogWriter(folder)
+    return LogWriter
 
 
 def _numbers(record: dict, prefix: str):

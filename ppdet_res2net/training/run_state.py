@@ -14,7 +14,7 @@ from paddle.optimizer.lr import LRScheduler
 
 from ppdet_res2net.config import Config, dump_config
 from ppdet_res2net.config.yaml_io import parse_yaml
-from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.errors import ConfigError, Res2NetError, WeightsError
 from ppdet_res2net.training.changes import advance_schedule, list_changes, list_changes_of_network
 from ppdet_res2net.training.checkpoint import (
     TrainingState,
@@ -30,6 +30,7 @@ from ppdet_res2net.training.task import Task
 from ppdet_res2net.zoo.formats import load_weights_file
 from ppdet_res2net.zoo.load import check_dialect, load_into, trunk_metadata
 from ppdet_res2net.zoo.weights import read_weights
+from res2net_runtime.texts import clip
 
 __all__ = ["Position", "RunState"]
 
@@ -61,6 +62,51 @@ class Position:
     evaluations_without_gain: int = 0
     skipped_steps: int = 0
     snapshot_is_due: bool = False
+
+
+# What a checkpoint's plain data consists of; some of it is missing in those of older versions.
+_FORM: dict[str, type] = {
+    **dict.fromkeys(("position", "optimizer", "scaler", "versions"), dict),
+    **dict.fromkeys(("steps_per_epoch", "images_per_step", "seed", "world_size"), int),
+    "config": str,
+}
+_OPTIONAL_FORM: dict[str, type] = {"machine": dict, "average": dict}
+
+
+def check_form(checkpoint: str, saved: object) -> None:
+    """Check that a checkpoint's plain data has the types that :meth:`RunState.save` writes; a checksum does not say that.
+
+    Raises:
+        WeightsError: It has not; the message names the part.
+    """
+    wrong = None if isinstance(saved, dict) else "values"
+    if isinstance(saved, dict):
+        form = {**_FORM, **{key: kind for key, kind in _OPTIONAL_FORM.items() if key in saved}}
+        wrong = next((key for key, kind in form.items() if not isinstance(saved.get(key), kind)), None)
+    if isinstance(saved, dict) and wrong is None:
+        fresh = dataclasses.asdict(Position())
+        position = saved["position"]
+        wrong = next((f"position.{clip(key)}" for key in position if key not in fresh), None) or next(
+            (
+                f"position.{key}"
+                for key, value in fresh.items()
+                if not _is_like(position.get(key, value), value) or isinstance(value, int) and position.get(key, 0) < 0
+            ),
+            None,
+        )
+    if wrong is not None:
+        raise WeightsError(
+            f"'{checkpoint}.pdstate' is damaged: '{wrong}' is not what a run writes. Resume from an earlier checkpoint."
+        )
+
+
+def _is_like(value: object, model: object) -> bool:
+    """Whether a value of a position has the type of another one; None stands for figures that may be missing."""
+    if model is None:
+        return value is None or isinstance(value, dict)
+    if isinstance(model, bool) or isinstance(value, bool):
+        return isinstance(model, bool) and isinstance(value, bool)
+    return isinstance(value, (int, float) if isinstance(model, float) else int)
 
 
 @dataclass
@@ -119,6 +165,7 @@ class RunState:
         """
         state = load_training_state(checkpoint)
         saved = state.values
+        check_form(checkpoint, saved)
         self._check(checkpoint, state)
         position = Position(**saved["position"])
         if total_steps is not None and position.steps >= total_steps and not position.snapshot_is_due:
@@ -131,6 +178,31 @@ class RunState:
         # All tensors of the file, which this package wrote: no trunk has to be found in it.
         file = Path(f"{checkpoint_base(checkpoint)}.pdparams")
         load_into(self.task.model, load_weights_file(file), source=weights.source)
+        try:
+            self._load_rest(checkpoint, state, position)
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if isinstance(error, Res2NetError):
+                raise
+            raise WeightsError(
+                f"The state of '{checkpoint}' does not fit the run: {clip(str(error), 300)}. Resume from another one, or "
+                f"start from its weights with -o pretrain_weights={checkpoint}."
+            ) from error
+        self._tell_differences(checkpoint, saved)
+        self._tell_changes(saved, position)
+        logger.info("resumed %s after step %d", checkpoint, position.steps)
+        return position
+
+    def _load_rest(self, checkpoint: str, state: TrainingState, position: Position) -> None:
+        """Load the moving average, the schedule and the optimizer. Paddle checks little of what an optimizer gets."""
+        saved = state.values
         if self.average is not None:
             load_into(self.task.model, state.tensors["weights"], source=f"the state of '{checkpoint}'")
             self.average.set_state(state.tensors["average"], saved["average"])
@@ -140,10 +212,6 @@ class RunState:
         self.step.optimizer.set_state_dict({**tensors, **plain})
         if self.step.scaler.is_enable() and saved["scaler"]:
             self.step.scaler.load_state_dict(saved["scaler"])
-        self._tell_differences(checkpoint, saved)
-        self._tell_changes(saved, position)
-        logger.info("resumed %s after step %d", checkpoint, position.steps)
-        return position
 
     def _check(self, checkpoint: str, state: TrainingState) -> None:
         saved = state.values

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from paddle.base import core
 
 from ppdet_res2net.compat.omp_threads import find_omp_threads
-from res2net_runtime.backends.cpu import available_cores
+from ppdet_res2net.errors import ConfigError
+from res2net_runtime.backends.cpu import available_cores, check_threads
 
 __all__ = ["choose_threads", "set_threads"]
 
@@ -22,10 +23,16 @@ def choose_threads(config: Mapping) -> int:
 
     That is ``cpu_threads`` if it is set, else the environment variable ``OMP_NUM_THREADS`` if the user has set it, else one
     thread per core that this process may use. Processes that Paddle's launcher has started on one machine share its cores.
+
+    Raises:
+        ConfigError: The number is beyond any use on this machine.
     """
-    asked = config.get("cpu_threads") or find_omp_threads()
-    if asked:
-        return asked
+    for name, asked in (("cpu_threads", config.get("cpu_threads")), ("OMP_NUM_THREADS", find_omp_threads())):
+        if asked:
+            try:
+                return check_threads(asked, name)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
     processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or 1)  # Paddle's launcher sets it
     return max(1, available_cores() // processes)
 

@@ -32,7 +32,7 @@ from ppdet_res2net.training.optimizer import build_optimizer
 from ppdet_res2net.training.processes import Processes, join_processes
 from ppdet_res2net.training.recompute import recompute_blocks
 from ppdet_res2net.training.run_folder import RunFolder
-from ppdet_res2net.training.run_log import RunLog
+from ppdet_res2net.training.run_log import RunLog, find_vdl_writer
 from ppdet_res2net.training.run_state import Position, RunState
 from ppdet_res2net.training.schedule import scale_learning_rate
 from ppdet_res2net.training.signals import StopRequest, stop_on_signals
@@ -190,14 +190,16 @@ class Trainer:
                     "freeze needs pretrain_weights: the frozen parts would stay random. Set them, or freeze=null."
                 )
             self.task.load_pretrained()
+        use_vdl = self.options.use_vdl or self.config.get("use_vdl", False)
         if self.processes.is_first:
+            if use_vdl:
+                find_vdl_writer()  # fails before an earlier run is moved aside
             if checkpoint is not None and Path(checkpoint).resolve().parent == self.run_dir.resolve():
                 self.folder.open()
             else:
                 self.folder.start_afresh()
             save_config(self.config, self.run_dir / "config.yml")
         vdl_dir = self.config.get("vdl_log_dir", str(self.run_dir / "vdl"))
-        use_vdl = self.options.use_vdl or self.config.get("use_vdl", False)
         self.log.open(self.total_steps, self.steps_per_epoch, self.config["epoch"], vdl_dir if use_vdl else None)
 
     def _find_newest(self) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
+from res2net_runtime.backends.cpu import check_threads
 from res2net_runtime.console import say
 from res2net_runtime.errors import did_you_mean
 from res2net_runtime.files import save_text
@@ -27,7 +28,9 @@ __all__ = [
     "fraction",
     "json_option",
     "path_text",
+    "images_per_batch",
     "positive_int",
+    "thread_count",
     "text_output",
     "whole_number",
     "write_json",
@@ -76,8 +79,8 @@ class Refused:
 Answer = Means | Noted | Refused
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """Return an argument type: a whole number of at least ``minimum``."""
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return an argument type: a whole number of at least ``minimum``, and at most ``maximum`` if that is given."""
 
     def parse(text: str) -> int:
         try:
@@ -86,12 +89,23 @@ def whole_number(minimum: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"got '{text}', expected a whole number of at least {minimum}") from None
         if value < minimum:
             raise argparse.ArgumentTypeError(f"got {value}, expected at least {minimum}")
+        if maximum is not None and value > maximum:
+            raise argparse.ArgumentTypeError(f"got {value}, expected at most {maximum}")
         return value
 
     return parse
 
 
 positive_int = whole_number(1)
+images_per_batch = whole_number(1, 100_000)  # as in recipes
+
+
+def thread_count(text: str) -> int:
+    """Argument type: a number of threads that are of use on this machine."""
+    try:
+        return check_threads(positive_int(text), "the number of threads")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def fraction(text: str) -> float:

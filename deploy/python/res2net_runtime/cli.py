@@ -10,7 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from res2net_runtime.arguments import FlagParser, fraction, path_text, positive_int, whole_number
+from res2net_runtime.arguments import (
+    FlagParser,
+    fraction,
+    images_per_batch,
+    path_text,
+    positive_int,
+    thread_count,
+    whole_number,
+)
 from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.console import configure_logging, ending_on_signals, python_command, run_command, say
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
@@ -68,11 +76,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--device", default="CPU", metavar="NAME", help="CPU, GPU or GPU:<index> (default: %(default)s)"
     )
     parser.add_argument(
-        "--cpu_threads", type=positive_int, metavar="N", help="threads of the network on a CPU (default: all cores)"
+        "--cpu_threads", type=thread_count, metavar="N", help="threads of the network on a CPU (default: all cores)"
     )
     parser.add_argument(
         "--batch_size",
-        type=positive_int,
+        type=images_per_batch,
         default=1,
         metavar="N",
         help="number of images of one size that run together (default: %(default)s)",

@@ -23,6 +23,7 @@ from res2net_runtime.texts import hide_password, is_url, printable
 __all__ = [
     "IMAGE_SUFFIXES",
     "check_space",
+    "describe_kind",
     "find_images",
     "make_output_folder",
     "path_for_libraries",
@@ -53,6 +54,11 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+def describe_kind(mode: int) -> str | None:
+    """Return what an entry of a folder is that is no regular file, such as "a named pipe"; None for a regular file."""
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), None)
 
 
 def find_images(directory: str | os.PathLike[str], recursive: bool = False) -> list[Path]:
@@ -107,7 +113,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(f"Cannot read image '{name}': it is a url. Download the image, and pass the file.")
     try:
         status = os.stat(path)
-        kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), None)
+        kind = describe_kind(status.st_mode)
         if kind is not None:
             raise ImageError(f"Cannot read image '{name}': it is {kind}, not a file. Check the path.")
         if status.st_size > _MAX_FILE_BYTES:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from res2net_runtime.arguments import FlagParser, positive_int
+from res2net_runtime.arguments import FlagParser, positive_int, thread_count
 from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         help="how many of them are used (default: %(default)s)",
     )
     parser.add_argument(
-        "--cpu_threads", type=positive_int, metavar="N", help="threads of the comparison (default: all cores)"
+        "--cpu_threads", type=thread_count, metavar="N", help="threads of the comparison (default: all cores)"
     )
     parser.add_argument("--trust_graph", **TRUST_GRAPH_OPTION)
     args = parser.parse_args(argv)

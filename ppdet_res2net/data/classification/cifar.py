@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
+from ppdet_res2net.data.text_files import read_bytes
 from ppdet_res2net.errors import ConfigError, DatasetError
 from ppdet_res2net.zoo.formats.limits import Limits
 from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
@@ -32,6 +34,9 @@ _VERSIONS = {
     ),
     "cifar-100-python": ({"train": ["train"], "test": ["test"]}, "meta", "fine_labels", "fine_label_names"),
 }
+# The largest file of CIFAR-100 has 155 MB. What is larger would take all memory.
+_MOST_BYTES = 256 << 20
+_MOST_MEMBERS = 100
 _SPLITS = {"train": "train", "val": "test", "test": "test"}
 
 
@@ -71,7 +76,7 @@ class CIFARDataSet(LabelledImages):
                 raise DatasetError(
                     f"'{where}' holds no images in CIFAR's format. Download the python version of the archive again."
                 )
-            wrong = [label for label in part if not isinstance(label, int) or not 0 <= label < len(class_names)]
+            wrong = [label for label in part if type(label) is not int or not 0 <= label < len(class_names)]
             if wrong:
                 raise DatasetError(f"'{where}' has the label {wrong[0]!r}; labels go from 0 to {len(class_names) - 1}.")
             parts.append(rows)
@@ -91,7 +96,9 @@ class CIFARDataSet(LabelledImages):
         for folder in _VERSIONS:
             root = self.path if self.path.name == folder else self.path / folder
             if root.is_dir():
-                return folder, lambda file, root=root: _unpickle(_bytes_of(root / file), str(root / file))
+                return folder, lambda file, root=root: _unpickle(
+                    read_bytes(root / file, "part of CIFAR"), str(root / file)
+                )
         raise DatasetError(
             f"'{self.path}' is not a CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
             f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded automatically: get the archive from its publisher."
@@ -100,9 +107,10 @@ class CIFARDataSet(LabelledImages):
     def _open_archive(self) -> tuple[str, Callable[[str], object]]:
         try:
             with tarfile.open(self.path) as archive:
-                files = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
-                members = {name.lstrip("./"): file.read() for name, file in files if file is not None}
-        except (tarfile.TarError, OSError, EOFError) as error:
+                members = _read_members(archive)
+        except (tarfile.TarError, OSError, EOFError, OverflowError, ValueError, zlib.error) as error:
+            if isinstance(error, DatasetError):
+                raise
             raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Download it again.") from error
         folder = next((name for name in _VERSIONS if any(m.startswith(f"{name}/") for m in members)), None)
         if folder is None:
@@ -118,11 +126,27 @@ class CIFARDataSet(LabelledImages):
         return folder, read
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"'{path}' cannot be read: {error}. Unpack the archive again.") from error
+def _read_members(archive: tarfile.TarFile) -> dict[str, bytes]:
+    """Return the content of the files that are needed. Nothing is written to the disk."""
+    needed = {f"{folder}/{file}" for folder, version in _VERSIONS.items() for file in _files_of(version)}
+    members = {}
+    for count, member in enumerate(archive):
+        name = member.name.removeprefix("./")
+        if count >= _MOST_MEMBERS or member.size > _MOST_BYTES:
+            raise DatasetError(
+                f"The archive '{archive.name}' is not CIFAR's: those have some ten files of at most {_MOST_BYTES >> 20} MB. "
+                "Download it from its publisher."
+            )
+        if name in needed and member.isreg():
+            file = archive.extractfile(member)
+            assert file is not None  # of a regular file
+            members[name] = file.read()
+    return members
+
+
+def _files_of(version: tuple) -> list[str]:
+    files, meta, *_ = version
+    return [meta, *(file for split in files.values() for file in split)]
 
 
 def _unpickle(data: bytes, where: str) -> object:

@@ -11,8 +11,10 @@ import numpy as np
 from ppdet_res2net.data.classification.labelled import Contents, LabelledImages
 from ppdet_res2net.data.classification.names import LABEL_FILES, find_label_file, read_class_names
 from ppdet_res2net.data.classification.sources import ClassFolderDataSet, ClassListDataSet
+from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.text_files import read_lines
 from ppdet_res2net.errors import ConfigError, DatasetError
+from res2net_runtime.texts import clip
 
 __all__ = ["ImageNetDataSet"]
 
@@ -77,12 +79,23 @@ class ImageNetDataSet(LabelledImages):
         classes = read_class_names(self.label_file)
         label_of = {folder: label for label, folder in enumerate(classes.folders)}
         names, labels = [], []
-        for row in csv.DictReader(read_lines(path, "table of labels")):
+        folder = ImageFolder(self.dir / self.split)
+        for row in _read_table(path):
+            image = f"{row.get('ImageId')}.JPEG"
+            if not folder.holds(image):
+                raise DatasetError(f"'{path}': {folder.explain(image)}.")
             synset = (row.get("PredictionString") or "").split(" ")[0]
             if synset not in label_of:
                 raise DatasetError(
-                    f"'{path}': '{synset}' of {row.get('ImageId')} is not a class of '{self.label_file}'."
+                    f"'{path}': '{clip(synset)}' of {clip(image)} is not a class of '{self.label_file}'."
                 )
-            names.append(str(self.dir / self.split / f"{row['ImageId']}.JPEG"))
+            names.append(str(self.dir / self.split / image))
             labels.append(label_of[synset])
         return Contents(f"'{path}'", names, np.array(labels, np.int64), classes.names)
+
+
+def _read_table(path: Path) -> list[dict]:
+    try:
+        return list(csv.DictReader(read_lines(path, "table of labels")))
+    except csv.Error as error:
+        raise DatasetError(f"The table of labels '{path}' is no CSV: {error}. Download it again.") from error

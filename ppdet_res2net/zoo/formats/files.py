@@ -28,6 +28,7 @@ from ppdet_res2net.zoo.formats.pickles import RefusedName, load_pickle
 from ppdet_res2net.zoo.formats.stand_ins import as_array
 from ppdet_res2net.zoo.formats.torch_file import LEGACY_MAGIC, read_torch_legacy, read_torch_zip
 from ppdet_res2net.zoo.formats.unpickler import Opaque
+from res2net_runtime.files import describe_kind
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import clip
 
@@ -102,6 +103,10 @@ def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
             f"weights: {path} is a folder; pass a file"
             + (f", for instance {path / nearby[0]}." if nearby else f" ({', '.join(WEIGHT_SUFFIXES)}).")
         )
+    for candidate in (path, with_suffix):
+        if candidate.exists():
+            kind = describe_kind(candidate.stat().st_mode)
+            raise WeightsError(f"weights: {candidate} is {kind}, not a file of weights. Pass a regular file.")
     raise WeightsError(
         f"weights: neither {path} nor {with_suffix} exists.{did_you_mean(with_suffix.name, nearby)} "
         f"Pass a file, a url, or a name that '{program('models')}' lists."

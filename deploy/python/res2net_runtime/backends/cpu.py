@@ -11,6 +11,7 @@ from pathlib import Path
 
 __all__ = [
     "available_cores",
+    "check_threads",
     "cpu_features",
     "cpu_name",
     "find_narrow_isa_limit",
@@ -19,6 +20,10 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# More threads than this are refused, unless the machine has a quarter as many processors: each takes memory for its stack, and
+# an engine that cannot start one ends the process.
+MOST_THREADS = 256
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -85,6 +90,27 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
         cores = os.cpu_count() or 1
     quota = _cpu_quota(cgroup)
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def check_threads(count: int, name: str = "cpu_threads") -> int:
+    """Return a number of threads, unless it is below 1 or beyond any use on this machine.
+
+    Args:
+        count: The number.
+        name: The argument or variable that it comes from, for the message.
+
+    Raises:
+        ValueError: The number is outside of these limits.
+    """
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}.")
+    most = max(MOST_THREADS, 4 * (os.cpu_count() or 1))
+    if count > most:
+        raise ValueError(
+            f"{name} is {count}, but this machine has {os.cpu_count()} processors; at most {most} threads are started. More "
+            "would only wait for each other. Leave it out to use one thread per processor."
+        )
+    return count
 
 
 def _cpu_quota(cgroup: Path) -> float | None:

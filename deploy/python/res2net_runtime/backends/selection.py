@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from res2net_runtime.backends.base import Backend, EngineOptions, NetworkFolder
-from res2net_runtime.backends.cpu import available_cores, has_bfloat16
+from res2net_runtime.backends.cpu import available_cores, check_threads, has_bfloat16
 from res2net_runtime.backends.stepping_down import SteppingDownBackend
 from res2net_runtime.engines import BACKENDS, PRECISIONS, auto_engines, way_to_add
 from res2net_runtime.errors import BackendError
@@ -41,9 +41,12 @@ def create_backend(
     Raises:
         BackendError: A name is unknown, the combination does not exist, the folder does not hold the format
             that the engine reads, the engine is not installed, or it refuses the model.
+        ValueError: ``cpu_threads`` is beyond any use.
     """
     if backend != "auto" and backend not in BACKENDS:
         raise BackendError(f"Unknown backend '{backend}'. Choose one of: auto, {', '.join(BACKENDS)}.")
+    if cpu_threads is not None:
+        check_threads(cpu_threads)
     device = device.lower()
     kind, _, index = device.partition(":")
     if not (device == "cpu" or kind == "gpu" and (device == "gpu" or index.isdigit())):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ppdet_res2net.config.keys import is_classifier
+from ppdet_res2net.config.mistakes import show
 
 __all__ = ["HARMLESS_READER_KEYS", "find_unsupported"]
 
@@ -97,7 +98,7 @@ def find_unsupported(config: dict) -> Iterator[tuple[tuple[str, ...], str]]:
         has_right_type = any(isinstance(value, type(part)) for part in rule.harmless) or not rule.harmless
         if value is not None and has_right_type and value not in rule.harmless:  # a wrong type has its own message
             advice = f", or pass -o {dotted}={_yaml(rule.harmless[0])}" if rule.harmless else ""
-            yield place, f"{dotted} is {value!r}, but {rule.reason}. Remove it{advice}."
+            yield place, f"{dotted} is {show(value)}, but {rule.reason}. Remove it{advice}."
 
 
 def _yaml(value: object) -> str:

@@ -159,7 +159,7 @@ def evaluate(
         ground_truth: The result of :func:`read_ground_truth`. By default, the files are read now.
 
     Raises:
-        ConfigError: Detector and dataset have different classes, or ``metric`` is not COCO.
+        ConfigError: Detector and dataset have different classes.
         DatasetError: The dataset is wrong or an image cannot be read.
     """
     was_training = detector.training
@@ -206,19 +206,14 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
     """Read ``EvalDataset`` and check that a detector with these classes can be scored on it.
 
     Args:
-        config: The configuration, for ``EvalDataset`` and ``metric``.
+        config: The configuration, for ``EvalDataset``.
         classes: The classes of the detector.
         iou_types: What is scored: ``bbox``, ``segm``.
 
     Raises:
-        ConfigError: Detector and dataset have different classes, or ``metric`` is not COCO.
+        ConfigError: Detector and dataset have different classes.
         DatasetError: The dataset is wrong, or an image cannot be read or has another size.
     """
-    if config.get("metric", "COCO") != "COCO":
-        raise ConfigError(
-            f"metric is {config['metric']}; only COCO is supported. Convert the annotations to COCO's format, and pass "
-            f"-o metric=COCO."
-        )
     dataset = _every_image(config)
     file = dataset.read_file()
     if tuple(dataset.category_ids) != classes.category_ids:

@@ -404,7 +404,7 @@ def test_class_names_travel_with_the_weights_and_are_needed(trained, demo_data, 
 
 
 def test_another_metric_is_refused(detecting, demo_data, tmp_path):
-    with pytest.raises(ConfigError, match="metric is VOC; only COCO is supported"):
+    with pytest.raises(ConfigError, match="metric is 'VOC', but only COCO's is computed"):
         evaluate_from_config(make_config(demo_data, tmp_path, f"weights={detecting}", "metric=VOC"))
 
 

@@ -97,8 +97,8 @@ def _take_from_mirror(url: str) -> Path | None:
         shown = hide_password(place) if isinstance(place, str) else printable(place)
         with _filling(cached_path(url)) as (target, part):
             if part is not None:
-                fill = fetch_file if isinstance(place, str) else copy_file
-                problem, is_unreachable = fill(place, part)
+                filled = fetch_file(place, part) if isinstance(place, str) else copy_file(place, part)
+                problem, is_unreachable = filled
                 if problem:
                     problems.append(f"{shown}: {problem}")
                     if is_unreachable:

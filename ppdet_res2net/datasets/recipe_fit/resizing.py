@@ -87,7 +87,8 @@ def _random_short_side(arguments: Mapping, image_hw: np.ndarray) -> np.ndarray:
 
 def _random_scaled_crop(arguments: Mapping, image_hw: np.ndarray) -> np.ndarray:
     target = _pair(arguments.get("target_dim", 512))
-    scales = np.linspace(*arguments.get("scale_range", (0.1, 2.0)), _SAMPLES)
+    smallest, largest = arguments.get("scale_range", (0.1, 2.0))
+    scales = np.linspace(smallest, largest, _SAMPLES)
     inside = (np.asarray(target) / image_hw).min(axis=2)  # (N, K): the whole image just fits
     return np.repeat((inside[..., None] * scales)[..., None], 2, axis=3)
 

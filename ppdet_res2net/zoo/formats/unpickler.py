@@ -83,6 +83,7 @@ _NEWFALSE = pickle.NEWFALSE[0]
 _SHORT_BINUNICODE = pickle.SHORT_BINUNICODE[0]
 _BINUNICODE = pickle.BINUNICODE[0]
 _BINBYTES = pickle.BINBYTES[0]
+_SHORT_BINBYTES = pickle.SHORT_BINBYTES[0]
 _REDUCE = pickle.REDUCE[0]
 _BUILD = pickle.BUILD[0]
 _BINPERSID = pickle.BINPERSID[0]
@@ -164,8 +165,8 @@ class Machine:
                 items = tuple(stack)
                 stack = below.pop()
                 stack.append(items)
-            elif code == _SHORT_BINUNICODE or code == _BINUNICODE or code == _BINBYTES:
-                if code == _SHORT_BINUNICODE:
+            elif code == _SHORT_BINUNICODE or code == _BINUNICODE or code == _BINBYTES or code == _SHORT_BINBYTES:
+                if code == _SHORT_BINUNICODE or code == _SHORT_BINBYTES:
                     size = data[position]
                     position += 1
                 else:
@@ -178,7 +179,8 @@ class Machine:
                     source.position = position
                     content = source.read(size)
                     data, position, end = source.at(source.position)
-                stack.append(content if code == _BINBYTES else str(content, "utf-8", "surrogatepass"))
+                is_text = code == _SHORT_BINUNICODE or code == _BINUNICODE
+                stack.append(str(content, "utf-8", "surrogatepass") if is_text else content)
             elif code == _REDUCE:
                 arguments = stack.pop()
                 stack[-1] = self._made(stack[-1], arguments)

@@ -19,6 +19,7 @@ import urllib3
 from tqdm import tqdm
 
 from ppdet_res2net.errors import WeightsError
+from ppdet_res2net.zoo.punctual import LateAnswer, PunctualAdapter
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import clip, hide_password, printable
 
@@ -97,12 +98,12 @@ def _try_to_fetch(url: str, part: Path) -> tuple[str, bool]:
 
 
 # Of requests and below it. Its own exceptions for addresses are ValueErrors.
-_FAILURES = (ValueError, requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
+_FAILURES = (ValueError, requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, LateAnswer)
 
 
 def _explain_failure(error: Exception) -> tuple[str, bool]:
     """Return what was wrong, and whether another attempt may succeed."""
-    if isinstance(error, WeightsError):
+    if isinstance(error, (WeightsError, LateAnswer)):
         return str(error), False
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code
@@ -115,6 +116,11 @@ def _explain_failure(error: Exception) -> tuple[str, bool]:
 
 
 class _Session(requests.Session):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mount("https://", PunctualAdapter(_TIMEOUTS_S[1]))
+        self.mount("http://", PunctualAdapter(_TIMEOUTS_S[1]))
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Refuse to be sent to other schemes; and from https to http, where anybody on the way could change the file."""
         target: str | None = super().get_redirect_target(resp)

@@ -8,6 +8,8 @@ import hashlib
 import http.server
 import multiprocessing
 import re
+import socket
+import threading
 import time
 import types
 import urllib.parse
@@ -364,6 +366,31 @@ def _redirect_to_itself(handler) -> None:
 def test_a_server_that_sends_next_to_nothing_is_left(server, home, monkeypatch):
     monkeypatch.setattr(transfers, "_TIMEOUTS_S", (5, 0.5))
     assert re.search(r"has sent \d+ bytes in \d+ s, less than 1 KiB/s. Download", error_of(server.url("slow/x.pth")))
+    assert kept(home) == []
+
+
+@pytest.mark.parametrize(
+    "start, more",
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\nX-Letters: ", b"x")],
+    ids=["one 100 Continue after the other", "a header letter by letter"],
+)
+def test_a_server_that_never_completes_its_headers_is_left(home, monkeypatch, start, more):
+    monkeypatch.setattr(transfers, "_TIMEOUTS_S", (5, 1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(start)
+                while True:
+                    connection.sendall(more)
+                    time.sleep(0.01)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        message = error_of(f"http://127.0.0.1:{listener.getsockname()[1]}/x.pth")
+        thread.join()
+    assert "the server has not completed the head of its answer within 1 s" in message
     assert kept(home) == []
 
 

@@ -39,7 +39,7 @@ def _parser() -> CommandParser:
         choices=SIZES,
         default="small",
         help="small learns from nothing, on a CPU in minutes to an hour; medium is Res2Net50 and large Res2Net101, which start "
-        "from published weights and need a GPU (default: %(default)s)",
+        "from published weights and are meant for GPUs (default: %(default)s)",
     )
     parser.add_argument("--train", type=Path, metavar="JSON", help="annotation file to train on, in COCO's format")
     parser.add_argument("--val", type=Path, metavar="JSON", help="annotation file to evaluate on")

@@ -22,6 +22,7 @@ from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classe
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.arguments import path_text
 from res2net_runtime.image_lists import SAVING_OPTIONS, ImageFile, find_misplaced, select_images
+from res2net_runtime.labels import LABEL_OPTIONS, find_misused_labels, label_output
 from res2net_runtime.texts import printable, storable
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _parser() -> TaskParser:
     detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     for flag, settings in SAVING_OPTIONS.items():
         detectors.add(flag, **settings)
+    for flag, settings in LABEL_OPTIONS.items():
+        detectors.add(flag, **settings)
     classifiers = parser.classifiers
     classifiers.add("--batch_size", type=images_per_batch, default=8, metavar="N", help="batch size")
     classifiers.add("--top_k", type=positive_int, default=5, metavar="K", help="classes per image")
@@ -68,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     misplaced = find_misplaced(args, ("--infer_dir", args.infer_dir), ("--infer_list", args.infer_list))
     if misplaced:
         parser.error(misplaced)
+    misused = find_misused_labels(args.save_labels, args.labels_dir, bool(args.overwrite_labels))
+    if misused:
+        parser.error(misused)
     is_detector = config is not None and not is_classifier(config)
     images = select_images(
         args.infer_img,
@@ -97,6 +103,7 @@ def _detect(args: argparse.Namespace, config: Config, images: list[ImageFile]) -
         skip_done=bool(args.skip_done),
         save_pictures=not args.no_pictures,
         suffix=args.shard.suffix if args.shard else "",
+        labels=label_output(args),
     )
     if args.infer_img and summary.shown is not None:
         print_detections(summary.shown)

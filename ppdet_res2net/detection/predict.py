@@ -14,6 +14,7 @@ from ppdet_res2net.training.device import select_device
 from res2net_runtime.console import ending_on_signals
 from res2net_runtime.image_lists import ImageFile, name_images
 from res2net_runtime.jobs import Output, Summary, run_images
+from res2net_runtime.labels import LabelOutput
 
 __all__ = ["predict_files"]
 
@@ -29,6 +30,7 @@ def predict_files(
     skip_done: bool = False,
     save_pictures: bool = True,
     suffix: str = "",
+    labels: LabelOutput | None = None,
 ) -> Summary:
     """Draw the detections of each image, and write them in COCO's result format if asked.
 
@@ -45,10 +47,12 @@ def predict_files(
         skip_done: See there.
         save_pictures: See there.
         suffix: See there.
+        labels: See there.
 
     Raises:
         ConfigError: No image is given, pictures would overwrite the images, the folder cannot be written, or the
             configuration does not give a detector.
+        Res2NetError: A label file is there already.
         ImageError: Two images have the same name.
     """
     if not image_paths:
@@ -56,7 +60,7 @@ def predict_files(
     images = [one for one in image_paths if isinstance(one, ImageFile)]
     images = images or name_images([Path(one) for one in image_paths if not isinstance(one, ImageFile)])
     folder = make_output_folder(output_dir, [image.path for image in images], error_class=ConfigError)
-    output = Output(folder, draw_threshold, save_results, save_jsonl, skip_done, save_pictures, suffix)
+    output = Output(folder, draw_threshold, save_results, save_jsonl, skip_done, save_pictures, suffix, labels=labels)
     select_device(config)
     detector, classes = create_trained_detector(config)
     predictor = create_predictor(detector, config, classes, "TestReader")

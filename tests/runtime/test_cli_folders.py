@@ -265,7 +265,7 @@ def test_results_and_video_are_whole_after_a_signal(model_dir, tmp_path, number)
         (["--camera_id", "0", "--skip_done"], "--skip_done goes with --image_dir and --image_list"),
         (
             ["--image_dir", "a", "--no_pictures"],
-            "--no_pictures leaves nothing to write; add --save_results or --save_jsonl",
+            "--no_pictures leaves nothing to write; add --save_results, --save_jsonl or --save_labels",
         ),
         (
             ["--image_dir", ""],

@@ -22,10 +22,11 @@ from res2net_runtime.arguments import (
 from res2net_runtime.backends.base import TRUST_GRAPH_OPTION
 from res2net_runtime.console import configure_logging, ending_on_signals, python_command, run_command, say
 from res2net_runtime.engines import BACKENDS, PRECISIONS, RUN_MODES
-from res2net_runtime.errors import ImageError
+from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.files import make_output_folder
 from res2net_runtime.image_lists import SAVING_OPTIONS, SELECTION_OPTIONS, ImageFile, find_misplaced, select_images
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
+from res2net_runtime.labels import LABEL_OPTIONS, find_misused_labels, label_output
 from res2net_runtime.model_folder import read_model_config
 from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
@@ -105,6 +106,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     for flag, settings in SAVING_OPTIONS.items():
         parser.add_argument(flag, **settings)
+    for flag, settings in LABEL_OPTIONS.items():
+        parser.add_argument(flag, **settings)
     parser.add_argument(
         "--video_codec",
         choices=["auto", *CODECS],
@@ -131,8 +134,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     misplaced = find_misplaced(args, ("--image_dir", args.image_dir), ("--image_list", args.image_list))
     if misplaced:
         parser.error(misplaced)
-    if args.no_pictures and not (args.image_file or args.save_results or args.save_jsonl or args.skip_done):
-        parser.error("--no_pictures leaves nothing to write; add --save_results or --save_jsonl")
+    misused = find_misused_labels(args.save_labels, args.labels_dir, args.overwrite_labels)
+    if misused:
+        parser.error(misused)
+    if args.save_labels and not (args.image_file or args.image_dir or args.image_list):
+        parser.error("--save_labels goes with --image_file, --image_dir and --image_list")
+    writes = args.save_results or args.save_jsonl or args.skip_done or args.save_labels
+    if args.no_pictures and not (args.image_file or writes):
+        parser.error("--no_pictures leaves nothing to write; add --save_results, --save_jsonl or --save_labels")
     return args
 
 
@@ -150,6 +159,10 @@ def run(args: argparse.Namespace) -> int:
             f"'{hide_password(args.video_file)}' is a url. Pass it as --stream_url to read it as a camera."
         )
     if read_model_config(args.model_dir)[0]["task"] == "classification":
+        if args.save_labels:
+            raise Res2NetError(
+                f"--save_labels is for detectors, and '{printable(args.model_dir)}' is a classifier. Leave it out."
+            )
         from res2net_runtime.classification.cli import run_classifier
 
         return run_classifier(args, _predictor_options(args))
@@ -166,6 +179,7 @@ def run(args: argparse.Namespace) -> int:
         save_pictures=not args.no_pictures,
         suffix=args.shard.suffix if args.shard else "",
         video_codec=args.video_codec,
+        labels=label_output(args),
     )
     with predictor, ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
         if args.video_file:
@@ -240,5 +254,9 @@ def report(summary: Summary, what: str) -> None:
     written = ["Pictures"] * output.save_pictures + ["results"] * has_results
     if written:
         say(f"{' and '.join(written).capitalize()} are in '{printable(output.directory)}'.")
+    if summary.labels is not None:
+        say(f"Labels of {summary.labels.count} images are in '{printable(summary.labels.directory)}'.")
+        for note in summary.labels.notes():
+            say(f"Note: {note}.")
     if summary.failures and what == "images":
         say(f"{len(summary.failures)} of {total} images failed; see above.", sys.stderr)

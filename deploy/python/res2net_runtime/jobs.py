@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from tqdm import tqdm
 from res2net_runtime.draw import draw_detections
 from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.image_lists import ImageFile, leave_out_done
+from res2net_runtime.label_files import LabelWriter, open_labels
+from res2net_runtime.labels import LabelledImage, LabelOutput
 from res2net_runtime.pictures import check_pictures, picture_names, save_picture
 from res2net_runtime.predictor import Prediction, Predictor
 from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
@@ -51,6 +53,7 @@ class Output:
         save_pictures: Whether pictures or a video are written.
         suffix: What the names of these files have before their ending, for a share of the images.
         video_codec: A key of ``video_writer.CODECS``, or ``"auto"``.
+        labels: Where labels of images go; None for no labels.
     """
 
     directory: Path
@@ -61,6 +64,7 @@ class Output:
     save_pictures: bool = True
     suffix: str = ""
     video_codec: str = "auto"
+    labels: LabelOutput | None = None
 
     @property
     def lines_path(self) -> Path:
@@ -81,6 +85,7 @@ class Summary:
         failures: What went wrong, one message each.
         shown: The drawn detections of the last image.
         video: The video that was written.
+        labels: What wrote labels, if they were wanted.
     """
 
     output: Output
@@ -91,6 +96,7 @@ class Summary:
     failures: list[str] = field(default_factory=list)
     shown: Detections | None = None
     video: Path | None = None
+    labels: LabelWriter | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,12 @@ class _Moment:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What is kept of one image: its detections with at least the threshold, and all of them as COCO results."""
+    """What is kept of one image: its detections with at least the threshold, all of them as COCO results, and its labels."""
 
     shown: Detections
     entries: list[dict[str, Any]]
     record: dict[str, Any]
+    labelled: LabelledImage | None = None
 
 
 def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output) -> Summary:
@@ -118,11 +125,16 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
     would fail, too: because the disk is full, or too many files are open.
 
     Raises:
-        Res2NetError: The results cannot be written, or a picture would replace an image.
+        Res2NetError: The results cannot be written, a picture would replace an image, or a label file is there already.
     """
     summary = Summary(output, predictor.description)
     if output.save_pictures:
         check_pictures(output.directory, images)
+    if output.labels is not None:
+        info = predictor.info
+        summary.labels = open_labels(output.labels, info.label_list, info.category_ids, output.suffix)
+        if not output.skip_done:
+            summary.labels.prepare(images)  # before results of an earlier run are replaced
     pictures = dict(zip(images, picture_names([image.name for image in images])))
 
     def finish(item: tuple[ImageFile, Prediction | FailedPrediction]) -> _Outcome | Res2NetError:
@@ -133,12 +145,17 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
             if output.save_pictures:
                 picture = draw_detections(prediction.image, prediction.detections, output.threshold)
                 save_picture(output.directory / pictures[image], picture)
+            outcome = _outcome(prediction.detections, image.image_id, output)
+            if output.labels is not None:
+                outcome = replace(outcome, labelled=LabelledImage.of(image, outcome.shown))
         except Res2NetError as error:
             return error
-        return _outcome(prediction.detections, image.image_id, output)
+        return outcome
 
-    with _saying_what_is_kept(summary, "image"), _Sinks(predictor, output) as sinks:
+    with _saying_what_is_kept(summary, "image"), _Sinks(predictor, output, summary.labels) as sinks:
         left = leave_out_done(images, sinks.take_done()) if output.skip_done else list(images)
+        if summary.labels is not None and output.skip_done:
+            summary.labels.prepare(left)
         summary.skipped = len(images) - len(left)
         if not images:
             sinks.open()  # an empty share has results, too: none
@@ -253,8 +270,9 @@ def _saying_what_is_kept(summary: Summary, what: str) -> Iterator[None]:
 class _Sinks:
     """All files with results of one job; use it as a context manager."""
 
-    def __init__(self, predictor: Predictor, output: Output) -> None:
+    def __init__(self, predictor: Predictor, output: Output, labels: LabelWriter | None = None) -> None:
         self._output = output
+        self._labels = labels
         self._files: ResultFiles | None = None
         self._lines: JsonLines | None = None
         self._has_masks = "masks" in predictor.info.outputs
@@ -268,6 +286,8 @@ class _Sinks:
             stack.push(self)
             if self._files is not None:
                 self._files.lock()
+            if self._labels is not None:
+                self._stack.enter_context(self._labels)
             if self._output.save_jsonl or self._output.skip_done:
                 lines = JsonLines(self._output.lines_path, keeps_old=self._output.skip_done)
                 self._lines = self._stack.enter_context(lines)
@@ -288,6 +308,8 @@ class _Sinks:
                     f"'{printable(self._output.lines_path)}' does not hold detections. Move it away, or choose another folder."
                 )
             done[record["file_name"]] = image_id
+            if self._labels is not None:
+                self._labels.add_done(record, self._output.threshold)
             if self._files is not None:
                 entries = [{"image_id": image_id, **one} for one in detections]
                 for entry in entries:
@@ -310,6 +332,8 @@ class _Sinks:
         Raises:
             Res2NetError: A file cannot be written.
         """
+        if self._labels is not None and outcome.labelled is not None:
+            self._labels.add(outcome.labelled)
         if self._files is not None:
             self._files.add(outcome.entries, **more)
         if self._lines is not None:

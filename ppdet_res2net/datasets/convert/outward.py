@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 import yaml
-from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.annotations import read_annotations
 from ppdet_res2net.data.coco_file import CocoAnnotation, CocoFile, CocoImage
@@ -23,6 +21,7 @@ from ppdet_res2net.data.masks import Mask
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import new_folder
+from res2net_runtime.outlines import find_outlines, join_outlines
 
 __all__ = ["SPLITS", "CocoSplit", "Losses", "write_voc", "write_yolo"]
 
@@ -30,7 +29,6 @@ SPLITS = ("train", "val", "test")
 _NO_BOX = "objects without a usable box"
 _CROWDS = "crowd regions and ignored objects, which YOLO has no place for"
 _NO_OUTLINE = "objects without a mask, whose box was taken as the outline"
-_ENLARGED = 4  # times; the outline of a bitmap is then right to an eighth of a pixel
 
 
 @dataclass(frozen=True)
@@ -202,28 +200,10 @@ def _box_outline(box: np.ndarray) -> np.ndarray:
 
 def _outline(mask: Mask) -> np.ndarray:
     """Return a mask as one outline (N, 2): its parts, joined by lines without width."""
-    parts = _trace(mask) if isinstance(mask, dict) else [np.asarray(part).reshape(-1, 2) for part in mask]
-    outline, *others = sorted(parts, key=lambda part: -abs(_signed_area(part)))
-    for part in others:
-        distances = np.square(outline[:, None] - part[None]).sum(axis=2)
-        here, there = np.unravel_index(distances.argmin(), distances.shape)
-        turned = np.roll(part, -there, axis=0)
-        outline = np.concatenate([outline[: here + 1], turned, turned[:1], outline[here:]])
-    return outline
-
-
-def _trace(mask: dict) -> list[np.ndarray]:
-    """Return the outlines of run lengths: of parts and of holes."""
-    x, y, width, height = (int(value) for value in mask_utils.toBbox(mask))
-    bitmap = mask_utils.decode(mask)[y : y + height, x : x + width]
-    large = np.kron(bitmap, np.ones((_ENLARGED, _ENLARGED), np.uint8))
-    found, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return [(part.reshape(-1, 2) + 0.5) / _ENLARGED + (x, y) for part in found if len(part) > 2]
-
-
-def _signed_area(part: np.ndarray) -> float:
-    x, y = part.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    if not isinstance(mask, dict):
+        return join_outlines([np.asarray(part).reshape(-1, 2) for part in mask])
+    parts, holes = find_outlines(mask)
+    return join_outlines([*parts, *holes])
 
 
 def _voc_tree(entry: _Entry, names: dict[int, str]) -> ElementTree.Element:

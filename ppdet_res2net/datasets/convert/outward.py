@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
@@ -29,6 +30,9 @@ SPLITS = ("train", "val", "test")
 _NO_BOX = "objects without a usable box"
 _CROWDS = "crowd regions and ignored objects, which YOLO has no place for"
 _NO_OUTLINE = "objects without a mask, whose box was taken as the outline"
+
+# ElementTree writes such characters, but no parser reads them.
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,12 @@ def _voc_tree(entry: _Entry, names: dict[int, str]) -> ElementTree.Element:
 
 
 def _add(parent: ElementTree.Element, key: str, value: object) -> None:
-    ElementTree.SubElement(parent, key).text = str(value)
+    text = str(value)
+    if _NOT_IN_XML.search(text):
+        raise DatasetError(
+            f"The {key} {ascii(text)[:200]} has a control character, which XML cannot hold. Rename it in the annotations."
+        )
+    ElementTree.SubElement(parent, key).text = text
 
 
 def _place(entry: _Entry, folder: Path, link: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["MOST_WEIGHTS", "limit_weights"]
 
 # 2 GB of float32, and three times as much in training. The largest published Res2Net detector has 0.1 billion.
 MOST_WEIGHTS = 500_000_000
+# Two threads that build models would each restore what the other has put in place.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -27,7 +30,6 @@ def limit_weights(most: int = MOST_WEIGHTS) -> Iterator[None]:
         ConfigError: The limit is reached.
     """
     count = 0
-    create = nn.Layer.create_parameter
 
     def create_within_limit(layer: nn.Layer, shape: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal count
@@ -39,8 +41,11 @@ def limit_weights(most: int = MOST_WEIGHTS) -> Iterator[None]:
             )
         return create(layer, shape, *args, **kwargs)
 
-    nn.Layer.create_parameter = create_within_limit
-    try:
-        yield
-    finally:
-        nn.Layer.create_parameter = create
+    layer_class: Any = nn.Layer  # its method is replaced for a while, which types do not allow
+    with _ONE_AT_A_TIME:
+        create = layer_class.create_parameter
+        layer_class.create_parameter = create_within_limit
+        try:
+            yield
+        finally:
+            layer_class.create_parameter = create

@@ -134,7 +134,7 @@ def _read_members(archive: tarfile.TarFile) -> dict[str, bytes]:
         name = member.name.removeprefix("./")
         if count >= _MOST_MEMBERS or member.size > _MOST_BYTES:
             raise DatasetError(
-                f"The archive '{archive.name}' is not CIFAR's: those have some ten files of at most {_MOST_BYTES >> 20} MB. "
+                f"The archive {archive.name!r} is not CIFAR's: those have some ten files of at most {_MOST_BYTES >> 20} MB. "
                 "Download it from its publisher."
             )
         if name in needed and member.isreg():

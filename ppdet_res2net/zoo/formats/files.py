@@ -44,6 +44,7 @@ __all__ = [
 _Result = TypeVar("_Result")
 
 WEIGHT_SUFFIXES = (".pdparams", ".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".npz")
+_EXPORT_SUFFIXES = (".json", ".pdmodel", ".pdiparams", ".onnx", ".xml", ".bin")
 
 # How pickles of protocols 2 and later begin, and the text of older ones
 _PICKLE = re.compile(rb"\x80|\((d|l|i|c)|[\]}]|c[\w.]+\n")
@@ -93,10 +94,15 @@ def resolve_weights_path(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path).expanduser()
     with_suffix = path.with_name(f"{path.name}.pdparams") if path.name else path
+    folder = path if path.is_dir() else path.parent
+    if (path == folder or path.suffix in _EXPORT_SUFFIXES) and (folder / "infer_cfg.yml").is_file():
+        raise WeightsError(
+            f"weights: {path} belongs to an exported model, whose weights have been changed for inference. Pass the checkpoint "
+            "that it was exported from, such as a run's best_model."
+        )
     for candidate in (path, with_suffix):
         if candidate.is_file():
             return candidate
-    folder = path if path.is_dir() else path.parent
     nearby = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES) if folder.is_dir() else []
     if path.is_dir():
         raise WeightsError(

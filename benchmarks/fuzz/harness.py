@@ -32,7 +32,7 @@ from typing import IO, Any, NoReturn
 
 from benchmarks.harness import child_environment, peak_memory_gb, take_over_stdout
 from res2net_runtime import Res2NetError
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import printable_lines
 
 __all__ = ["Limits", "Report", "find_fault", "fuzz", "run_main", "try_seed"]
 
@@ -172,7 +172,7 @@ def find_fault(message: str, longest: int = _ERROR_CHARACTERS) -> str | None:
     """Return what is wrong with a message: it is long because it prints the input, or would control a terminal."""
     if len(message) > longest:
         return f"a message of {len(message)} characters: {message[:200]}..."
-    if any(printable(line) != line for line in message.split("\n")):
+    if printable_lines(message) != message:
         return f"a message with control characters: {message!r}"
     return None
 

@@ -60,6 +60,8 @@ class _Watch(logging.Handler):
         if event in _READS:
             writes = event == "open" and bool(int(arguments[2] or 0) & _WRITING)
             self._judge(event, arguments[0], writes)
+        elif event in ("os.remove", "os.rmdir"):  # shutil.rmtree names entries of folders that it has opened
+            self._judge(event, _in_open_folder(*arguments), True)
         elif event in _WRITES:
             for path in arguments[: 2 if event in ("os.link", "os.rename", "shutil.move") else 1]:
                 self._judge(event, path, True)
@@ -78,6 +80,12 @@ class _Watch(logging.Handler):
             return
         if writes or not self.may_read and not real.startswith(_READABLE):
             self.found.append(f"{event} {'writes' if writes else 'reads'} {real}")
+
+
+def _in_open_folder(path: Any, folder: int) -> Any:
+    if folder < 0 or not isinstance(path, (str, bytes)):
+        return path
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), os.fsdecode(path))
 
 
 _watch: _Watch | None = None

@@ -12,7 +12,7 @@ from ppdet_res2net.data.augment.outlines import clip_polygon, rasterize
 from ppdet_res2net.data.run_lengths import read_run_lengths
 from ppdet_res2net.data.values import parse_text, show, to_number
 
-__all__ = ["Mask", "MaskReading", "mask_area", "outline_box", "rasterize", "read_mask"]
+__all__ = ["MAX_COORDINATE_PX", "Mask", "MaskReading", "mask_area", "outline_box", "rasterize", "read_mask"]
 
 # Polygons as float64 (x0, y0, x1, y1, ...) in pixels, or COCO's compressed run lengths.
 Mask = list[np.ndarray] | dict

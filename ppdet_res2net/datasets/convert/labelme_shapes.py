@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.data.masks import MAX_COORDINATE_PX
 from ppdet_res2net.data.values import show
 from ppdet_res2net.datasets.convert.builder import rectangle
 from ppdet_res2net.datasets.convert.labelme_pictures import open_picture
@@ -80,7 +81,7 @@ def _read_points(shape: dict, where: str) -> np.ndarray:
         raise DatasetError(f"{where} has points that are not pairs of numbers: {show(given)}. Draw it again.")
     if not np.isfinite(points).all():
         raise DatasetError(f"{where} has points that are not finite. Draw it again.")
-    return points
+    return points.clip(-MAX_COORDINATE_PX, MAX_COORDINATE_PX)
 
 
 def _read_mask(shape: dict, points: np.ndarray, height: int, width: int, where: str) -> dict:

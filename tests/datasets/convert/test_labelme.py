@@ -166,10 +166,11 @@ def test_points_that_are_not_finite_are_named(folder, number):
         convert(folder)
 
 
+@pytest.mark.parametrize("x, y", [(2e8, 3e8), (1e308, -1.7e308)])
 @pytest.mark.parametrize("kind", ["polygon", "rotation", "rectangle", "circle"])
-def test_points_far_away_take_no_memory(folder, kind):
-    far = {"rectangle": [[1, 1], [2e8, 3e8]], "circle": [[10, 10], [2e8, 3e8]]}
-    write(folder, [shape(kind, far.get(kind, [[1, 1], [30, 1], [2e8, 3e8], [1, 30]]))])
+def test_points_far_away_take_no_memory(folder, kind, x, y):
+    far = {"rectangle": [[1, 1], [x, y]], "circle": [[10, 10], [x, y]]}
+    write(folder, [shape(kind, far.get(kind, [[1, 1], [30, 1], [x, y], [1, 30]]))])
     builder = convert(folder)
     assert len(builder.content["annotations"]) + builder.skipped.total == 1
     assert sum(builder.notes[kind] for kind in builder.notes) + builder.skipped.total == 1

@@ -238,13 +238,16 @@ def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
 def test_eval_passes_an_export_and_its_engine_on(engine):
     flags = ["--backend", "openvino", "--precision", "int8"]
     assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
-    options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None}
+    options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None, "trust_graph": False}
     assert engine["evaluate_exported"] == (("d", engine["recipe"]), options)
 
 
 def test_eval_refuses_an_engine_without_an_export_and_two_models(engine, capsys):
     for flags, message in (
-        (["--backend", "openvino"], "--backend and --precision choose how an export runs; add --exported DIR"),
+        (
+            ["--backend", "openvino"],
+            "--backend, --precision and --trust_graph say how an export runs; add --exported DIR",
+        ),
         (["--exported", "d", "--weights", "w"], "--exported and --weights name two models; leave one of them out"),
     ):
         with pytest.raises(SystemExit):
@@ -259,7 +262,7 @@ def test_weights_are_those_of_the_recipe(engine):
 
 def test_eval_names_a_json_file_that_cannot_be_written(engine, tmp_path, capsys):
     assert cli.main(["eval", "-c", "x", "--json", str(tmp_path)]) == 1
-    assert f"Is a directory: '{tmp_path}'. Choose another file." in capsys.readouterr().err
+    assert f"'{tmp_path}' cannot be written: Is a directory. Choose another file." in capsys.readouterr().err
     assert "evaluate_from_config" not in engine  # found before the evaluation, not after it
 
 

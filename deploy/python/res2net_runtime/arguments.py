@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
-from res2net_runtime.backends.cpu import check_threads
 from res2net_runtime.console import say
 from res2net_runtime.errors import did_you_mean
 from res2net_runtime.files import save_text
@@ -102,6 +101,8 @@ images_per_batch = whole_number(1, 100_000)  # as in recipes
 
 def thread_count(text: str) -> int:
     """Argument type: a number of threads that are of use on this machine."""
+    from res2net_runtime.backends.cpu import check_threads  # NumPy comes with it, which --help does not wait for
+
     try:
         return check_threads(positive_int(text), "the number of threads")
     except ValueError as error:

@@ -38,8 +38,8 @@ def _parser() -> CommandParser:
         "--size",
         choices=SIZES,
         default="small",
-        help="small learns from nothing, on a CPU in minutes to an hour; medium is Res2Net50 and large Res2Net101, which start "
-        "from published weights and are meant for GPUs (default: %(default)s)",
+        help="small starts from random weights, and takes minutes to an hour on a CPU; medium is "
+        "Res2Net50 and large Res2Net101, which start from published weights and are meant for GPUs (default: %(default)s)",
     )
     parser.add_argument("--train", type=Path, metavar="JSON", help="annotation file to train on, in COCO's format")
     parser.add_argument("--val", type=Path, metavar="JSON", help="annotation file to evaluate on")

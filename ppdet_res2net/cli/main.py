@@ -31,7 +31,7 @@ COMMANDS = {
     "check-dataset": "find what is wrong with annotations and images",
     "browse-dataset": "show the images that the network is trained on",
     "convert-dataset": "Pascal VOC, labelme or YOLO annotations to COCO's format, and back",
-    "split-dataset": "take images to evaluate on out of a dataset",
+    "split-dataset": "set images of a dataset aside for evaluation",
     "merge-datasets": "join datasets",
     "make-demo-data": "write the generated dataset",
     "doctor": "check the installation",

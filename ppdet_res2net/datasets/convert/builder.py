@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ppdet_res2net.data.annotations import write_annotations
 from ppdet_res2net.data.masks import mask_area, outline_box, read_mask
 from ppdet_res2net.data.problems import say_count
+from ppdet_res2net.data.values import is_text
 from ppdet_res2net.datasets.convert.tally import Tally
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from res2net_runtime.texts import clip, printable, storable
@@ -90,6 +91,8 @@ class DatasetBuilder:
         """
         if storable(name) != name:
             raise DatasetError(f"{source}: the class name '{printable(name)}' has half of a character. Write it again.")
+        if not is_text(name):
+            raise DatasetError(f"{source}: the class name '{clip(name)}' is empty or has a zero byte. Write it again.")
         if name in _NO_CLASSES:
             self.skipped.add(f"objects of '{name}', which labelme has for no class", source)
             return

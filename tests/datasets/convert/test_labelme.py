@@ -141,6 +141,12 @@ def test_a_label_that_no_file_can_hold_is_named(folder):
         convert(folder)
 
 
+def test_class_names_with_a_zero_byte_are_named(folder):
+    write(folder, [shape("polygon", CORNERS, label="a\x00")])
+    with pytest.raises(DatasetError, match=r"a.json', shape 1: the class name 'a\\x00' is empty or has a zero byte"):
+        convert(folder)
+
+
 def test_groups_are_joined_by_label_and_id(folder):
     write(folder, [shape("polygon", CORNERS, group_id=one) for one in (1, 1, "1", 0, None, None)])
     assert len(convert(folder).content["annotations"]) == 5

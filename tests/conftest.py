@@ -1,7 +1,14 @@
 """Fixtures that several test files share, and a closing line that says how to repeat the order of the tests."""
 
+import signal
+
 from tests.helpers.datasets import turned_jpeg  # noqa: F401
 from tests.helpers.training_runs import demo_data, detecting, trained  # noqa: F401
+
+# Background jobs and nohup ignore these, and every process that a test starts would inherit that.
+for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_terminal_summary(terminalreporter, config):

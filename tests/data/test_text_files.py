@@ -92,7 +92,7 @@ def test_what_is_no_readable_file_is_refused(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="list expected, but '.*pipe' is a pipe, a socket or a device"):
         read_text(tmp_path / "pipe", "list")
-    with pytest.raises(DatasetError, match="list 'a\0b' cannot be read: .*null"):
+    with pytest.raises(DatasetError, match=r"list 'a\\x00b' cannot be read: .*null"):
         read_text("a\0b", "list")
     monkeypatch.setenv(MAX_BYTES_VARIABLE, "2")
     with pytest.raises(DatasetError, match="has 3 bytes; at most 2 are read. .* RES2NET_MAX_TEXT_BYTES"):

@@ -344,9 +344,9 @@ def test_plot_draws_runs_and_refuses_what_is_none(tmp_path, capsys):
     assert "a/toy loss" in picture and "b/toy lr" in picture
     assert main(["plot", str(tmp_path / "nothing")]) == 1
     assert "is not the folder of a run" in capsys.readouterr().err
-    assert main(["plot", str(runs[0]), "--out", str(tmp_path / "no" / "curves.png")]) == 1
+    assert main(["plot", str(runs[0]), "--out", str(tmp_path / "both.png" / "curves.png")]) == 1
     err = capsys.readouterr().err
-    assert "The curves cannot be written to" in err and "Pass another --out FILE.png." in err
+    assert "curves.png' cannot be written: " in err and "Choose another file." in err
 
 
 def test_a_run_that_is_killed_while_it_saves_loses_nothing(tmp_path):

@@ -298,7 +298,7 @@ def test_imagenet_as_kaggle_hands_it_out(tmp_path):
     dataset = open_dataset(tmp_path)
     assert dataset.labels.tolist() == [5] and dataset.roidbs[0]["im_file"].endswith("val/ILSVRC2012_val_00000001.JPEG")
     (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\nx,n09999999 1 2 3 4\n")
-    with pytest.raises(DatasetError, match="'n09999999' of x is not a class of"):
+    with pytest.raises(DatasetError, match="'n09999999' of x.JPEG is not a class of"):
         open_dataset(tmp_path)
 
 

@@ -33,6 +33,7 @@ from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
 from res2net_runtime.results import Detections
 from res2net_runtime.texts import hide_password, is_url, printable
+from res2net_runtime.thresholds import describe_thresholds
 from res2net_runtime.video_writer import CODECS
 
 
@@ -90,7 +91,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--threshold",
         type=fraction,
         metavar="SCORE",
-        help="draw detections with at least this score (default: the model's draw_threshold)",
+        help="draw detections with at least this score (default: the model's class_thresholds or draw_threshold)",
     )
     parser.add_argument(
         "--output_dir",
@@ -172,7 +173,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor(args.model_dir, **_predictor_options(args))
     output = Output(
         output_dir,
-        predictor.info.draw_threshold if args.threshold is None else args.threshold,
+        predictor.info.least_scores if args.threshold is None else args.threshold,
         args.save_results,
         save_jsonl=args.save_jsonl,
         skip_done=args.skip_done,
@@ -248,7 +249,7 @@ def report(summary: Summary, what: str) -> None:
     if not summary.done and summary.failures:
         return
     total = summary.done + len(summary.failures) if what == "images" else summary.done
-    found = f"{summary.drawn} detections with a score of at least {output.threshold:g}"
+    found = f"{summary.drawn} detections with a score of at least {describe_thresholds(output.threshold)}"
     say(f"{summary.done} of {total} {what}{skipped}, {found}, {summary.engine}.")
     has_results = output.save_results or output.save_jsonl or output.skip_done
     written = ["Pictures"] * output.save_pictures + ["results"] * has_results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import functools
 import logging
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def class_color(label: int) -> tuple[int, int, int]:
 def draw_detections(
     image: np.ndarray,
     detections: Detections,
-    score_threshold: float = 0.5,
+    score_threshold: float | Sequence[float] = 0.5,
     mask_opacity: float = 0.45,
     font_file: str | None = None,
 ) -> np.ndarray:
@@ -55,7 +56,7 @@ def draw_detections(
     Args:
         image: uint8 (H, W, 3) in RGB order: the image that was passed to the predictor.
         detections: Its result; lower scores are drawn first, so that the best are on top.
-        score_threshold: Detections below it are not drawn.
+        score_threshold: Detections below it are not drawn; one number, or one per class.
         mask_opacity: From 0 (masks are invisible) to 1.
         font_file: A TrueType or OpenType file for the labels, or None for the first of the system's fonts that has all
             letters of a class name. If no font has them, the label says "class <index>", and a warning is logged.

@@ -46,7 +46,7 @@ class Output:
 
     Attributes:
         directory: An existing folder; see ``make_output_folder``.
-        threshold: Smallest score of a detection that is drawn.
+        threshold: Smallest score of a detection that is drawn: one for all classes, or one per class.
         save_results: Whether ``bbox.json`` and ``mask.json`` are written.
         save_jsonl: Whether ``results.jsonl`` is written: one image per line.
         skip_done: Whether images in ``results.jsonl`` are left out, and the others appended.
@@ -57,7 +57,7 @@ class Output:
     """
 
     directory: Path
-    threshold: float
+    threshold: float | Sequence[float]
     save_results: bool
     save_jsonl: bool = False
     skip_done: bool = False

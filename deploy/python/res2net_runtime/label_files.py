@@ -19,6 +19,7 @@ from res2net_runtime.image_lists import ImageFile
 from res2net_runtime.labels import LabelledImage, LabelledObject, LabelOutput, make_object
 from res2net_runtime.outlines import join_outlines
 from res2net_runtime.texts import printable, storable
+from res2net_runtime.thresholds import reach_threshold
 
 __all__ = ["LabelWriter", "open_labels"]
 
@@ -88,12 +89,12 @@ class LabelWriter(ABC):
         self._add(labelled)
         self.count += 1
 
-    def add_done(self, record: Mapping[str, Any], threshold: float) -> None:  # noqa: B027  (its file is there already)
+    def add_done(self, record: Mapping[str, Any], threshold: float | Sequence[float]) -> None:  # noqa: B027  (its file is there already)
         """Take in an image that an earlier run has done, if this run's file is for all images.
 
         Args:
             record: The image in ``results.jsonl``.
-            threshold: Smallest score of a label.
+            threshold: Smallest score of a label: one for all classes, or one per class.
 
         Raises:
             Res2NetError: The record is incomplete.
@@ -144,15 +145,15 @@ class _CocoLabels(LabelWriter):
         content = {"images": self._images, "annotations": self._annotations, "categories": categories}
         self._save(self._shared_path(), json.dumps(content) + "\n")
 
-    def add_done(self, record: Mapping[str, Any], threshold: float) -> None:
+    def add_done(self, record: Mapping[str, Any], threshold: float | Sequence[float]) -> None:
         try:
             image = ImageFile(Path(record["file_name"]), record["file_name"], record["image_id"])
             found = []
             for one in record["detections"]:
-                if one["score"] >= threshold:
+                label = self._category_ids.index(one["category_id"])
+                if reach_threshold([one["score"]], [label], threshold)[0]:
                     x, y, width, height = one["bbox"]
                     box = [round(value, 3) for value in (x, y, x + width, y + height)]
-                    label = self._category_ids.index(one["category_id"])
                     found.append(make_object(label, one["score"], box, one.get("segmentation")))
             labelled = LabelledImage(image, (record["height"], record["width"]), found)
         except (KeyError, TypeError, ValueError) as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -57,6 +56,7 @@ class ModelInfo:
         category_ids: COCO category id of each label.
         draw_threshold: Smallest score of a detection that is drawn, unless the user says otherwise.
         mask_threshold: Smallest probability of a pixel that belongs to a mask.
+        class_thresholds: What is used instead of ``draw_threshold``, by label; None if all classes have the same.
     """
 
     arch: str
@@ -66,6 +66,12 @@ class ModelInfo:
     category_ids: tuple[int, ...]
     draw_threshold: float
     mask_threshold: float
+    class_thresholds: tuple[float, ...] | None = field(default=None, kw_only=True)
+
+    @property
+    def least_scores(self) -> float | tuple[float, ...]:
+        """Smallest score of a detection that is drawn: one for all classes, or one per label."""
+        return self.draw_threshold if self.class_thresholds is None else self.class_thresholds
 
     @property
     def least_side_px(self) -> int:
@@ -141,6 +147,7 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
         draw_threshold=_take_share(config, "draw_threshold", config_path),
         mask_threshold=_take_share(config, "mask_threshold", config_path),
         versions=take_versions(config, config_path),
+        class_thresholds=_take_class_thresholds(config, len(label_list), config_path),
     )
 
 
@@ -339,9 +346,28 @@ def _names(values: Sequence[object], key: str, config_path: Path) -> tuple[str, 
 def _take_share(config: Mapping[str, Any], key: str, config_path: Path) -> float:
     """Return a number from 0 to 1."""
     value = take(config, key, (int, float), config_path)
-    if not (0 <= value <= 1 and math.isfinite(value)):
+    if not _is_share(value):
         raise ModelFolderError(
             f"'{printable(config_path)}' has {key}: {clip(value)}, expected a number from 0 to 1. Correct the file or "
             "export the model again."
         )
     return float(value)
+
+
+def _take_class_thresholds(config: Mapping[str, Any], num_classes: int, config_path: Path) -> tuple[float, ...] | None:
+    """Return one number from 0 to 1 per class; None if the file has none, as those of earlier versions."""
+    if config.get("class_thresholds") is None:
+        return None
+    values = take(config, "class_thresholds", list, config_path)
+    wrong = [value for value in values if not _is_share(value)]
+    if wrong or len(values) != num_classes:
+        found = clip(wrong[0]) if wrong else f"{len(values)} numbers"
+        raise ModelFolderError(
+            f"'{printable(config_path)}' has {found} in class_thresholds, expected {num_classes} numbers from 0 to 1, one per "
+            "class. Correct the file, or remove the key: draw_threshold then holds for all classes."
+        )
+    return tuple(map(float, values))
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]

@@ -6,14 +6,13 @@ python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photo
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +28,8 @@ from res2net_runtime.console import configure_logging, ending_on_signals, python
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError, Res2NetError
 from res2net_runtime.files import check_space, find_images, replacing
-from res2net_runtime.locks import LockedError, WriterLock
-from res2net_runtime.model_folder import CONFIG_NAME, LOCK_NAME, load_model_folder
+from res2net_runtime.folder_changes import changing_folder
+from res2net_runtime.model_folder import CONFIG_NAME, load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
@@ -89,7 +88,7 @@ def quantize_model(
     model_bytes = source.stat().st_size
     _require_space(Path(tempfile.gettempdir()), 3 * model_bytes, "set TMPDIR to a folder on another disk")
     _require_space(folder.path, model_bytes, "copy the model folder to another disk")
-    with _written_by_us_alone(folder.path):
+    with changing_folder(folder.path):
         # Both files are complete before the first one is moved to its place; the network goes first.
         with replacing(folder.path / CONFIG_NAME) as unfinished_config, replacing(target) as unfinished:
             with loading("ONNX Runtime", source):
@@ -108,23 +107,6 @@ def quantize_model(
                 )
             _write_config(folder.path / CONFIG_NAME, unfinished_config)
     return target
-
-
-@contextlib.contextmanager
-def _written_by_us_alone(folder: Path) -> Iterator[None]:
-    """Keep exports and other quantisations out of a folder, and say why if it cannot be written."""
-    try:
-        with WriterLock(folder / LOCK_NAME):
-            yield
-    except LockedError as error:
-        raise Res2NetError(
-            f"The model folder '{printable(folder)}' is being written by another process: {error}. Wait for it."
-        ) from error
-    except OSError as error:
-        raise Res2NetError(
-            f"The model folder '{printable(folder)}' cannot be written: {explain(error, 'copy it to another disk')} It is as "
-            "it was before."
-        ) from error
 
 
 def _require_space(folder: Path, count_bytes: int, remedy: str) -> None:
@@ -199,7 +181,7 @@ def compare_precisions(
         int8, int8_s = _run_timed(predictor, arrays)
     with Predictor(model_dir, backend=engine, cpu_threads=cpu_threads, trust_graph=trust_graph) as predictor:
         fp32, fp32_s = _run_timed(predictor, arrays)
-        threshold = predictor.info.draw_threshold
+        threshold = predictor.info.least_scores
     return QuantizationReport(
         engine=description,
         images=len(arrays),

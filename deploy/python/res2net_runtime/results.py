@@ -10,6 +10,7 @@ import numpy as np
 
 from res2net_runtime.errors import BackendError
 from res2net_runtime.masks import masks_to_bitmaps, masks_to_rles
+from res2net_runtime.thresholds import reach_threshold
 
 __all__ = ["Detections"]
 
@@ -119,9 +120,9 @@ class Detections:
         for index in range(len(self)):
             yield self[index]
 
-    def filter(self, score_threshold: float) -> Detections:
-        """Return only the detections whose score is at least ``score_threshold``."""
-        return self[self.scores >= score_threshold]
+    def filter(self, score_threshold: float | Sequence[float]) -> Detections:
+        """Return only the detections whose score is at least ``score_threshold``: one number, or one per class."""
+        return self[reach_threshold(self.scores, self.labels, score_threshold)]
 
     @property
     def class_names(self) -> list[str]:

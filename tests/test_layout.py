@@ -26,6 +26,7 @@ LAYERS = (
     ("zoo", "export"),
     ("modeling",),
     ("compat",),
+    ("html",),
     ("errors", "files", "commands"),
     ("res2net_runtime",),
 )

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from ppdet_res2net.data.loader import BatchLoader
-from ppdet_res2net.datasets.html import Shape, draw_picture, save_page
+from ppdet_res2net.html import Shape, draw_picture, save_page
 
 __all__ = ["restore_pixels", "write_browse_page"]
 

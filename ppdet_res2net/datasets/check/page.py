@@ -15,8 +15,8 @@ from ppdet_res2net.data.image_names import resolve_image_path
 from ppdet_res2net.data.problems import Finding, Problem
 from ppdet_res2net.datasets.check.run import DatasetReport
 from ppdet_res2net.datasets.check.text import locate
-from ppdet_res2net.datasets.html import Shape, bar_chart, draw_picture, save_page, tiles
 from ppdet_res2net.errors import DatasetError, Res2NetError
+from ppdet_res2net.html import Shape, bar_chart, draw_picture, save_page, tiles
 
 __all__ = ["write_page"]
 

@@ -1,8 +1,9 @@
-"""HTML pages that show pictures with their objects. They are self-contained: no scripts, nothing is loaded."""
+"""HTML pages that show pictures with their objects. They are self-contained: browsers load nothing else for them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
 from res2net_runtime.draw import class_color
 from res2net_runtime.system_errors import explain
-from res2net_runtime.texts import printable_lines
+from res2net_runtime.texts import json_text, printable_lines
 
 __all__ = ["Shape", "bar_chart", "draw_picture", "save_page", "tiles"]
 
@@ -92,21 +93,46 @@ class Shape:
     hint: str = ""
 
 
-def save_page(path: str | os.PathLike, title: str, body: Iterable[str]) -> None:
-    """Write a page; its folder is created.
+def save_page(
+    path: str | os.PathLike,
+    title: str,
+    body: Iterable[str],
+    style: str = "",
+    script: str = "",
+    data: object = None,
+) -> None:
+    """Write a page; its folder is created. Its policy keeps browsers from loading anything, and from running other scripts.
+
+    Args:
+        path: The file.
+        title: Title of the page.
+        body: HTML. Texts in it are escaped.
+        style: CSS beside that of all pages.
+        script: A script that runs when the page is complete.
+        data: What the script finds as JSON in the element ``data``.
 
     Raises:
         DatasetError: The file cannot be written.
     """
-    page = (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"'sha256-{digest}'" if script else "'none'"
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        f"script-src {allowed}"
     )
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}{style}</style></head>\n<body>\n'
+        + "\n".join(body)
+    )
+    # In a script, "</script>" would end the data even inside of a text.
+    embedded = "" if data is None else json_text(data).replace("<", "\\u003c")
+    page = printable_lines(page) + f'\n<script type="application/json" id="data">{embedded}</script>' * bool(embedded)
+    page += f"\n<script>{script}</script>" * bool(script) + "\n</body></html>\n"
     try:
         with replacing(path) as unfinished:
-            unfinished.write_text(printable_lines(page), encoding="utf-8")
+            unfinished.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise DatasetError(f"cannot write '{path}': {explain(error, 'choose another folder')}") from error
 

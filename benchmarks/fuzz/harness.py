@@ -7,6 +7,8 @@ exception, a crash, an input that takes too long, or one that needs more memory 
 ``prepare()``, it is called once per process, before memory is limited. ``LONGEST_MESSAGE`` is the number of characters that
 an error may have; without it, that is 1000.
 
+Processor time counts, so that a busy machine is no finding. An input that only waits may take ten times as long.
+
 The seed of an input decides all of it, so a finding is saved as the command that repeats it.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import queue
 import random
 import resource
@@ -47,7 +50,7 @@ class Limits:
     Attributes:
         count: Number of inputs.
         minutes: Time for all of them together.
-        case_s: Time for one input, in seconds.
+        case_s: Processor time for one input, in seconds.
         memory_gb: Memory of the process, in units of 1e9 bytes.
     """
 
@@ -64,7 +67,7 @@ class Report:
     Attributes:
         outcomes: Number of inputs by what came of them.
         findings: The faults: seed and what happened.
-        longest_s, longest_seed: The slowest input.
+        longest_s, longest_seed: The input with the most processor time.
         largest_gb, largest_seed: The input with the largest resident memory of the process.
     """
 
@@ -125,9 +128,9 @@ def _run_process(module: str, seed: int, end: int, limits: Limits, deadline: flo
                 raise RuntimeError(f"{module} cannot start ({_exit_reason(process.wait())}): {_tail(errors)}")
             while seed < end and time.monotonic() < deadline:
                 try:
-                    answer = answers.get(timeout=limits.case_s)
-                except queue.Empty:
-                    report.add_finding(seed, f"took more than {limits.case_s} s")
+                    answer = _wait(answers, process.pid, limits.case_s)
+                except TimeoutError as error:
+                    report.add_finding(seed, str(error))
                     return seed + 1
                 if answer is None:
                     report.add_finding(seed, f"the process ended with {_exit_reason(process.wait())}: {_tail(errors)}")
@@ -159,6 +162,28 @@ def _answers(process: subprocess.Popen[str]) -> queue.Queue[dict[str, Any] | Non
     return answers
 
 
+def _wait(answers: queue.Queue[dict[str, Any] | None], pid: int, case_s: float) -> dict[str, Any] | None:
+    """Return the next answer of a process.
+
+    Raises:
+        TimeoutError: It has used ``case_s`` of processor time, or ten times as much has passed.
+    """
+    start_s, used_s = time.monotonic(), _processor_s(pid)
+    while time.monotonic() < start_s + 10 * case_s:
+        try:
+            return answers.get(timeout=case_s)
+        except queue.Empty:
+            if _processor_s(pid) - used_s > 0.9 * case_s:  # the clock of the system is coarse
+                raise TimeoutError(f"took more than {case_s} s of processor time") from None
+    raise TimeoutError(f"did not end within {10 * case_s} s")
+
+
+def _processor_s(pid: int) -> float:
+    """Return the processor time that all threads of a process have used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _exit_reason(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -180,7 +205,7 @@ def find_fault(message: str, longest: int = _ERROR_CHARACTERS) -> str | None:
 def try_seed(module: Any, seed: int, folder: Path) -> dict[str, Any]:
     """Try one input; return the arguments of :meth:`Report.add`, or what was found."""
     Path("/proc/self/clear_refs").write_text("5")  # the largest resident memory is counted from now on
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     try:
         with tempfile.TemporaryDirectory(dir=folder) as inputs:
             outcome = module.try_one(random.Random(seed), Path(inputs))
@@ -190,7 +215,7 @@ def try_seed(module: Any, seed: int, folder: Path) -> dict[str, Any]:
         outcome = f"refused: {type(error).__name__}"
     except Exception:
         return {"finding": traceback.format_exc()[-_ERROR_CHARACTERS:]}
-    return {"outcome": outcome, "seconds": time.perf_counter() - start_s, "memory_gb": peak_memory_gb()}
+    return {"outcome": outcome, "seconds": time.process_time() - start_s, "memory_gb": peak_memory_gb()}
 
 
 def _work(module_name: str, first: str, end: str, memory_gb: str, folder: str) -> None:
@@ -222,7 +247,9 @@ def run_main(module: str, description: str) -> NoReturn:
     parser.add_argument("--seed", type=int, help="of the first input; default: a random one, which is printed")
     parser.add_argument("--count", type=int, default=defaults.count, help="number of inputs (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="for all inputs (default: %(default)s)")
-    parser.add_argument("--case_s", type=float, default=defaults.case_s, help="for one input (default: %(default)s)")
+    parser.add_argument(
+        "--case_s", type=float, default=defaults.case_s, help="of processor time, for one input (default: %(default)s)"
+    )
     parser.add_argument("--memory_gb", type=float, default=defaults.memory_gb, help="default: %(default)s")
     parser.add_argument("--findings", type=Path, default=Path("output/fuzz"), help="folder (default: %(default)s)")
     args = parser.parse_args()

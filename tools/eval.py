@@ -2,6 +2,6 @@
 
 import sys
 
-from ppdet_res2net.cli.main import main
+from ppdet_res2net.__main__ import main
 
 sys.exit(main(["eval", *sys.argv[1:]]))

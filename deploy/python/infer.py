@@ -3,7 +3,7 @@
 
 import sys
 
-from res2net_runtime.cli import main
+from res2net_runtime.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -56,7 +56,14 @@ def test_answers_and_findings(fuzzer):
     assert sum(report.outcomes.values()) == 30
     assert set(report.outcomes) == {"read", "refused: Res2NetError", "FINDING"}
     found = " ".join(report.findings.values())
-    for what in ("KeyError: 'oops'", "SIGABRT", "took more than 1.0 s of processor time", "MemoryError", "10000 characters", "control"):
+    for what in (
+        "KeyError: 'oops'",
+        "SIGABRT",
+        "took more than 1.0 s of processor time",
+        "MemoryError",
+        "10000 characters",
+        "control",
+    ):
         assert what in found
     seed = next(iter(report.findings))
     again = harness.fuzz(fuzzer, seed, harness.Limits(count=1, case_s=1.0))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import types
@@ -18,7 +19,7 @@ from ppdet_res2net.cli import _common
 from ppdet_res2net.cli import main as cli
 from ppdet_res2net.config import Config
 from ppdet_res2net.detection.task import DetectionTask
-from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.errors import ConfigError, SetupError
 from ppdet_res2net.training.trainer import TrainOptions
 from res2net_runtime.image_lists import name_images
 from res2net_runtime.jobs import Output, Summary
@@ -135,6 +136,36 @@ def test_other_exceptions_are_defects_and_escape():
 def test_interrupt_is_130(capsys):
     assert _common.run(raising(KeyboardInterrupt()), []) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_compiled_module_hides_an_interrupt(capsys):
+    """Ctrl-C during the import of such a module becomes an ImportError, which becomes ours."""
+    hidden = ImportError("initialization failed")
+    hidden.__cause__ = KeyboardInterrupt()
+    error = SetupError("paddledet cannot be imported")
+    error.__cause__ = hidden
+    assert _common.run(raising(error), []) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_what_fails_after_an_interrupt_is_told(capsys):
+    error = OSError("disk is full")
+    error.__context__ = KeyboardInterrupt()  # raised while it was handled
+    assert _common.run(raising(error), []) == 1
+    assert capsys.readouterr().err == "Error: disk is full\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["-m ppdet_res2net", "-m res2net_runtime", "deploy/python/infer.py", "tools/eval.py"]
+)
+def test_ctrl_c_during_the_imports_is_quiet(command, tmp_path):
+    stub = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise ImportError('a stub')\n"
+    (tmp_path / "argparse.py").write_text(stub)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *command.split()], capture_output=True, env={**os.environ, "PYTHONPATH": path}, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_closed_pipe_is_quiet():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from res2net_runtime._interrupts import is_interrupt, raise_on_interrupt
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import printable, printable_lines
@@ -81,6 +82,7 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
         interrupted: What to say after Ctrl-C; the exit code is then 130.
     """
     prepare_stdout()
+    raise_on_interrupt()
     try:
         code = command()
         sys.stdout.flush()
@@ -89,25 +91,28 @@ def run_command(command: Callable[[], int], interrupted: str = "Interrupted.") -
         # The program that reads the output (head, less) has closed it. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (Res2NetError, OSError) as error:
-        if os.environ.get(DEBUG_VARIABLE) == "1":
-            raise
-        say(f"Error: {_explain(error) if isinstance(error, OSError) else error}", sys.stderr)
-        return 1
-    except MemoryError as error:  # Paddle raises it, too
-        if os.environ.get(DEBUG_VARIABLE) == "1":
-            raise
-        say(f"Error: {_no_memory(error)}", sys.stderr)
-        return 1
     except Ended as error:
         say(f"Ended by {error.signal.name}.", sys.stderr)
         return 128 + error.signal
-    except KeyboardInterrupt:
-        say(interrupted, sys.stderr)
-        return EXIT_INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:
+        if is_interrupt(error):
+            say(interrupted, sys.stderr)
+            return EXIT_INTERRUPTED
+        message = _explain(error)
+        if message is None or os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        say(f"Error: {message}", sys.stderr)
+        return 1
 
 
-def _explain(error: OSError) -> str:
+def _explain(error: BaseException) -> str | None:
+    """Return what to tell the user, or None for a defect of this project."""
+    if isinstance(error, Res2NetError):
+        return str(error)
+    if isinstance(error, MemoryError):  # Paddle raises it, too
+        return _no_memory(error)
+    if not isinstance(error, OSError):
+        return None
     name = f"'{printable(os.fsdecode(error.filename))}': " if isinstance(error.filename, (str, bytes)) else ""
     return name + explain(error, "choose another folder") if error.strerror else str(error)
 

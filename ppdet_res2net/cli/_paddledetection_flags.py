@@ -45,9 +45,7 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         "--fleet=false": Means(),
         "--fleet": Noted("Processes started by paddle.distributed.launch always average their gradients."),
         "--use_wandb=false": Means(),
-        "--use_wandb": Refused(
-            "The figures are in metrics.jsonl of the run's folder; --use_vdl writes them for VisualDL."
-        ),
+        "--use_wandb": Means(("-o", "use_wandb=true")),
         "--to_static=false": Means(),
         "--to_static": Refused("Training runs without a static graph. Leave it out; export_model.py makes the graph."),
         "--profiler_options": Refused(

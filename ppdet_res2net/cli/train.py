@@ -45,6 +45,11 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--vdl_log_dir", metavar="DIR", help="where --use_vdl writes (default: the folder vdl of the run)"
     )
+    parser.add_argument(
+        "--loggers",
+        metavar="NAME,...",
+        help="also log to visualdl, tensorboard, wandb, mlflow; several are separated by commas",
+    )
     parser.add_argument("--max_steps", type=positive_int, metavar="N", help="stop after N steps")
     parser.add_argument(
         "--seed",
@@ -62,6 +67,8 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     if args.pretrain_weights is not None:
         weights = "null" if args.pretrain_weights.lower() == "none" else json.dumps(args.pretrain_weights)
         overrides.append(f"pretrain_weights={weights}")
+    if args.loggers is not None:
+        overrides.append(f"loggers=[{args.loggers}]")
     return overrides
 
 

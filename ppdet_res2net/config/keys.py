@@ -123,6 +123,13 @@ PLAIN_KEYS: dict[str, Kind] = {
     "print_params": Switch(meaning="log the number of parameters of the model when training starts"),
     "use_vdl": Switch(meaning="write curves for VisualDL"),
     "vdl_log_dir": Text(meaning="folder for the curves"),
+    "use_wandb": Switch(meaning="log to Weights & Biases; the same as wandb among the loggers"),
+    "loggers": nullable(
+        ListOf(
+            Text(("visualdl", "tensorboard", "wandb", "mlflow")),
+            meaning="programs that get the figures and pictures of training, besides the run's folder; null: none",
+        )
+    ),
     # export
     "export": MappingOf(EXPORT_KEYS, meaning="what an exported graph contains; see EXPORT_KEYS"),
     # classification

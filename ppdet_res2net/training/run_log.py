@@ -1,4 +1,4 @@
-"""Reports of a training run: the console, the file ``train.log``, ``metrics.jsonl``, and VisualDL scalars."""
+"""Reports of a training run: the console, the file ``train.log``, ``metrics.jsonl``, the run's page, and loggers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import paddle
 
-from ppdet_res2net.errors import SetupError, TrainingError
+from ppdet_res2net.errors import TrainingError
+from ppdet_res2net.training.curves import plot_runs
+from ppdet_res2net.training.loggers.base import Logger, list_numbers
+from ppdet_res2net.training.loggers.fan_out import Loggers
 from res2net_runtime.console import PrintableFormatter, say
 from res2net_runtime.system_errors import explain
 
-__all__ = ["RunLog", "find_vdl_writer", "peak_memory_mib", "say_duration"]
+__all__ = ["RunLog", "peak_memory_mib", "say_duration"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,8 @@ class RunLog:
         self._total_steps = self._steps_per_epoch = self._epochs = 0
         self._metrics: TextIO | None = None
         self._file: logging.FileHandler | None = None
-        self._vdl: Any = None
+        self._loggers = Loggers({})
+        self._outcome = "failed"
         self._last_line: float | None = None
         self._early = MemoryHandler(_EARLY_MESSAGES, flushLevel=logging.CRITICAL, flushOnClose=False)
         package = logging.getLogger("ppdet_res2net")
@@ -75,18 +79,19 @@ class RunLog:
             package.setLevel(logging.INFO)
         self._start_interval()
 
-    def open(self, total_steps: int, steps_per_epoch: int, epochs: int, vdl_dir: str | None = None) -> None:
+    def open(
+        self, total_steps: int, steps_per_epoch: int, epochs: int, loggers: Mapping[str, Logger] | None = None
+    ) -> None:
         """Open the files and begin to write; existing files are appended to.
 
         Args:
             total_steps: Steps of the whole run, to estimate the time that is left.
             steps_per_epoch: Steps of an epoch; every epoch is reported at least once.
             epochs: Epochs of the whole run.
-            vdl_dir: Folder for VisualDL scalars; None writes none.
+            loggers: Get every figure besides, by the name that messages give them. They are closed with this log.
 
         Raises:
             TrainingError: The folder cannot be written.
-            SetupError: VisualDL is asked for but not installed.
         """
         self._total_steps, self._steps_per_epoch, self._epochs = total_steps, steps_per_epoch, epochs
         if self._is_writer:
@@ -101,7 +106,7 @@ class RunLog:
             package = logging.getLogger("ppdet_res2net")
             package.addHandler(self._file)
             package.removeHandler(self._early)
-            self._vdl = find_vdl_writer()(vdl_dir) if vdl_dir else None
+            self._loggers = Loggers(loggers or {})
         self._start_interval()
 
     def step(
@@ -193,7 +198,7 @@ class RunLog:
         self._started += time.perf_counter() - since
 
     def write(self, record: dict) -> None:
-        """Append one record to ``metrics.jsonl`` and its numbers to VisualDL.
+        """Append one record to ``metrics.jsonl``, and give its numbers to the loggers.
 
         Raises:
             TrainingError: The folder cannot be written.
@@ -205,22 +210,26 @@ class RunLog:
             self._metrics.flush()
         except OSError as error:
             raise TrainingError(_unwritable(self._run_dir, error)) from error
-        if self._vdl is not None:
-            for tag, value in _numbers(record, record["kind"]):
-                self._vdl.add_scalar(tag=tag, step=record["step"], value=value)
+        self._loggers.log_numbers(record["step"], dict(list_numbers(record, record["kind"])))
+
+    def finish(self, is_complete: bool) -> None:
+        """Note how the run has ended, and plot its curves. Without this, loggers count it as failed."""
+        self._outcome = "done" if is_complete else "stopped"
+        if self._is_writer:
+            plot_runs([self._run_dir], self._run_dir / "curves.png")
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and the loggers."""
+        self._loggers.close(self._outcome)
         package = logging.getLogger("ppdet_res2net")
         package.setLevel(self._level)
         for handler in (self._early, self._file):
             if handler is not None:
                 package.removeHandler(handler)
                 handler.close()
-        for file in (self._metrics, self._vdl):
-            if file is not None:
-                with contextlib.suppress(OSError):  # the disk is full, which the last write has reported
-                    file.close()
+        if self._metrics is not None:
+            with contextlib.suppress(OSError):  # the disk is full, which the last write has reported
+                self._metrics.close()
 
     def _start_interval(self) -> None:
         self._started = time.perf_counter()
@@ -278,24 +287,3 @@ def _open_lines(path: Path) -> TextIO:
 def _unwritable(folder: Path, error: OSError) -> str:
     reason = explain(error, "pass another one with -o save_dir=FOLDER")
     return f"The run's folder '{folder}' cannot be written: {reason}"
-
-
-def find_vdl_writer() -> Any:
-    """Return the class of VisualDL that writes curves.
-
-    Raises:
-        SetupError: VisualDL is not installed.
-    """
-    try:
-        from visualdl import LogWriter
-    except ImportError as error:
-        raise SetupError("--use_vdl needs VisualDL, which is not installed: pip install visualdl") from error
-    return LogWriter
-
-
-def _numbers(record: dict, prefix: str):
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}/{name}")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{prefix}/{name}", value

@@ -24,15 +24,15 @@ from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.checkpoint import checkpoint_base
-from ppdet_res2net.training.curves import plot_runs
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.ema import WeightAverage
 from ppdet_res2net.training.freezing import freeze_parts
+from ppdet_res2net.training.loggers.choice import check_loggers, choose_loggers, open_loggers
 from ppdet_res2net.training.optimizer import build_optimizer
 from ppdet_res2net.training.processes import Processes, join_processes
 from ppdet_res2net.training.recompute import recompute_blocks
 from ppdet_res2net.training.run_folder import RunFolder
-from ppdet_res2net.training.run_log import RunLog, find_vdl_writer
+from ppdet_res2net.training.run_log import RunLog
 from ppdet_res2net.training.run_state import Position, RunState
 from ppdet_res2net.training.schedule import scale_learning_rate
 from ppdet_res2net.training.signals import StopRequest, stop_on_signals
@@ -190,17 +190,16 @@ class Trainer:
                     "freeze needs pretrain_weights: the frozen parts would stay random. Set them, or freeze=null."
                 )
             self.task.load_pretrained()
-        use_vdl = self.options.use_vdl or self.config.get("use_vdl", False)
+        names, loggers = choose_loggers(self.config, self.options.use_vdl), None
         if self.processes.is_first:
-            if use_vdl:
-                find_vdl_writer()  # fails before an earlier run is moved aside
+            check_loggers(names)  # fails before an earlier run is moved aside
             if checkpoint is not None and Path(checkpoint).resolve().parent == self.run_dir.resolve():
                 self.folder.open()
             else:
                 self.folder.start_afresh()
             save_config(self.config, self.run_dir / "config.yml")
-        vdl_dir = self.config.get("vdl_log_dir", str(self.run_dir / "vdl"))
-        self.log.open(self.total_steps, self.steps_per_epoch, self.config["epoch"], vdl_dir if use_vdl else None)
+            loggers = open_loggers(names, self.run_dir, self.config, self.position.steps)
+        self.log.open(self.total_steps, self.steps_per_epoch, self.config["epoch"], loggers)
 
     def _find_newest(self) -> str | None:
         newest = None
@@ -232,9 +231,9 @@ class Trainer:
                 checkpoint = shlex.quote(str(checkpoint_base(self._save("interrupted"))))
                 name = stop.signal.name if stop.signal else "a signal in another process"
                 logger.warning("interrupted by %s; continue with -r %s or -r auto", name, checkpoint)
+        self.log.finish(is_complete)
         if self.processes.is_first:
             seconds = time.perf_counter() - started
-            plot_runs([self.run_dir], self.run_dir / "curves.png")
             logger.info("%s", describe_run(self.run_dir, self.position, self.task, seconds, is_complete))
         number = None if is_complete else stop.signal or signal.SIGTERM
         return TrainResult(self.run_dir, number, self.position.steps, self.position.metrics)

@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
     """Leave out the curves: drawing them takes longer than all steps of a toy."""
-    monkeypatch.setattr("ppdet_res2net.training.trainer.plot_runs", lambda *args: None)
+    monkeypatch.setattr("ppdet_res2net.training.run_log.plot_runs", lambda *args: None)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ppdet_res2net.errors import ImageError
 from res2net_runtime.files import IMAGE_SUFFIXES
-from res2net_runtime.texts import is_url, printable
+from res2net_runtime.texts import is_url, printable_path
 
 __all__ = ["ImageFolder", "composed", "resolve_image_path"]
 
@@ -82,22 +82,22 @@ class ImageFolder:
         path = self.join(file_name)
         if not self._is_inside(path):
             return (
-                f"'{printable(file_name)}' is outside the image folder '{printable(self.folder)}'; if this is intended, pass "
-                "the folder that contains all images, such as '/' for absolute paths"
+                f"'{printable_path(file_name)}' is outside the image folder '{printable_path(self.folder)}'; if this is "
+                "intended, pass the folder that contains all images, such as '/' for absolute paths"
             )
         if os.path.lexists(path.replace("\0", "")) and not os.path.isfile(path):
             kind = "a folder" if os.path.isdir(path) else "not a file that can be read"
-            return f"'{printable(path)}' is {kind}"
+            return f"'{printable_path(path)}' is {kind}"
         same = self._same_letters(file_name)
         if len(same) > 1:
             names = " and ".join(ascii(name) for name in same[:_SHOWN])
-            return f"there is no file '{printable(path)}', but several that look like it: {names}"
-        return f"there is no file '{printable(path)}'{self.hint(file_name)}"
+            return f"there is no file '{printable_path(path)}', but several that look like it: {names}"
+        return f"there is no file '{printable_path(path)}'{self.hint(file_name)}"
 
     def hint(self, file_name: str) -> str:
         """Return ``", but there is '...'"`` with files that may be meant, or an empty text."""
         found = self.likely(file_name)
-        names = " and ".join(f"'{printable(name)}'" for name in found[:_SHOWN])
+        names = " and ".join(f"'{printable_path(name)}'" for name in found[:_SHOWN])
         return f", but there is {names}" if found else ""
 
     def likely(self, file_name: str) -> list[str]:

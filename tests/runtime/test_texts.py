@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from res2net_runtime.texts import hide_password, is_url, printable, storable
+from res2net_runtime.texts import hide_password, is_url, printable, printable_path, storable
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,14 @@ from res2net_runtime.texts import hide_password, is_url, printable, storable
 )
 def test_control_characters_are_escaped(text, shown):
     assert printable(text) == shown
+
+
+def test_long_paths_keep_their_ends():
+    path = "/data/" + "x/" * 2000 + "last.jpg"
+    shown = printable_path(path)
+    assert len(shown) < 320
+    assert shown.startswith("/data/x/") and shown.endswith("/x/last.jpg") and "..." in shown
+    assert printable_path("/a/\x1b[31m.jpg") == "/a/\\x1b[31m.jpg"
 
 
 def test_stored_names_are_valid_unicode():

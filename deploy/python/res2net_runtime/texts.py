@@ -7,7 +7,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["clip", "hide_password", "is_url", "json_text", "printable", "printable_lines", "storable"]
+__all__ = ["clip", "hide_password", "is_url", "json_text", "printable", "printable_lines", "printable_path", "storable"]
 
 # Categories of Unicode that change a terminal or a line: controls, formats (such as a change of direction), lone
 # surrogates, unassigned characters, and separators of lines and paragraphs.
@@ -31,6 +31,14 @@ def printable(text: object) -> str:
 def printable_lines(text: object) -> str:
     """Return a message of one or several lines, each as :func:`printable` returns it; tabs stay, too."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in str(text).split("\n"))
+
+
+def printable_path(path: object, length: int = 300) -> str:
+    """Return a path or file name for a message: beginning and end of one that is longer than ``length`` characters."""
+    text = str(path)
+    if len(text) <= length:
+        return printable(text)
+    return f"{printable(text[: length // 3])}...{printable(text[-length // 2 :])}"
 
 
 def json_text(content: object, indent: int | None = None, only_ascii: bool = False) -> str:

@@ -25,7 +25,7 @@ from ppdet_res2net.data.image_files import (
 from ppdet_res2net.data.image_names import ImageFolder
 from ppdet_res2net.data.problems import NOTE, WARNING, Finding, Problem
 from ppdet_res2net.errors import DatasetError, Res2NetError
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import printable_path
 
 __all__ = ["Picture", "examine_pictures", "find_copies", "find_file_problems"]
 
@@ -119,13 +119,13 @@ def find_copies(splits: list[list[Picture]]) -> list[list[Finding]]:
             kept.append(index)
         elif other.path != picture.path or other_split != split:
             problem = SAME_FILE if other_split == split else IN_BOTH_SPLITS
-            detail = f"'{printable(picture.path.name)}' is the same file as '{printable(other.path)}'"
+            detail = f"'{printable_path(picture.path.name)}' is the same file as '{printable_path(other.path)}'"
             found[split].append(Finding(problem, picture.image_id, picture.image_id, detail))
     signed = [(index, signature) for index in kept if (signature := pictures[index][1].signature) is not None]
     for one, other_one in _find_alike([signature for _, signature in signed]):
         (split, first), (other_split, later) = pictures[signed[one][0]], pictures[signed[other_one][0]]
         problem = ALMOST_SAME if split == other_split else IN_BOTH_SPLITS
-        detail = f"'{printable(later.path.name)}' looks like '{printable(first.path)}'"
+        detail = f"'{printable_path(later.path.name)}' looks like '{printable_path(first.path)}'"
         found[other_split].append(Finding(problem, later.image_id, later.image_id, detail))
     return found
 
@@ -147,17 +147,17 @@ def _examine(image: CocoImage, folder: ImageFolder) -> Picture:
         )
         picture.signature = small.astype(np.float32).ravel()
         if image.size == picture.size and is_shown_turned(data, pixels):
-            detail = f"'{printable(image.file_name)}'"
+            detail = f"'{printable_path(image.file_name)}'"
             picture.findings.append(Finding(SHOWN_TURNED, picture.image_id, picture.image_id, detail))
         if image.size != picture.size:
             _, remark = decode_as_annotated(data, image.size)
             if remark is not None:
-                detail = f"'{printable(image.file_name)}' is annotated as {image.width}x{image.height}"
+                detail = f"'{printable_path(image.file_name)}' is annotated as {image.width}x{image.height}"
                 picture.findings.append(Finding(remark, picture.image_id, picture.image_id, detail))
     except Res2NetError as error:
         problem = SIZE_DIFFERS if isinstance(error, DatasetError) else UNREADABLE
         what = str(error).replace(f" '<{len(data)} bytes>'", "") if picture.digest else str(error)
-        detail = f"'{printable(image.file_name)}': {what.partition('. ')[0].rstrip('.')}"
+        detail = f"'{printable_path(image.file_name)}': {what.partition('. ')[0].rstrip('.')}"
         picture.findings.append(Finding(problem, picture.image_id, picture.image_id, detail))
     return picture
 

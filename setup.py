@@ -28,6 +28,7 @@ setup(
         "ppdet_res2net": ["py.typed"],
         "ppdet_res2net.configs": ["**/*.yml"],
         "res2net_runtime": ["py.typed"],
+        "res2net_runtime.serve.page": ["*.html", "*.css", "*.js", "*.svg"],
     },
     include_package_data=False,
 )

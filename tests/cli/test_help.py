@@ -26,7 +26,12 @@ def help_of(capsys):
 def test_examples_are_valid(command, help_of):
     examples = help_of(command).partition("\nexamples:\n")[2].splitlines()
     assert examples
-    last = {"runtime": "res2net_runtime", "quantize": "res2net_runtime.quantize"}.get(command, command.split()[-1])
+    modules = {
+        "runtime": "res2net_runtime",
+        "quantize": "res2net_runtime.quantize",
+        "runtime.serve": "res2net_runtime.serve",
+    }
+    last = modules.get(command, command.split()[-1])
     for example in examples:
         words = shlex.split(example)
         parse_only(command, words[words.index(last) + 1 :])

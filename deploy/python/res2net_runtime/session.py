@@ -100,6 +100,11 @@ class Prepared:
     inputs: dict[str, np.ndarray]
     image: np.ndarray | None
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the inputs; only images of equal shapes share a batch."""
+        return tuple(value.shape for value in self.inputs.values())
+
 
 @dataclass(frozen=True, eq=False)
 class FailedPrediction:
@@ -176,6 +181,28 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
             for outcome in outcomes:
                 yield outcome if isinstance(outcome, FailedPrediction) else outcome.prediction
 
+    def prepare(self, source: ImageSource) -> PreparedT:
+        """Do what comes before the network: decode and prepare one image. Any thread may call it, at any time.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        return self._prepare(source)
+
+    def run_prepared(self, prepared: Sequence[PreparedT]) -> list[ResultT]:
+        """Run the network on images that :meth:`prepare` has prepared, as one batch.
+
+        Args:
+            prepared: Images whose ``shapes`` are equal; at least one.
+
+        Returns:
+            The result of each image.
+
+        Raises:
+            BackendError: The network fails.
+        """
+        return self._predict(prepared)
+
     @abstractmethod
     def _prepare(self, source: ImageSource) -> PreparedT:
         """Decode and prepare one image; called by several threads.
@@ -221,7 +248,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
         batch: list[tuple[_Job[PreparedT, ResultT, PredictionT], PreparedT]] = []
         for job in queue:
             prepared = job.wait() if job.outcome is None else None
-            if prepared is not None and _shapes(prepared) == _shapes((batch or [(job, prepared)])[0][1]):
+            if prepared is not None and prepared.shapes == (batch or [(job, prepared)])[0][1].shapes:
                 batch.append((job, prepared))
             if len(batch) == self.batch_size or queue[0].outcome is not None:
                 break
@@ -244,10 +271,6 @@ def resizing(source: ImageSource, image: np.ndarray) -> Iterator[None]:
         yield
     except (cv2.error, MemoryError) as error:
         raise ImageError(f"Cannot resize image '{describe_source(source)}' {image.shape}: {error}.") from error
-
-
-def _shapes(prepared: Prepared) -> list[tuple[int, ...]]:
-    return [value.shape for value in prepared.inputs.values()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from res2net_runtime.draw import class_color
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import json_text, printable_lines
 
-__all__ = ["Shape", "bar_chart", "draw_picture", "save_page", "tiles"]
+__all__ = ["Shape", "bar_chart", "css_color", "draw_picture", "embed_image", "save_page", "tiles"]
 
 JPEG_QUALITY = 80
 LABEL_PX = 12
@@ -155,7 +155,7 @@ def bar_chart(rows: Sequence[tuple[str, int, int]], largest: int) -> str:
     cells = []
     for name, count, color in rows:
         share = 100 * count / max(largest, 1)
-        bar = f'<i style="width:{share:.1f}%;background:{_css_color(color)}"></i>' if count else "<em></em>"
+        bar = f'<i style="width:{share:.1f}%;background:{css_color(color)}"></i>' if count else "<em></em>"
         cells.append(f'<span title="{escape(name)}">{escape(name)}</span>{bar}<b>{count}</b>')
     return f'<div class="bars">{"".join(cells)}</div>'
 
@@ -186,7 +186,7 @@ def draw_picture(
             f'<text x="50%" y="50%" text-anchor="middle" font-size="{2 * LABEL_PX * unit:.1f}">no picture</text>'
         )
     else:
-        data = _embed(image, max_side_px)
+        data = embed_image(image, max_side_px)
         parts.append(f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="{data}"/>')
     for shape in shapes:
         parts.append(_draw_shape(shape, unit, (x0 + x1) / 2))
@@ -211,7 +211,7 @@ def _view(size: tuple[int, int], marked_boxes: list) -> tuple[int, int, int, int
 
 
 def _draw_shape(shape: Shape, unit: float, middle: float) -> str:
-    color, marked = _css_color(shape.label), " marked" if shape.is_marked else " faint" * shape.is_faint
+    color, marked = css_color(shape.label), " marked" if shape.is_marked else " faint" * shape.is_faint
     parts = [f"<g><title>{escape(shape.hint or shape.name)}</title>"]
     outlines = _outlines(shape.segmentation)
     if outlines:
@@ -242,7 +242,13 @@ def _outlines(segmentation: list | dict | None) -> list[np.ndarray]:
     return [contour.reshape(-1) + 0.5 for contour in contours if len(contour) > 2]
 
 
-def _embed(image: np.ndarray, max_side_px: int) -> str:
+def embed_image(image: np.ndarray, max_side_px: int) -> str:
+    """Return an image as a data URL.
+
+    Args:
+        image: uint8 (H, W, 3) in RGB order.
+        max_side_px: Larger images are shrunk to this size.
+    """
     scale = max_side_px / max(image.shape[:2])
     if scale < 1:
         size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
@@ -251,5 +257,6 @@ def _embed(image: np.ndarray, max_side_px: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 
 
-def _css_color(label: int) -> str:
+def css_color(label: int) -> str:
+    """Return the colour of a class as CSS has it."""
     return "#{:02x}{:02x}{:02x}".format(*class_color(label))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppdet_res2net.cli._common import CommaList, say
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classes
+from ppdet_res2net.cli._thresholds import THRESHOLD_OPTIONS, choose_thresholds
 from ppdet_res2net.commands import runtime_command_line
 from ppdet_res2net.config import is_classifier
 from res2net_runtime.engines import EXPORTED_FORMATS
@@ -52,6 +53,8 @@ def _parser() -> TaskParser:
     parser.detectors.add(
         "--verify_images", nargs="+", metavar="PATH", help="image files or folders for --verify, which this implies"
     )
+    for flag, settings in THRESHOLD_OPTIONS.items():
+        parser.detectors.add(flag, **settings)
     return parser
 
 
@@ -65,7 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ppdet_res2net.detection.export import export_model
 
         verify = args.verify or bool(args.verify_images)
-        folder = export_model(config, args.output_dir, verify=verify, verify_images=args.verify_images, **common)
+        folder = export_model(
+            config,
+            args.output_dir,
+            verify=verify,
+            verify_images=args.verify_images,
+            thresholds=choose_thresholds(parser, args),
+            **common,
+        )
     else:
         from ppdet_res2net.classification.export import export_classifier
         from ppdet_res2net.training.threads import choose_threads

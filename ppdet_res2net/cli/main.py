@@ -25,6 +25,7 @@ COMMANDS = {
     "infer": "detect objects in images, or classify them",
     "export": "write a detector or a classifier as a folder for deployment",
     "serve": "answer requests over HTTP with exported models, and show a page to try them",
+    "set-threshold": "choose the score from which an exported detector draws",
     "make-class-folders": "write small datasets for classification",
     "config": "check a configuration and print it whole",
     "models": "list the published models",

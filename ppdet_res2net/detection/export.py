@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from paddle.utils import unique_name
 
+from ppdet_res2net.analysis.thresholds import ChosenThresholds
 from ppdet_res2net.config import Config
 from ppdet_res2net.datasets.demo_scenes import draw_scene
 from ppdet_res2net.detection.agreement import TOLERANCES, verify_export
@@ -36,6 +38,7 @@ def export_model(
     verify: bool = False,
     verify_images: Sequence[str] | None = None,
     verify_precisions: Sequence[str] = ("fp32",),
+    thresholds: ChosenThresholds | None = None,
 ) -> Path:
     """Write ``output_dir/<name of the configuration>`` with the network in some formats and ``infer_cfg.yml``.
 
@@ -46,11 +49,13 @@ def export_model(
         verify: Run the eager and every exported model on images and compare.
         verify_images: Image files or folders for that; default: generated pictures.
         verify_precisions: Some of :data:`TOLERANCES`; each exported model runs in those that its engine offers.
+        thresholds: The scores from which detections are drawn; default: 0.5.
 
     Returns:
         The folder.
 
     Raises:
+        ConfigError: The thresholds are for other classes.
         ExportError: A format is unknown, its package is missing, the network cannot be written in it, or an exported
             network gives results that differ from the eager model's.
     """
@@ -64,6 +69,10 @@ def export_model(
     network.eval()
     folder = Path(output_dir) / config.name
     info = make_model_info(config, classes, network.output_names)
+    if thresholds is not None:
+        threshold, class_thresholds = thresholds.for_classes(classes.names, classes.category_ids)
+        info = dataclasses.replace(info, draw_threshold=threshold, class_thresholds=class_thresholds)
+    by_class = {} if info.class_thresholds is None else {"class_thresholds": list(info.class_thresholds)}
     writer = NetworkWriter(
         lambda directory: save_detector_graph(network, directory),
         lambda: _make_onnx(network),
@@ -75,6 +84,7 @@ def export_model(
             "label_list": list(info.label_list),
             "category_ids": [int(i) for i in info.category_ids],
             "draw_threshold": info.draw_threshold,
+            **by_class,
             "mask_threshold": info.mask_threshold,
             "source_weights": os.path.basename(str(config["weights"])),
         },

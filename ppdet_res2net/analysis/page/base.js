@@ -9,7 +9,7 @@ function fill(node, attributes, children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
   return node;
 }
 
@@ -63,7 +63,7 @@ function responsive(makeDrawing, className = "") {
   new ResizeObserver(([entry]) => {
     if (Math.abs(entry.contentRect.width - width) > 0.5) {
       width = entry.contentRect.width;
-      redraw();
+      requestAnimationFrame(redraw); // a new height within the observer's own turn would be reported as an error
     }
   }).observe(box);
   box.redraw = () => width && redraw();

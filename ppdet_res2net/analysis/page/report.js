@@ -103,13 +103,17 @@ function thresholds() {
     ownTold.textContent = `${fixed(+own.value, 2)}: precision ${percent(at("precision"))}, recall ${percent(at("recall"))}, F1 ${fixed(at("f1"))}`;
     line.replaceChildren(command(DATA.commands.value.replace("SCORE", (+own.value).toFixed(2))));
   };
+  const deploying = (which) => {
+    const text = DATA.commands[`${which}_${state.kind}`];
+    return text ? command(text) : el("p", {}, "There is none: no detection is right.");
+  };
   chart();
   chooseOwn();
   return section("threshold", "Threshold", "Which score to deploy", `A detection counts as right if it is of the class of an object and their IoU is at least ${REPORT.settings.iou}. F1 is the harmonic mean of precision and recall.`,
     card("", "", el("div", { class: "controls" }, picker("Class", allClasses, (value) => { of = value; chart(); })), told, box),
-    DATA.commands.best ? card("Deploy it", "These commands write the threshold into an exported folder, where infer.py and the Predictor take it from.",
-      el("p", { class: "soft" }, "The best one for all classes:"), command(DATA.commands[`best_${state.kind}`] ?? DATA.commands.best),
-      el("p", { class: "soft" }, "The best one of each class:"), command(DATA.commands[`classes_${state.kind}`] ?? DATA.commands.classes),
+    DATA.commands.value ? card("Deploy it", "These commands write the threshold into an exported folder, where infer.py and the Predictor take it from.",
+      el("p", { class: "soft" }, "The best one for all classes:"), deploying("best"),
+      el("p", { class: "soft" }, "The best one of each class:"), deploying("classes"),
       el("div", { class: "controls" }, el("label", {}, "Another one", own), ownTold), line) : null);
 }
 

@@ -26,6 +26,7 @@ setup(
     },
     package_data={
         "ppdet_res2net": ["py.typed"],
+        "ppdet_res2net.analysis.page": ["*.css", "*.js"],
         "ppdet_res2net.configs": ["**/*.yml"],
         "res2net_runtime": ["py.typed"],
         "res2net_runtime.serve.page": ["*.html", "*.css", "*.js", "*.svg"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -73,7 +73,7 @@ def classes_of(classification: Classification, count: int) -> list[dict[str, Any
     return [{"label": label, "name": name, "score": score} for label, name, score in classification.top(count)]
 
 
-def picture_of(image: np.ndarray, detections: Detections, threshold: float) -> dict[str, str]:
+def picture_of(image: np.ndarray, detections: Detections, threshold: float | Sequence[float]) -> dict[str, str]:
     """Return an image with the detections drawn into it, as JPEG in base64."""
     drawn = draw_detections(image, detections, threshold)
     return {"content_type": "image/jpeg", "data": _encoded(".jpg", drawn[..., ::-1])}

@@ -213,7 +213,7 @@ def _prediction(
     max_detections: int | None,
     masks: str,
     top_k: int,
-    draw_threshold: float,
+    draw_threshold: float | Sequence[float],
 ) -> dict[str, Any]:
     """Return what one image's part of the answer is."""
     found: dict[str, Any] = {} if image.name is None else {"name": storable(image.name)}

@@ -64,9 +64,9 @@ class LoadedModel:
         return isinstance(self.session, Predictor) and "masks" in self.session.info.outputs
 
     @property
-    def draw_threshold(self) -> float:
-        """Smallest score of a detection that is drawn, unless the client says otherwise."""
-        return self.session.info.draw_threshold if isinstance(self.session, Predictor) else 0.0
+    def draw_threshold(self) -> float | tuple[float, ...]:
+        """Smallest score of a detection that is drawn, for all classes or for each, unless the client says otherwise."""
+        return self.session.info.least_scores if isinstance(self.session, Predictor) else 0.0
 
     def describe(self) -> dict[str, Any]:
         """Return what clients may know about it."""

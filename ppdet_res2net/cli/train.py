@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ppdet_res2net.training.task import Task
 
 
+_AUTO_SHARE = 0.6  # of the memory, as in ultralytics; loader workers and evaluations need some, too
+
+
 def _parser() -> CommandParser:
     parser = CommandParser(
         "train",
@@ -22,6 +25,8 @@ def _parser() -> CommandParser:
         examples=(
             "-c demo_mask_rcnn --eval",
             "-c demo_mask_rcnn -r auto --device cpu -o epoch=24 TrainReader.batch_size=2",
+            "-c demo_mask_rcnn --eval --batch_size auto",
+            "-c demo_mask_rcnn --find_lr",
             "-c demo_mask_rcnn --pretrain_weights output/my_classifier/best_model --eval",
             "-c finetune_res2net50_vd_26w_4s --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA",
         ),
@@ -52,6 +57,19 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--max_steps", type=positive_int, metavar="N", help="stop after N steps")
     parser.add_argument(
+        "--batch_size",
+        type=_batch_size,
+        metavar="N",
+        help="images per batch and process, the same as -o TrainReader.batch_size=N; auto: as many as fit into 60%% of the "
+        "memory, a number such as 0.8: as many as fit into that share (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--find_lr",
+        action="store_true",
+        help="do not train, but look for a learning rate: some steps (100, or --max_steps) with a rising rate, a curve, and a "
+        "suggestion",
+    )
+    parser.add_argument(
         "--seed",
         type=whole_number(0),
         metavar="N",
@@ -59,6 +77,21 @@ def _parser() -> CommandParser:
     )
     parser.add_device_argument()
     return parser
+
+
+def _batch_size(text: str) -> int | float:
+    """Argument type: a number of images, or a share of the memory. ultralytics writes -1 for automatic."""
+    try:
+        value = _AUTO_SHARE if text.strip().lower() in ("auto", "-1") else float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value < 1:
+        return value
+    if value < 1 or value != int(value):
+        raise argparse.ArgumentTypeError(
+            f"got '{text}', expected a number of images, auto, or a share of the memory such as 0.8"
+        )
+    return int(value)
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
@@ -69,6 +102,8 @@ def _overrides(args: argparse.Namespace) -> list[str]:
         overrides.append(f"pretrain_weights={weights}")
     if args.loggers is not None:
         overrides.append(f"loggers=[{args.loggers}]")
+    if isinstance(args.batch_size, int):
+        overrides.append(f"TrainReader.batch_size={args.batch_size}")
     return overrides
 
 
@@ -77,7 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That is what a shell reports for the signal: 130 for Ctrl-C (SIGINT), 143 for SIGTERM, 129 for SIGHUP.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    share = args.batch_size if isinstance(args.batch_size, float) else None
+    if args.find_lr and (args.resume or share):
+        parser.error(
+            f"--find_lr goes with {'new runs only: leave out -r' if args.resume else 'a number as --batch_size'}"
+        )
+    from ppdet_res2net.training.rate_finder import DEFAULT_STEPS, find_learning_rate
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
     overrides = [*args.opt, *_overrides(args)]
@@ -94,5 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ppdet_res2net.detection.task import DetectionTask
 
         task = DetectionTask
-    result = run_training(config, task, TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps))
+    if args.find_lr:
+        find_learning_rate(config, task, steps=args.max_steps or DEFAULT_STEPS, amp=args.amp)
+        return 0
+    options = TrainOptions(args.resume, args.eval, args.amp, args.use_vdl, args.max_steps, share)
+    result = run_training(config, task, options)
     return 0 if result.signal is None else 128 + result.signal

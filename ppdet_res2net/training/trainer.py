@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,26 +19,21 @@ from ppdet_res2net.commands import program
 from ppdet_res2net.compat.statistics_warning import drop_statistics_warning
 from ppdet_res2net.config import Config, save_config
 from ppdet_res2net.config.interval import interval_in_steps
-from ppdet_res2net.data.seeds import Purpose
 from ppdet_res2net.errors import ConfigError, TrainingError
-from ppdet_res2net.ppdet_modules.registry import create_from_config
+from ppdet_res2net.training.batch_size import fit_batch_size
 from ppdet_res2net.training.checkpoint import checkpoint_base
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.ema import WeightAverage
-from ppdet_res2net.training.freezing import freeze_parts
 from ppdet_res2net.training.loggers.choice import check_loggers, choose_loggers, open_loggers
-from ppdet_res2net.training.optimizer import build_optimizer
-from ppdet_res2net.training.processes import Processes, join_processes
-from ppdet_res2net.training.recompute import recompute_blocks
+from ppdet_res2net.training.parts import CreateTask, build_parts, load_starting_weights
+from ppdet_res2net.training.processes import join_processes
 from ppdet_res2net.training.run_folder import RunFolder
 from ppdet_res2net.training.run_log import RunLog
 from ppdet_res2net.training.run_state import Position, RunState
-from ppdet_res2net.training.schedule import scale_learning_rate
 from ppdet_res2net.training.signals import StopRequest, stop_on_signals
-from ppdet_res2net.training.step import StepReport, TrainStep, seed_everything
+from ppdet_res2net.training.step import StepReport
 from ppdet_res2net.training.summary import describe_run
-from ppdet_res2net.training.task import Evaluation, Task
-from ppdet_res2net.zoo.load import trunk_metadata
+from ppdet_res2net.training.task import Evaluation
 
 __all__ = ["TrainOptions", "TrainResult", "run_training"]
 
@@ -59,6 +53,7 @@ class TrainOptions:
         amp: Train in mixed precision; needs a GPU.
         use_vdl: Write VisualDL scalars.
         max_steps: Write ``model_final`` and stop after this many steps in total.
+        memory_share: Choose the batch size whose steps take at most this share of the memory; None: the configuration's.
     """
 
     resume: str | None = None
@@ -66,6 +61,7 @@ class TrainOptions:
     amp: bool = False
     use_vdl: bool = False
     max_steps: int | None = None
+    memory_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +86,7 @@ class TrainResult:
         return self.signal is not None
 
 
-def run_training(
-    config: Config, create_task: Callable[[Config, Processes], Task], options: TrainOptions
-) -> TrainResult:
+def run_training(config: Config, create_task: CreateTask, options: TrainOptions) -> TrainResult:
     """Train the task that ``create_task`` builds from a configuration.
 
     All random numbers follow from ``seed`` and the step, so a resumed run continues as if it had never stopped.
@@ -113,7 +107,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        create_task: Callable[[Config, Processes], Task],
+        create_task: CreateTask,
         options: TrainOptions,
         resources: contextlib.ExitStack,
     ) -> None:
@@ -125,33 +119,25 @@ class Trainer:
         self.run_dir = self.folder.path
         self.log = RunLog(self.run_dir, config.get("log_iter", 20), self.device, self.processes.is_first)
         resources.callback(self.log.close)
-        self.seed = int(config.get("seed", 0))
-        seed_everything(self.seed, Purpose.MODEL)
-        self.task = create_task(config, self.processes)
-        resources.callback(self.task.loader.close)
-        # Refuses a model with another backbone now, rather than when the first checkpoint is written.
-        trunk_metadata(self.task.model)
-        self.processes.synchronize_norms(self.task.model, config.get("norm_type", "bn"), self.device)
-        if config.get("freeze"):
-            freeze_parts(self.task.model, config["freeze"])
+        if options.memory_share is not None:
+            continued = None
+            if options.resume is not None:
+                continued = self.run_dir if options.resume == AUTO else Path(options.resume).parent
+            config = self.config = fit_batch_size(
+                config,
+                create_task,
+                self.processes,
+                self.device,
+                options.memory_share,
+                amp=options.amp,
+                continued=continued,
+            )
+        parts = build_parts(config, create_task, self.processes, self.device, resources, options.amp)
+        self.task, self.schedule, self.optimizer, self.step = parts.task, parts.schedule, parts.optimizer, parts.step
+        self.batches_per_step, self.steps_per_epoch = parts.batches_per_step, parts.steps_per_epoch
+        self.images_per_step = parts.images_per_step
         if options.evaluate:
             self.task.check_evaluation()
-        if config.get("print_params", False):
-            sizes = [(math.prod(p.shape), not p.stop_gradient) for p in self.task.model.parameters()]
-            whole, trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
-            logger.info("the model has %.3f million parameters, of which %.3f are trained", whole / 1e6, trained / 1e6)
-
-        if config.get("recompute_backbone", False):
-            recompute_blocks(self.task.model)
-        self.batches_per_step = config.get("accumulate_steps", 1)
-        drop_last = config["TrainReader"].get("drop_last", True)
-        self.steps_per_epoch = (math.floor if drop_last else math.ceil)(len(self.task.loader) / self.batches_per_step)
-        self.images_per_step = self.task.batch_size * self.processes.world_size * self.batches_per_step
-        if not self.steps_per_epoch:
-            raise ConfigError(
-                f"accumulate_steps is {self.batches_per_step}, but an epoch has {len(self.task.loader)} batches: no step "
-                f"would be complete. Pass a smaller accumulate_steps, or -o TrainReader.drop_last=false."
-            )
         self.total_steps = self.steps_per_epoch * config["epoch"]
         if options.max_steps is not None:
             if options.max_steps < 1:
@@ -161,11 +147,6 @@ class Trainer:
         interval = config.get("eval_interval") or config.get("snapshot_epoch", 1)
         self.eval_steps = interval_in_steps(interval, self.steps_per_epoch)
 
-        rates = scale_learning_rate(config, self.images_per_step, self.steps_per_epoch)
-        schedule = create_from_config({**config, "LearningRate": rates}, "LearningRate")
-        self.schedule = schedule(self.steps_per_epoch)
-        self.optimizer = build_optimizer(config, self.schedule, self.task.model)
-        self.step = TrainStep(self.task, self.optimizer, config, self.processes, self.device, options.amp)
         self.average = WeightAverage(self.task.model, config) if config.get("use_ema", False) else None
         self.state = RunState(
             config, self.task, self.step, self.schedule, self.average, self.steps_per_epoch, self.images_per_step
@@ -185,11 +166,7 @@ class Trainer:
             if is_auto and self._has_stopped_early():
                 self.total_steps = self.position.steps
         else:
-            if self.config.get("freeze") and not self.config.get("pretrain_weights"):
-                raise ConfigError(
-                    "freeze needs pretrain_weights: the frozen parts would stay random. Set them, or freeze=null."
-                )
-            self.task.load_pretrained()
+            load_starting_weights(self.config, self.task)
         names, loggers = choose_loggers(self.config, self.options.use_vdl), None
         if self.processes.is_first:
             check_loggers(names)  # fails before an earlier run is moved aside

@@ -87,7 +87,7 @@ def _batch_size(text: str) -> int | float:
         value = 0.0
     if 0 < value < 1:
         return value
-    if value < 1 or value != int(value):
+    if not (value >= 1 and value.is_integer()):  # nan is refused, too
         raise argparse.ArgumentTypeError(
             f"got '{text}', expected a number of images, auto, or a share of the memory such as 0.8"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 from ppdet_res2net.ppdet_modules.tagged import Tagged
@@ -17,7 +18,8 @@ _WARMUPS = ("LinearWarmup", "ExpWarmup")
 def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: int) -> dict:
     """Return the settings of ``LearningRate`` for a number of images per step.
 
-    The learning rate is proportional to the images per step (the linear rule). The warm-up covers as many images as in
+    The learning rate is proportional to the images per step (the linear rule); that of Adam and AdamW, whose steps hardly
+    depend on the size of the gradients, to their square root (Malladi et al., 2022). The warm-up covers as many images as in
     the recipe; if that makes it longer, it ends after one epoch at most. Nothing is scaled without ``base_batch_size``
     (the images per step that ``base_lr`` is for), or with ``scale_lr: false``.
 
@@ -29,13 +31,13 @@ def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: 
     settings = dict(config.get("LearningRate", {}))
     reference = config.get("base_batch_size")
     if reference and config.get("scale_lr", True) and "base_lr" in settings and images_per_step != reference:
-        base_lr = settings["base_lr"]
-        settings["base_lr"] = base_lr * images_per_step / reference
+        base_lr, ratio = settings["base_lr"], images_per_step / reference
+        follows_root = _optimizer_type(config).startswith("Adam")
+        settings["base_lr"] = base_lr * (math.sqrt(ratio) if follows_root else ratio)
         logger.info(
-            "learning rate %g x %d / %d = %g: %d images per step instead of %d (-o scale_lr=false keeps it)",
+            "learning rate %g x %s = %g: %d images per step instead of %d (-o scale_lr=false keeps it)",
             base_lr,
-            images_per_step,
-            reference,
+            f"sqrt({images_per_step} / {reference})" if follows_root else f"{images_per_step} / {reference}",
             settings["base_lr"],
             images_per_step,
             reference,
@@ -46,6 +48,10 @@ def scale_learning_rate(config: Mapping, images_per_step: int, steps_per_epoch: 
         ]
     _check_warmup(settings, config, steps_per_epoch)
     return settings
+
+
+def _optimizer_type(config: Mapping) -> str:
+    return str(((config.get("OptimizerBuilder") or {}).get("optimizer") or {}).get("type", ""))
 
 
 def _scale_warmup(scheduler: object, reference: int, images_per_step: int, steps_per_epoch: int) -> object:

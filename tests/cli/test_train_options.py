@@ -19,6 +19,7 @@ def trained_with(monkeypatch, tmp_path):
 
         def keep(config, task, options):
             seen.append(config)
+            config.memory_share = options.memory_share
             return TrainResult(tmp_path, None, 1, None)
 
         monkeypatch.setattr("ppdet_res2net.training.trainer.run_training", keep)
@@ -70,3 +71,52 @@ def test_a_gpu_that_is_not_there_is_an_error(capsys, tmp_path):
 )
 def test_the_weights_to_start_from(trained_with, typed, weights):
     assert trained_with("-o", "pretrain_weights=other", "--pretrain_weights", typed)["pretrain_weights"] == weights
+
+
+@pytest.mark.parametrize(("typed", "share"), [("auto", 0.6), ("AUTO", 0.6), ("-1", 0.6), ("0.8", 0.8)])
+def test_the_batch_size_by_memory(trained_with, typed, share):
+    config = trained_with("--batch_size", typed)
+    assert (
+        config.memory_share == share
+        and config["TrainReader"]["batch_size"] == trained_with()["TrainReader"]["batch_size"]
+    )
+
+
+def test_the_batch_size_as_a_number(trained_with):
+    config = trained_with("--batch_size", "3")
+    assert config.memory_share is None and config["TrainReader"]["batch_size"] == 3
+
+
+@pytest.mark.parametrize("value", ["0", "1.5", "-2", "many", "nan", "inf", ""])
+def test_what_is_no_batch_size_is_refused(value, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "-c", "demo_mask_rcnn", f"--batch_size={value}"])
+    assert stopped.value.code == 2
+    assert (
+        f"got '{value}', expected a number of images, auto, or a share of the memory such as 0.8"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-r", "auto"], "--find_lr goes with new runs only: leave out -r"),
+        (["--batch_size", "auto"], "--find_lr goes with a number as --batch_size"),
+    ],
+)
+def test_what_does_not_go_with_the_range_test(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "-c", "demo_mask_rcnn", "--find_lr", *words])
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "steps"), [([], 100), (["--max_steps", "30"], 30)])
+def test_the_range_test_takes_the_place_of_training(words, steps, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "ppdet_res2net.training.rate_finder.find_learning_rate",
+        lambda config, task, *, steps, amp: seen.append((config.name, task.__name__, steps, amp)),
+    )
+    assert command.main(["-c", "demo_mask_rcnn", "--find_lr", "--eval", *words]) == 0
+    assert seen == [("demo_mask_rcnn", "DetectionTask", steps, False)]

@@ -29,6 +29,13 @@ def test_rate_and_warmup_follow_the_batch_by_the_linear_rule(caplog):
     assert _scaled(images=64) == (pytest.approx(0.04), 125)
 
 
+def test_the_rate_of_adam_follows_the_root_of_the_batch(caplog):
+    caplog.set_level("INFO")
+    assert _scaled("base_batch_size=2", images=8, recipe="demo_mask_rcnn", steps_per_epoch=100) == (0.004, 25)
+    said = "learning rate 0.002 x sqrt(8 / 2) = 0.004: 8 images per step instead of 2 (-o scale_lr=false keeps it)"
+    assert said in messages(caplog).splitlines()
+
+
 def test_a_longer_warmup_takes_an_epoch_at_most(caplog):
     caplog.set_level("INFO")
     assert _scaled(steps_per_epoch=700)[1] == 700

@@ -14,8 +14,9 @@ import paddle
 from ppdet_res2net.config import Config, load_config
 from ppdet_res2net.errors import ConfigError, TrainingError
 from ppdet_res2net.training.free_memory import free_memory_bytes
-from ppdet_res2net.training.memory_probe import Measured, MemoryProbe
+from ppdet_res2net.training.memory_probe import MemoryProbe
 from ppdet_res2net.training.parts import CreateTask
+from ppdet_res2net.training.probe_steps import Measured
 from ppdet_res2net.training.processes import Processes
 
 __all__ = ["Choice", "choose_by_memory", "fit_batch_size"]

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import multiprocessing
 import signal
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,27 +20,11 @@ from ppdet_res2net.errors import Res2NetError
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config
     from ppdet_res2net.training.parts import CreateTask
+    from ppdet_res2net.training.probe_steps import Measured
 
-__all__ = ["Measured", "MemoryProbe"]
+__all__ = ["MemoryProbe"]
 
 _END_TIME_S = 10.0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What steps of one batch size took.
-
-    Attributes:
-        batch_size: Images per batch.
-        memory_bytes: Peak memory: of the GPU if there is one, else of the process.
-        step_s: Seconds of a step, without the time to read the images.
-        epoch_batches: Batches of this size in an epoch.
-    """
-
-    batch_size: int
-    memory_bytes: int
-    step_s: float
-    epoch_batches: int
 
 
 class MemoryProbe:

@@ -7,6 +7,7 @@ import copy
 import gc
 import itertools
 import time
+from dataclasses import dataclass
 
 import paddle
 from paddle.utils import unique_name
@@ -15,15 +16,31 @@ from ppdet_res2net.compat.statistics_warning import drop_statistics_warning
 from ppdet_res2net.config import Config
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.ema import WeightAverage
-from ppdet_res2net.training.memory_probe import Measured
 from ppdet_res2net.training.parts import CreateTask, build_parts, load_starting_weights
 from ppdet_res2net.training.processes import ALONE
 from ppdet_res2net.training.run_log import peak_memory_mib
 
-__all__ = ["run_steps"]
+__all__ = ["Measured", "run_steps"]
 
 _BATCHES = 8  # of which the one with the largest images is taken
 _STEPS = 2  # the optimizer has all its state from the second one on
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What steps of one batch size took.
+
+    Attributes:
+        batch_size: Images per batch.
+        memory_bytes: Peak memory: of the GPU if there is one, else of the process.
+        step_s: Seconds of a step, without the time to read the images.
+        epoch_batches: Batches of this size in an epoch.
+    """
+
+    batch_size: int
+    memory_bytes: int
+    step_s: float
+    epoch_batches: int
 
 
 def run_steps(config: Config, create_task: CreateTask, device: str, amp: bool, batch_size: int) -> Measured:

@@ -8,7 +8,8 @@ from ppdet_res2net.config import load_config
 from ppdet_res2net.errors import ConfigError, DatasetError, TrainingError
 from ppdet_res2net.training import batch_size
 from ppdet_res2net.training.batch_size import choose_by_memory, fit_batch_size
-from ppdet_res2net.training.memory_probe import Measured, MemoryProbe
+from ppdet_res2net.training.memory_probe import MemoryProbe
+from ppdet_res2net.training.probe_steps import Measured
 from ppdet_res2net.training.processes import ALONE, Processes
 from tests.helpers.toy_task import IMAGES, ToyTask, toy_config, train_toy
 from tests.helpers.training_runs import assert_equal_tensors, messages, read_tensors

@@ -239,7 +239,7 @@ def _times_ms(outcomes: Sequence[Outcome | ImageError], postprocessing_s: float)
 async def _answer_request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     note(request, reason=error.reason)
-    return ErrorResponse.of(error, hide_paths(error))
+    return ErrorResponse(error.status, str(error), error.headers)
 
 
 async def _answer_image_error(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ has gone. Only the next few images are decoded, because the network's inputs are
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -160,7 +161,7 @@ class Batcher:
             jobs = [Job(source, timeout_ms, keeps_images) for source in sources]
             self._places += len(jobs)
             for job in jobs:
-                job.future.add_done_callback(lambda _, job=job: self._release(job))
+                job.future.add_done_callback(functools.partial(self._release, job))
             self._encoded.extend(jobs)
             self._observer.waiting(self._places)
             self._start_decoding()
@@ -178,7 +179,7 @@ class Batcher:
         self._thread.join()
         self._session.close()
 
-    def _release(self, job: Job) -> None:
+    def _release(self, job: Job, future: Future[Outcome]) -> None:
         """Give a place back. Called once for each job, whatever became of it."""
         with self._changed:
             job.source = job.prepared = None

@@ -10,8 +10,9 @@ from res2net_runtime.texts import printable_lines
 
 __all__ = ["DeadlineError", "QueueFullError", "RequestError", "hide_paths"]
 
-# An absolute path of either system, up to its last part.
-_FOLDERS = re.compile(r"(?<![\w.:/<])(?:/|[A-Za-z]:\\)(?:[^\s'\"/\\]+[/\\])+")
+# A path in quotes, as messages of the runtime have it, and an absolute path as engines write it; up to the last part.
+_QUOTED = re.compile(r"'[^'\n]*[/\\](?=[^'\n/\\]+')")
+_ABSOLUTE = re.compile(r"(?<![\w.:/<])(?:/|[A-Za-z]:\\)(?:[^\s'\"/\\]+[/\\])+")
 
 
 class RequestError(Res2NetError):
@@ -58,5 +59,5 @@ class DeadlineError(RequestError):
 
 
 def hide_paths(error: object) -> str:
-    """Return a message without the folders of the server that it may name; the names of files stay."""
-    return _FOLDERS.sub("", printable_lines(error))
+    """Return a message of the runtime without the folders of the server that it may name; the names of files stay."""
+    return _ABSOLUTE.sub("", _QUOTED.sub("'", printable_lines(error)))

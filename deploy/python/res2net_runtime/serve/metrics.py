@@ -58,7 +58,7 @@ class Metrics:
         registry = self._registry
         if os.environ.get(MULTIPROCESS_VARIABLE):
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
 

@@ -15,7 +15,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from res2net_runtime.serve.errors import RequestError
 from res2net_runtime.serve.metrics import Metrics
 from res2net_runtime.texts import storable
 
@@ -29,7 +28,7 @@ _BODY_IS_READ = "res2net_runtime.body_is_read"
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NOT_ANSWERED = 499
-_DRAINED_BYTES, _DRAINED_S = 4_000_000, 1.0
+_DRAINED_BYTES, _DRAINED_BEFORE_S, _DRAINED_AFTER_S = 4_000_000, 0.05, 1.0
 
 
 class Accounting:
@@ -108,8 +107,8 @@ class Accounting:
 class ErrorResponse(Response):
     """An error as JSON.
 
-    If the body of the request has not been read, what has been sent of it is taken from the connection after the answer, for
-    a moment: otherwise the system would reset the connection, and many clients would report that instead of the answer.
+    If the body of the request has not been read, what has been sent of it is taken from the connection, for a moment:
+    otherwise the system would reset the connection, and many clients would report that instead of the answer.
     """
 
     media_type = "application/json"
@@ -118,31 +117,33 @@ class ErrorResponse(Response):
         content = json.dumps({"error": storable(message)}).encode()
         super().__init__(content, status, headers=dict(headers or {}))
 
-    @classmethod
-    def of(cls, error: RequestError, message: str) -> ErrorResponse:
-        """Return the answer for an error of a request."""
-        return cls(error.status, message, error.headers)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
-        if scope.get(_BODY_IS_READ, True) or "expect" in Headers(scope=scope):
+        expects = "expect" in Headers(scope=scope)  # a client that has not begun with the body, and need not
+        if scope.get(_BODY_IS_READ, True) or (not expects and await _drain(receive, _DRAINED_BEFORE_S)):
             await super().__call__(scope, receive, send)
             return
+        self.headers["Connection"] = "close"
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        await _drain(receive)
+        if not expects:
+            await _drain(receive, _DRAINED_AFTER_S)
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _drain(receive: Receive) -> None:
-    async def take() -> None:
-        count, has_more = 0, True
-        while has_more and count < _DRAINED_BYTES:
+async def _drain(receive: Receive, limit_s: float) -> bool:
+    """Take the rest of a body from the connection; returns whether it has ended."""
+
+    async def take() -> bool:
+        count = 0
+        while count < _DRAINED_BYTES:
             message = await receive()
             count += len(message.get("body", b""))
-            has_more = message.get("more_body", False)
+            if not message.get("more_body", False):
+                return True
+        return False
 
     try:
-        await asyncio.wait_for(take(), _DRAINED_S)
+        return await asyncio.wait_for(take(), limit_s)
     except (asyncio.TimeoutError, TimeoutError):
-        return  # the connection is closed with the answer
+        return False

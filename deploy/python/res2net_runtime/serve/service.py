@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -145,8 +145,8 @@ class Service:
 
 async def _wait(request: Request, model: LoadedModel, jobs: Sequence[Job], timeout_ms: float) -> None:
     """Wait until all images are done; if time runs out or the client goes away, those that have not started are given up."""
-    pending: set[asyncio.Future[object]] = {asyncio.wrap_future(job.future) for job in jobs}
-    gone = asyncio.ensure_future(_wait_until_gone(request))
+    pending: set[asyncio.Future[Any]] = {asyncio.wrap_future(job.future) for job in jobs}
+    gone: asyncio.Future[Any] = asyncio.ensure_future(_wait_until_gone(request))
     deadline_s = time.monotonic() + timeout_ms / 1000
     may_expire = True
     try:
@@ -169,7 +169,7 @@ async def _wait(request: Request, model: LoadedModel, jobs: Sequence[Job], timeo
             future.add_done_callback(_take_exception)
 
 
-def _take_exception(future: asyncio.Future[object]) -> None:
+def _take_exception(future: asyncio.Future[Any]) -> None:
     """Look at an error for which nobody waits any more; asyncio would report it."""
     if not future.cancelled():
         future.exception()

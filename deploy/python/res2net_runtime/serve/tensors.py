@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ def make_tensors(model: LoadedModel, asked: InferRequest, results: Sequence[Any]
     if isinstance(results[0], Classification):
         return {name: np.stack([one.scores for one in results]) for name in names}
     chosen: list[Detections] = [one.filter(asked.threshold) for one in results]
-    makers = {
+    makers: dict[str, Callable[[], np.ndarray]] = {
         "boxes": lambda: np.concatenate([one.boxes_xyxy for one in chosen]).astype(np.float32),
         "scores": lambda: np.concatenate([one.scores for one in chosen]).astype(np.float32),
         "labels": lambda: np.concatenate([one.labels for one in chosen]).astype(np.int32),

@@ -233,9 +233,7 @@ def test_a_client_that_goes_away_frees_its_place(waiting_server):
     clients = [open_request(waiting_server, len(BRIGHT_JPEG), BRIGHT_JPEG) for _ in range(2)]
     wait_for_places(waiting_server, "2.0")
     # The refusal comes although this client has not sent its body yet.
-    refused = open_request(waiting_server, 90_000)
-    answer = refused.recv(65536)
-    refused.close()
+    answer = read_all(open_request(waiting_server, 90_000))
     assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: " in answer.lower()
     assert b"The queue is full: 2 of 2 images wait." in answer
     for client in clients:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from res2net_runtime import BackendError, Predictor
@@ -117,6 +119,15 @@ def test_graph_of_paddle_3_under_paddle_2(tmp_path):
     with pytest.raises(BackendError, match="was exported by Paddle 3, but the installed Paddle is 2.6.2"):
         paddle_quirks.check_model_format(Paddle2, tmp_path / "model.json")
     paddle_quirks.check_model_format(Paddle2, tmp_path / "model.pdmodel")
+
+
+def test_an_engine_is_installed_but_no_file_can_be_opened(monkeypatch):
+    def fail(name):
+        raise OSError(errno.EMFILE, "Too many open files", "capi.py")
+
+    monkeypatch.setattr(native_errors.importlib, "import_module", fail)
+    with pytest.raises(BackendError, match=r"Too many open files.*\)\. Close files, or raise the limit of open files"):
+        native_errors.import_engine("openvino")
 
 
 @pytest.mark.parametrize("failure", [ImportError("no such file"), RuntimeError("made for another NumPy")])

@@ -34,9 +34,8 @@ def import_engine(module: str, requirement: str = "") -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # a broken installation may raise any type
-        raise BackendError(
-            f"Cannot import {module} ({error}). Install it with: pip install {requirement or module}."
-        ) from error
+        remedy = _remedy(error) or f"Install it with: pip install {requirement or module}."
+        raise BackendError(f"Cannot import {module} ({error}). {remedy}") from error
 
 
 @contextmanager

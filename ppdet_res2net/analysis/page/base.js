@@ -147,6 +147,23 @@ function command(text) {
   return el("pre", { class: "command" }, code, button);
 }
 
+// A gallery that shows a few figures at first. `makers` are functions, so that what is not shown costs nothing.
+function gallery(makers, first = 8, cell = "340px") {
+  const box = el("div", { class: "gallery" });
+  box.style.setProperty("--cell", cell);
+  const more = el("button", { type: "button", class: "button more" });
+  let shown = 0;
+  const add = (number) => {
+    box.append(...makers.slice(shown, shown + number).map((make) => make()));
+    shown = Math.min(makers.length, shown + number);
+    more.hidden = shown >= makers.length;
+    more.textContent = `Show more (${makers.length - shown} left)`;
+  };
+  more.addEventListener("click", () => add(3 * first));
+  add(first);
+  return el("div", {}, makers.length ? box : el("p", { class: "soft" }, "There are none."), more);
+}
+
 const card = (title, lead, ...children) =>
   el("div", { class: "card" }, title ? el("h3", {}, title) : null, lead ? el("p", { class: "lead" }, lead) : null, children);
 

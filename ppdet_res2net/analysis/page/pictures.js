@@ -101,23 +101,6 @@ function cropFigure(crop, id, kind, score, marks, caption) {
     el("figcaption", {}, caption));
 }
 
-// A gallery that shows a few figures at first. `makers` are functions, so that what is not shown costs nothing.
-function gallery(makers, first = 8, cell = "340px") {
-  const box = el("div", { class: "gallery" });
-  box.style.setProperty("--cell", cell);
-  const more = el("button", { type: "button", class: "button more" });
-  let shown = 0;
-  const add = (number) => {
-    box.append(...makers.slice(shown, shown + number).map((make) => make()));
-    shown = Math.min(makers.length, shown + number);
-    more.hidden = shown >= makers.length;
-    more.textContent = `Show more (${makers.length - shown} left)`;
-  };
-  more.addEventListener("click", () => add(3 * first));
-  add(first);
-  return el("div", {}, makers.length ? box : el("p", { class: "soft" }, "There are none."), more);
-}
-
 const pictureKey = () => el("p", { class: "legend" },
   [["right", "found, and right detections"], ["wrong", "wrong detections"], ["missed", "missed objects"], ["aside", "crowds and ignored objects"]].map(([tone, text]) =>
     el("span", {}, draw("svg", { class: "picture", viewBox: "0 0 26 10" }, draw("rect", { x: 1, y: 1, width: 24, height: 8, fill: "none", "stroke-width": 2, stroke: TONES[tone], "stroke-dasharray": tone === "missed" ? "4 2" : null })), text)));

@@ -156,7 +156,7 @@ function confusion() {
       const cell = byKey.get(key(truth, found));
       if (!cell) return el("td", {}, el("i"));
       const part = cell.count / (totals.get(truth) || 1);
-      const node = button(cell, { class: part > 0.45 ? "strong" : "", "aria-label": `${say(cell)}: ${cell.count}` }, cell.count > 9999 ? `${Math.round(cell.count / 1000)}k` : String(cell.count));
+      const node = button(cell, { class: part > 0.45 && truth === found ? "strong" : "", "aria-label": `${say(cell)}: ${cell.count}` }, cell.count > 9999 ? `${Math.round(cell.count / 1000)}k` : String(cell.count));
       node.style.setProperty("--share", `${Math.round(100 * Math.max(0.08, part))}%`);
       node.style.setProperty("--tone", truth === found ? "var(--accent)" : "var(--error)");
       return el("td", {}, explained(node, `${say(cell)}: ${plural(cell.count, "time")}\n${percent(part)} of ${truth === null ? "the detections on background" : `the objects of ${className(truth)}`}`));
@@ -164,7 +164,7 @@ function confusion() {
   if (labels.length > 14) table.style.setProperty("--cell", "36px");
   const top = el("ul", { class: "list" }, wrong.slice(0, 14).map((cell) => el("li", {}, button(cell, {}, say(cell), el("b", {}, count(cell.count))))));
   return section("confusion", "Confusion", "What is taken for what", `Detections with a score of at least ${exactScore(score)} on objects with an IoU of at least ${iou}. Rows are the annotated classes, columns the detected ones. Choose a cell to see its images.`,
-    el("div", { class: "two" }, card(isLarge ? "The 20 classes that are confused most" : "", "", el("div", { class: "wide" }, table)), card("The most frequent mistakes", "", wrong.length ? top : el("p", { class: "soft" }, "There are none."))), chosen);
+    el("div", { class: labels.length > 12 ? "" : "two" }, card(isLarge ? "The 20 classes that are confused most" : "", "", el("div", { class: "wide" }, table)), card("The most frequent mistakes", "", wrong.length ? top : el("p", { class: "soft" }, "There are none."))), chosen);
 }
 
 function lostPrecision() {

@@ -124,9 +124,13 @@ def _say_chosen(recipe: OwnRecipe) -> list[str]:
         f"  anchors {', '.join(map(str, chosen.anchors.sizes))} pixels, ratios {ratios}: the best overlap is "
         f"{chosen.anchors.mean_overlap:.2f} on average",
         f"  {chosen.epochs} epochs of {say_count(chosen.steps_per_epoch, 'step')} of "
-        f"{say_count(chosen.batch_size, 'image')}; an evaluation every {say_count(chosen.snapshot_epoch, 'epoch')}",
+        f"{say_count(chosen.batch_size, 'image')}; an evaluation every {_interval(chosen.eval_interval)}",
         f"wrote '{recipe.path}', with the reason for every setting",
     ]
+
+
+def _interval(value: int | str) -> str:
+    return value if isinstance(value, str) else say_count(value, "epoch")
 
 
 def _say_next(recipe: OwnRecipe) -> list[str]:

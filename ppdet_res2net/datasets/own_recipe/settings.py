@@ -15,7 +15,10 @@ __all__ = ["SIZES", "Settings", "Size", "choose_settings"]
 
 # Multiples of the size for evaluation at which training shows the images.
 _TRAIN_SCALES = (0.8, 0.9, 1.0, 1.1, 1.2)
-_EVALUATIONS = 10
+# A run has about so many evaluations, and fewer if they would take more than this share of the time of training.
+_MOST_EVALUATIONS, _LEAST_EVALUATIONS = 10, 2
+_EVALUATION_SHARE = 0.1
+_EVALUATED_IMAGE = 1 / 3  # its time, in that of an image of training: no gradients are computed
 _SMALL_OBJECTS = 0.1  # this share of the objects may be smaller than what the input size is chosen for
 _SIDE_STEP_PX = 32
 _DIRECTIONS = re.compile(r"\b(left|right)\b|(?<![A-Za-z])[LR](?![A-Za-z])|左|右", re.IGNORECASE)
@@ -80,7 +83,9 @@ class Settings:
         epochs: Epochs.
         steps_per_epoch: Steps of an epoch.
         warmup_steps: Steps of the warm-up.
-        snapshot_epoch: Epochs from one evaluation to the next.
+        snapshot_epoch: Epochs from one checkpoint to the next.
+        eval_interval: Epochs from one evaluation to the next, or steps, such as ``200 steps``, if there are few epochs.
+        evaluation_share: The time of all evaluations, as a share of that of training; an estimate.
         log_iter: Steps from one line of the log to the next.
         flip: Probability of showing an image mirrored.
         why_flip: Why.
@@ -99,6 +104,8 @@ class Settings:
     steps_per_epoch: int
     warmup_steps: int
     snapshot_epoch: int
+    eval_interval: int | str
+    evaluation_share: float
     log_iter: int
     flip: float
     why_flip: str
@@ -132,6 +139,7 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
     seen = min(max(limits.images_per_image * measures.train_images, limits.least_seen), _most_seen(limits, input_px))
     epochs = max(math.ceil(seen / (steps_per_epoch * batch_size)), limits.least_epochs)
     steps = epochs * steps_per_epoch
+    eval_interval, evaluation_share = _choose_evaluations(epochs, steps_per_epoch, batch_size, measures.val_images)
     names_sides = next((name for name in measures.class_counts if _DIRECTIONS.search(name)), None)
     why_flip = (
         "an object is the same when it is mirrored; 0.0 if that is wrong for yours, as for text"
@@ -151,7 +159,9 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
         epochs,
         steps_per_epoch,
         min(limits.warmup_steps, max(1, steps // 10)),
-        max(1, round(epochs / _EVALUATIONS)),
+        max(1, round(epochs / _MOST_EVALUATIONS)),
+        eval_interval,
+        evaluation_share,
         limits.log_iter,
         0.5 if names_sides is None else 0.0,
         why_flip,
@@ -161,6 +171,18 @@ def choose_settings(measures: Measures, size: str, kind: str | None = None) -> S
 def _most_seen(limits: Size, input_px: tuple[int, int]) -> float:
     """Return how many images a run sees at most: fewer of larger ones, as a CPU takes longer for them."""
     return limits.most_seen * min(1.0, limits.long_px / max(input_px))
+
+
+def _choose_evaluations(epochs: int, steps_per_epoch: int, batch_size: int, val_images: int) -> tuple[int | str, float]:
+    """Return the interval of evaluations, and their share of the time."""
+    steps = epochs * steps_per_epoch
+    share_of_one = _EVALUATED_IMAGE * val_images / (steps * batch_size)
+    count = min(max(int(_EVALUATION_SHARE / share_of_one), _LEAST_EVALUATIONS), _MOST_EVALUATIONS)
+    if epochs < count:
+        interval = math.ceil(steps / count)
+        return f"{interval} step{'s'[: interval != 1]}", math.ceil(steps / interval) * share_of_one
+    interval = round(epochs / count)
+    return interval, math.ceil(epochs / interval) * share_of_one
 
 
 def _choose_kind(measures: Measures, kind: str | None) -> tuple[bool, str]:

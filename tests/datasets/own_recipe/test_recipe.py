@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from ppdet_res2net.config import load_config
+from ppdet_res2net.config.interval import interval_in_steps
 from ppdet_res2net.datasets.own_recipe import SIZES, RecipeOptions, create_recipe
 from ppdet_res2net.datasets.own_recipe.anchors import fit_free, fit_octaves
 from ppdet_res2net.datasets.own_recipe.measure import Measures
@@ -145,6 +147,26 @@ def test_few_images_are_seen_more_often():
 def test_fewer_of_larger_images_are_seen():
     small, large = (choose_settings(measures(np.full((20, 2), share), 200), "small") for share in (0.2, 0.02))
     assert small.steps == 3000 and large.input_px == (640, 640) and large.steps == 1500
+
+
+@pytest.mark.parametrize(
+    ("size", "train", "val", "interval", "share"),
+    [
+        ("small", 50, 10, 6, 0.01),  # 60 epochs: ten evaluations
+        ("small", 50, 200, 15, 0.09),  # four of them, as all images take long
+        ("small", 5000, 50, "500 steps", 0.02),  # ten within two epochs
+        ("small", 5000, 5000, 1, 0.33),  # two at least
+        ("large", 5000, 1000, 1, 0.07),
+    ],
+)
+def test_evaluations_take_a_small_share_of_the_time(size, train, val, interval, share):
+    settings = choose_settings(dataclasses.replace(measures([(0.3, 0.3)], images=train), val_images=val), size)
+    assert settings.eval_interval == interval
+    assert settings.evaluation_share == pytest.approx(share, abs=0.005)
+    count = settings.steps / interval_in_steps(interval, settings.steps_per_epoch)
+    assert 2 <= count <= 12 and count * val / 3 / (settings.steps * settings.batch_size) == pytest.approx(
+        share, abs=0.005
+    )
 
 
 def test_one_image_makes_a_batch_of_one():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -28,6 +29,7 @@ from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_con
 from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Evaluation, Task
 from ppdet_res2net.training.trainer import TrainOptions, TrainResult, run_training
+from ppdet_res2net.training.validation_losses import Share, ValidationLosses
 from ppdet_res2net.zoo.load import load_pretrained
 
 __all__ = ["ClassificationTask", "create_labelled_images", "train_classifier"]
@@ -82,7 +84,10 @@ class ClassificationTask(Task):
         self._smoothing = float(config.get("label_smoothing", 0.0))
         if self._smoothing >= 1:
             raise ConfigError(f"label_smoothing is {self._smoothing:g}; it must be below 1, usually 0.1.")
-        self._evaluated: tuple[LabelledImages, list[int]] | None = None  # read once, by check_evaluation
+        # These two are made once, by check_evaluation.
+        self._evaluated: tuple[LabelledImages, list[int]] | None = None
+        self._validation_losses: ValidationLosses | None = None
+        self._loss_share = config.get("eval_losses")
         reader = config["TrainReader"]
         self.batch_size = reader.get("batch_size", 1)
         self.loader = LabelledImageLoader.from_reader(
@@ -116,10 +121,36 @@ class ClassificationTask(Task):
     def check_evaluation(self) -> None:
         """Read ``EvalDataset``, and match its classes to those of the training data."""
         dataset = create_labelled_images(self._config, "EvalDataset")
-        self._evaluated = dataset, match_labels(self.class_names, len(self.class_names), dataset)
+        output_of_label = match_labels(self.class_names, len(self.class_names), dataset)
+        self._evaluated = dataset, output_of_label
+        if self._loss_share:
+            seed = int(self._config.get("seed", 0))
+            self._validation_losses = ValidationLosses(
+                lambda model, batch: self.losses(model, _with_labels_of_outputs(batch, output_of_label)),
+                self.model,
+                Share(dataset, self._loss_share, seed, self._processes),
+                self._make_validation_loader,
+                self._processes,
+                seed,
+            )
+
+    def _make_validation_loader(self, images: Share) -> LabelledImageLoader:
+        return LabelledImageLoader(
+            images,
+            [{"ClassifierInput": self._preprocessor.to_config()}],
+            batch_size=self._eval_batch_size,
+            shuffle=False,
+            drop_last=False,
+            num_workers=self._config.get("worker_num", 2),
+            seed=0,
+        )
+
+    @property
+    def _eval_batch_size(self) -> int:
+        return (self._config.get("EvalReader") or {}).get("batch_size", self.batch_size)
 
     def evaluate(self) -> Evaluation:
-        """Compute top-1 and top-5 on ``EvalDataset``."""
+        """Compute top-1 and top-5 on ``EvalDataset``, and the loss if ``eval_losses`` asks for it."""
         if self._evaluated is None:
             self.check_evaluation()
         assert self._evaluated is not None
@@ -130,11 +161,16 @@ class ClassificationTask(Task):
             output_of_label,
             self.class_names,
             self._preprocessor,
-            batch_size=(self._config.get("EvalReader") or {}).get("batch_size", self.batch_size),
+            batch_size=self._eval_batch_size,
             num_workers=self._config.get("worker_num", 2),
             processes=self._processes,
         )
-        return Evaluation(result.summary, result.report, result.summary["top1"])
+        summary, report = result.summary, result.report
+        if self._validation_losses is not None:
+            losses = self._validation_losses.compute()
+            summary = {**summary, "losses": losses}
+            report += f"\n{self._validation_losses.describe(losses)}"
+        return Evaluation(summary, report, summary["top1"])
 
     def load_pretrained(self) -> None:
         """Load ``pretrain_weights``; a network with a frozen part must have them."""
@@ -168,3 +204,9 @@ class ClassificationTask(Task):
             command_line("infer", "--weights", Path(weights), "--infer_img", "IMAGE"),
             command_line("export", "--weights", Path(weights), "--verify"),
         ]
+
+
+def _with_labels_of_outputs(batch: Mapping[str, Any], output_of_label: Sequence[int]) -> dict[str, Any]:
+    """Replace the labels of a validation batch by the outputs that stand for them: its dataset may have another order."""
+    labels = np.asarray(output_of_label, np.int64)[np.asarray(batch["label"])]
+    return {**batch, "label": paddle.to_tensor(labels)}

@@ -56,6 +56,15 @@ PLAIN_KEYS: dict[str, Kind] = {
             meaning="epochs between two evaluations while training, or steps, as in '200 steps'; null: as snapshot_epoch"
         )
     ),
+    "eval_losses": nullable(
+        Number(
+            0,
+            1,
+            above=True,
+            meaning="share of the images of EvalDataset on which an evaluation while training also computes the losses; "
+            "null: none",
+        )
+    ),
     "snapshot_steps": nullable(
         Whole(1, meaning="steps between two saves of the checkpoint 'last' within an epoch; null: none")
     ),

@@ -20,6 +20,7 @@ class Purpose(enum.IntEnum):
     BATCH = 2
     MODEL = 3
     STEP = 4
+    VALIDATION = 5
 
 
 def mix_seed(seed: int, purpose: Purpose, *place: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +37,7 @@ from res2net_runtime import Predictor
 from res2net_runtime.console import ending_on_signals
 from res2net_runtime.preprocess import decode_image
 from res2net_runtime.result_files import ResultFiles
+from res2net_runtime.results import Detections
 from res2net_runtime.texts import printable
 
 __all__ = [
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+# Gets the id of an image, the image (uint8 (H, W, 3), RGB), and the detections on it.
+Observer = Callable[[int, np.ndarray, Detections], None]
 
 # The twelve figures of COCO, in pycocotools' order.
 STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -144,6 +148,8 @@ def evaluate(
     output_dir: str | None = None,
     processes: Processes = ALONE,
     ground_truth: GroundTruth | None = None,
+    most_classes: int | None = None,
+    observe: Observer | None = None,
 ) -> EvalResult:
     """Evaluate a detector on every image of ``EvalDataset``, including those without objects.
 
@@ -157,6 +163,8 @@ def evaluate(
         output_dir: As for :func:`evaluate_from_config`; by default nothing is written.
         processes: The processes that take part.
         ground_truth: The result of :func:`read_ground_truth`. By default, the files are read now.
+        most_classes: With ``classwise``, the report has at most this many classes, the best and the worst; None: all.
+        observe: Called for each image that this process detects on.
 
     Raises:
         ConfigError: Detector and dataset have different classes.
@@ -165,7 +173,9 @@ def evaluate(
     was_training = detector.training
     detector.eval()
     predictor = create_predictor(detector, config, classes)
-    result = _evaluate_predictor(predictor, config, classwise, output_dir, processes, ground_truth)
+    result = _evaluate_predictor(
+        predictor, config, classwise, output_dir, processes, ground_truth, most_classes, observe
+    )
     if was_training:
         detector.train()
     return result
@@ -178,6 +188,8 @@ def _evaluate_predictor(
     output_dir: str | None,
     processes: Processes,
     ground_truth: GroundTruth | None = None,
+    most_classes: int | None = None,
+    observe: Observer | None = None,
 ) -> EvalResult:
     iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
@@ -190,14 +202,14 @@ def _evaluate_predictor(
             files = stack.enter_context(ResultFiles(Path(output_dir), has_masks="segm" in iou_types))
             files.lock()
         started = time.perf_counter()
-        detections = _detect_all(predictor, dataset, processes)
+        detections = _detect_all(predictor, dataset, processes, observe)
         seconds = time.perf_counter() - started
         if files is not None:
             files.replace(detections)
             logger.info("detections are in %s", output_dir)
     result = None
     if processes.is_first:
-        figures, report = score_detections(objects, detections, iou_types, classwise)
+        figures, report = score_detections(objects, detections, iou_types, classwise, most_classes)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
     return processes.gather(result)[0]
 
@@ -234,7 +246,11 @@ def read_ground_truth(config: Config, classes: Classes, iou_types: Sequence[str]
 
 
 def score_detections(
-    objects: ScoredObjects, detections: Sequence[dict], iou_types: Sequence[str], classwise: bool = False
+    objects: ScoredObjects,
+    detections: Sequence[dict],
+    iou_types: Sequence[str],
+    classwise: bool = False,
+    most_classes: int | None = None,
 ) -> tuple[dict, str]:
     """Return COCO's figures and tables for detections. An empty list scores 0.
 
@@ -244,6 +260,7 @@ def score_detections(
             pixels), ``score`` and, for masks, ``segmentation``.
         iou_types: What is scored: ``bbox``, ``segm``.
         classwise: Add AP per class to the figures and the tables.
+        most_classes: As for :func:`evaluate`.
     """
     figures: dict[str, dict] = {}
     report: list[str] = []
@@ -257,7 +274,7 @@ def score_detections(
         if classwise:
             classes = _class_figures(objects, scored)
             figures[iou_type]["classes"] = classes
-            report += _class_table(classes)
+            report += _class_table(classes, most_classes)
     return figures, "\n".join(report)
 
 
@@ -296,14 +313,22 @@ def _class_figures(objects: ScoredObjects, scored) -> list[dict]:
     return figures
 
 
-def _class_table(classes: Sequence[dict]) -> list[str]:
-    names = [printable(one["class"]) for one in classes]
-    width = max(map(len, names))
+def _class_table(classes: Sequence[dict], most: int | None = None) -> list[str]:
+    shown = classes if most is None or len(classes) <= most else _best_and_worst(classes, most)
+    names = [printable(one["class"]) for one in shown]
+    width = max(map(len, names), default=0)
     lines = [f" {'class':{width}s}   AP      AP50"]
-    for name, one in zip(names, classes):
+    for name, one in zip(names, shown):
         cells = [f"{one[key]:.3f}" if one[key] >= 0 else "  -  " for key in ("AP", "AP50")]
         lines.append(f" {name:{width}s}   {cells[0]}   {cells[1]}")
+    if len(shown) < len(classes):
+        lines.append(f" the best and the worst of {len(classes)} classes; metrics.jsonl has all")
     return lines
+
+
+def _best_and_worst(classes: Sequence[dict], most: int) -> list[dict]:
+    ranked = sorted((one for one in classes if one["AP"] >= 0), key=lambda one: -one["AP"])
+    return ranked if len(ranked) <= most else ranked[: most - most // 2] + ranked[-(most // 2) :]
 
 
 def _every_image(config: Config) -> COCODataSet:
@@ -315,13 +340,13 @@ def _every_image(config: Config) -> COCODataSet:
     return create_coco_dataset({"EvalDataset": complete}, "EvalDataset")
 
 
-def _detect_all(predictor, dataset, processes: Processes) -> list[dict]:
+def _detect_all(predictor, dataset, processes: Processes, observe: Observer | None) -> list[dict]:
     """Return the detections on all images, in the order of the images. Each process detects on its share."""
     share = dataset.roidbs[processes.rank :: processes.world_size]
     predictions = predictor.predict_iter([record["im_file"] for record in share])
     is_quiet = not (processes.is_first and sys.stderr.isatty())
     progress = tqdm(share, unit="image", desc="evaluating", disable=is_quiet)
-    found = [_to_coco(record, prediction, predictor) for record, prediction in zip(progress, predictions)]
+    found = [_to_coco(record, prediction, predictor, observe) for record, prediction in zip(progress, predictions)]
     shares = processes.gather(found)
     return [
         detection
@@ -330,14 +355,17 @@ def _detect_all(predictor, dataset, processes: Processes) -> list[dict]:
     ]
 
 
-def _to_coco(record: dict, prediction, predictor) -> list[dict]:
+def _to_coco(record: dict, prediction, predictor, observe: Observer | None) -> list[dict]:
     image_id = int(record["im_id"][0])
     if prediction.error is not None:
         raise DatasetError(f"image id {image_id}: {prediction.error}") from prediction.error
-    found = prediction.detections
+    image, found = prediction.image, prediction.detections
     if found.image_hw != (int(record["h"]), int(record["w"])):
         # The photo was annotated without its EXIF rotation. Decode handles this, and raises an error on any other mismatch.
-        found = predictor(_decode_as_annotated(record))
+        image = _decode_as_annotated(record)
+        found = predictor(image)
+    if observe is not None:
+        observe(image_id, image, found)
     return found.to_coco(image_id)
 
 

@@ -17,17 +17,22 @@ from ppdet_res2net.data.loader import WORKER_TIME_LIMIT_S, BatchLoader
 from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth
 from ppdet_res2net.detection.evaluate import evaluate as evaluate_detector
 from ppdet_res2net.detection.model import Classes, read_coco_dataset
+from ppdet_res2net.detection.picture_grid import PictureGrid
 from ppdet_res2net.detection.recipe_fit import warn_of_misfits
+from ppdet_res2net.detection.validation import create_validation_losses
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Evaluation, Task
 from ppdet_res2net.training.trainer import TrainOptions, TrainResult, run_training
+from ppdet_res2net.training.validation_losses import ValidationLosses
 from ppdet_res2net.zoo.load import load_pretrained
 
 __all__ = ["TrainResult", "train"]
 
 logger = logging.getLogger(__name__)
+
+MOST_CLASSES = 10  # in the log of an evaluation, without ``classwise: true``
 
 
 def train(
@@ -65,7 +70,11 @@ class DetectionTask(Task):
 
     def __init__(self, config: Config, processes: Processes) -> None:
         self._config, self._processes = config, processes
-        self._ground_truth: GroundTruth | None = None  # read once, by check_evaluation
+        # These three are made once, by check_evaluation.
+        self._ground_truth: GroundTruth | None = None
+        self._grid: PictureGrid | None = None
+        self._validation_losses: ValidationLosses | None = None
+        self._loss_share = config.get("eval_losses")
         dataset = read_coco_dataset(config, "TrainDataset")
         self.classes = Classes(tuple(dataset.class_names), tuple(dataset.category_ids))
         config.set_num_classes(len(self.classes.names), f"categories in '{dataset.annotation_path}'")
@@ -100,18 +109,34 @@ class DetectionTask(Task):
         """Read ``EvalDataset``, as an evaluation does."""
         iou_types = ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
         self._ground_truth = read_ground_truth(self._config, self.classes, iou_types)
+        seed = int(self._config.get("seed", 0))
+        self._grid = PictureGrid(self._ground_truth.objects, self.classes, seed, self._processes)
+        if self._loss_share:
+            self._validation_losses = create_validation_losses(
+                self._config, self._loss_share, self.losses, self.model, self._processes
+            )
 
     def evaluate(self) -> Evaluation:
-        """Compute box and mask AP on ``EvalDataset``, with ``classwise: true`` also per class."""
+        """Compute box and mask AP on ``EvalDataset``, also per class, and the losses if ``eval_losses`` asks for them."""
+        if self._grid is None:
+            self.check_evaluation()
+        assert self._grid is not None
         result = evaluate_detector(
             self.model,
             self._config,
             self.classes,
-            classwise=self._config.get("classwise", False),
+            classwise=True,
             processes=self._processes,
             ground_truth=self._ground_truth,
+            most_classes=None if self._config.get("classwise", False) else MOST_CLASSES,
+            observe=self._grid.observe,
         )
-        return Evaluation(result.summary, result.report, result.summary["bbox"]["AP"])
+        summary, report = result.summary, result.report
+        if self._validation_losses is not None:
+            losses = self._validation_losses.compute()
+            summary = {**summary, "losses": losses}
+            report += f"\n{self._validation_losses.describe(losses)}"
+        return Evaluation(summary, report, summary["bbox"]["AP"], self._grid.take())
 
     def load_pretrained(self) -> None:
         """Load ``pretrain_weights``. Frozen normalization needs them."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import save_figure
 
-__all__ = ["plot_runs", "read_metrics"]
+__all__ = ["PANELS", "VALIDATION", "list_series", "plot_runs", "read_metrics"]
 
-_PANELS = (
+# Key and title of each plot.
+PANELS = (
     ("loss", "loss"),
     ("terms", "loss terms"),
     ("score", "evaluation"),
@@ -20,6 +21,7 @@ _PANELS = (
     ("images_per_s", "images per second"),
     ("memory_mib", "peak memory (MiB)"),
 )
+VALIDATION = " (validation)"  # ends the names of the losses on validation images
 _COLUMNS = 3
 
 
@@ -64,10 +66,10 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
     from matplotlib.figure import Figure  # not pyplot, which would select a display backend
 
     runs = {_label(run_dir, run_dirs): read_metrics(run_dir) for run_dir in run_dirs}
-    rows = -(-len(_PANELS) // _COLUMNS)
+    rows = -(-len(PANELS) // _COLUMNS)
     figure = Figure(figsize=(5 * _COLUMNS, 3.2 * rows))
     figure.subplots_adjust(left=0.05, right=0.98, bottom=0.06, top=0.95, hspace=0.35)
-    for index, (key, title) in enumerate(_PANELS):
+    for index, (key, title) in enumerate(PANELS):
         axes = figure.add_subplot(rows, _COLUMNS, index + 1)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
@@ -75,15 +77,21 @@ def plot_runs(run_dirs: Sequence[Path], target: Path) -> None:
         axes.grid(alpha=0.3)
         for label, records in runs.items():
             prefix = f"{label} " if len(runs) > 1 else ""
-            for name, points in _series(records, key).items():
-                axes.plot(*zip(*points), ".-", label=f"{prefix}{name}", linewidth=1, markersize=3)
+            for name, points in list_series(records, key).items():
+                style = ".--" if name.endswith(VALIDATION) else ".-"
+                axes.plot(*zip(*points), style, label=f"{prefix}{name}", linewidth=1, markersize=3)
         if axes.lines:
             axes.legend(fontsize=7)
     save_figure(figure, target, dpi=110, error_class=ConfigError)
 
 
-def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:
-    """Return the lines of a panel: points (step, value) by name."""
+def list_series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tuple[int, float]]]:
+    """Return the lines of a plot: points (step, value) by name. Validation losses have names that say so.
+
+    Args:
+        records: As :func:`read_metrics` returns them.
+        key: A key of :data:`PANELS`.
+    """
     series: dict[str, list[tuple[int, float]]] = {}
     if key == "score":
         for step, record in records.get("eval", {}).items():
@@ -95,6 +103,10 @@ def _series(records: dict[str, dict[int, dict]], key: str) -> dict[str, list[tup
         for name in names:
             if name in record:
                 series.setdefault(name, []).append((step, record[name]))
+    for step, record in records.get("eval", {}).items():
+        for name, value in (record.get("losses") or {}).items():
+            if value is not None and (name == key or key == "terms" and name != "loss"):
+                series.setdefault(f"{name}{VALIDATION}", []).append((step, value))
     return series
 
 

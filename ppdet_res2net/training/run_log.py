@@ -18,10 +18,13 @@ from typing import TextIO
 
 import paddle
 
-from ppdet_res2net.errors import TrainingError
+from ppdet_res2net.errors import ImageError, TrainingError
 from ppdet_res2net.training.curves import plot_runs
 from ppdet_res2net.training.loggers.base import Logger, list_numbers
 from ppdet_res2net.training.loggers.fan_out import Loggers
+from ppdet_res2net.training.run_page import RunPage
+from ppdet_res2net.training.run_pictures import keep_picture
+from ppdet_res2net.training.task import Evaluation
 from res2net_runtime.console import PrintableFormatter, say
 from res2net_runtime.system_errors import explain
 
@@ -106,7 +109,7 @@ class RunLog:
             package = logging.getLogger("ppdet_res2net")
             package.addHandler(self._file)
             package.removeHandler(self._early)
-            self._loggers = Loggers(loggers or {})
+            self._loggers = Loggers({"The page index.html": RunPage(self._run_dir, total_steps), **(loggers or {})})
         self._start_interval()
 
     def step(
@@ -211,6 +214,22 @@ class RunLog:
         except OSError as error:
             raise TrainingError(_unwritable(self._run_dir, error)) from error
         self._loggers.log_numbers(record["step"], dict(list_numbers(record, record["kind"])))
+
+    def note_evaluation(self, step: int, result: Evaluation) -> None:
+        """Report an evaluation: its table in the log, its figures as a record, its picture in the run's folder.
+
+        Raises:
+            TrainingError: The folder cannot be written. For the picture alone, this is only said.
+        """
+        logger.info("evaluation after step %d:\n%s", step, result.report)
+        if self._is_writer and result.picture is not None:
+            try:
+                path = keep_picture(self._run_dir, step, result.picture)
+            except ImageError as error:
+                logger.warning("%s", error)
+            else:
+                self._loggers.log_picture(step, path)
+        self.write({"kind": "eval", "step": step, **result.summary})
 
     def finish(self, is_complete: bool) -> None:
         """Note how the run has ended, and plot its curves. Without this, loggers count it as failed."""

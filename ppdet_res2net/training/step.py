@@ -18,7 +18,7 @@ from ppdet_res2net.training.processes import Processes
 from ppdet_res2net.training.task import Task
 from ppdet_res2net.training.threads import choose_threads, set_threads
 
-__all__ = ["StepReport", "TrainStep", "seed_everything"]
+__all__ = ["StepReport", "TrainStep", "seed_everything", "to_tensors"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class TrainStep:
         )
 
     def _backward(self, batch: dict, count: int, is_last: bool) -> dict[str, paddle.Tensor]:
-        inputs = {name: _to_tensors(value) for name, value in batch.items()}
+        inputs = {name: to_tensors(value) for name, value in batch.items()}
         autocast: contextlib.AbstractContextManager = contextlib.nullcontext()
         no_sync = contextlib.nullcontext()
         if self.amp_dtype:
@@ -199,7 +199,7 @@ def _amp_dtype(config: Mapping, device: str) -> Literal["float16", "bfloat16"]:
     return dtype
 
 
-def _to_tensors(value: Any) -> Any:
+def to_tensors(value: Any) -> Any:
     """Convert arrays, and lists of arrays, to tensors; polygons stay unchanged."""
     if isinstance(value, np.ndarray):
         return paddle.to_tensor(value)

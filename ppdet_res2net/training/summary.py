@@ -17,6 +17,7 @@ _FILES = {
     "interrupted.pdparams": "weights when a signal stopped the run; -r auto continues the newest checkpoint",
     "last.pdparams": "weights within an epoch, or of an evaluation between two snapshots",
     "[0-9]*.pdparams": "weights after an epoch; 0 is the first one, as in PaddleDetection",
+    "index.html": "page of the run for a browser: curves, pictures, configuration",
     "config.yml": "configuration, with its bases and overrides merged",
     "metrics.jsonl": "all figures, one JSON record per line",
     "curves.png": "plots of these figures; 'ppdet-res2net plot' compares runs",

@@ -22,11 +22,13 @@ class Evaluation:
         summary: Figures as plain data, for ``metrics.jsonl`` and the checkpoints.
         report: The same figures as text for the log.
         score: Number that decides which model is the best; larger is better.
+        picture: Predictions on fixed images beside their annotations: uint8 (H, W, 3) in RGB order; None if there is none.
     """
 
     summary: dict[str, Any]
     report: str
     score: float
+    picture: np.ndarray | None = None
 
 
 class Batches(Protocol):

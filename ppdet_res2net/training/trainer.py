@@ -364,8 +364,7 @@ class Trainer:
         position = self.position
         position.snapshot_is_due = False
         position.metrics, position.metrics_step = result.summary, position.steps
-        logger.info("evaluation after step %d:\n%s", position.steps, result.report)
-        self.log.write({"kind": "eval", "step": position.steps, **result.summary})
+        self.log.note_evaluation(position.steps, result)
         position.evaluations_without_gain += 1
         if result.score > position.best_score:
             position.best_score, position.best_step = result.score, position.steps

@@ -50,6 +50,7 @@ def draw_detections(
     score_threshold: float | Sequence[float] = 0.5,
     mask_opacity: float = 0.45,
     font_file: str | None = None,
+    with_scores: bool = True,
 ) -> np.ndarray:
     """Return a copy of an image with the detections drawn into it.
 
@@ -60,6 +61,7 @@ def draw_detections(
         mask_opacity: From 0 (masks are invisible) to 1.
         font_file: A TrueType or OpenType file for the labels, or None for the first of the system's fonts that has all
             letters of a class name. If no font has them, the label says "class <index>", and a warning is logged.
+        with_scores: Whether labels have the score after the class name.
 
     Returns:
         uint8 (H, W, 3) in RGB order.
@@ -92,7 +94,8 @@ def draw_detections(
     for index in order:  # after all boxes, so that no line crosses a text
         label = int(shown.labels[index])
         text, font = _label_text(label, shown.label_list[label], font_px, font_file)
-        _draw_label(pen, canvas.size, boxes[index], f"{text} {shown.scores[index]:.2f}", font, class_color(label))
+        text = f"{text} {shown.scores[index]:.2f}" if with_scores else text
+        _draw_label(pen, canvas.size, boxes[index], text, font, class_color(label))
     return np.asarray(canvas)
 
 

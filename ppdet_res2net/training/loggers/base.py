@@ -103,5 +103,5 @@ def list_numbers(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, 
                     yield f"{prefix}/AP/{one['class']}", one["AP"]
         elif isinstance(value, Mapping):
             yield from list_numbers(value, f"{prefix}/{name}")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name != "step":
             yield f"{prefix}/{name}", value

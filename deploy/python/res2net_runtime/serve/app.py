@@ -18,7 +18,7 @@ import res2net_runtime
 from res2net_runtime.classification.classifier import Classification
 from res2net_runtime.errors import ImageError, Res2NetError, did_you_mean
 from res2net_runtime.results import Detections
-from res2net_runtime.serve import inference_protocol
+from res2net_runtime.serve import inference_protocol, page
 from res2net_runtime.serve.answers import as_json, choose, classes_of, detections_of, picture_of
 from res2net_runtime.serve.batching import Outcome
 from res2net_runtime.serve.bodies import UploadedImage, read_body, split_images
@@ -82,6 +82,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.state.service = service
     app.include_router(router)
     app.include_router(inference_protocol.router)
+    app.include_router(page.router)
     app.add_exception_handler(RequestError, _answer_request_error)
     app.add_exception_handler(ImageError, _answer_image_error)
     app.add_exception_handler(Res2NetError, _answer_failure)

@@ -5,7 +5,9 @@ import { cssColor, detectionAt, draw, paintMask } from "./drawing.js";
 const at = (id) => document.getElementById(id);
 const canvas = at("canvas");
 const PARTS = { queue: "Queue", decode: "Decoding", network: "Network", postprocessing: "Answer", transfer: "Transfer, browser" };
-const LONGEST_SIDE_PX = 4096; // of the canvas; phones have no larger ones
+// Of the canvas: phones have no larger ones, and labels need space.
+const MOST_PX = 4096;
+const LEAST_PX = 720;
 
 const state = { models: [], picture: null, answer: null, detections: [], chosen: null, hidden: new Set(), least: new Map(), stream: null, sending: null };
 
@@ -127,7 +129,8 @@ function refresh() {
 
 function paint(shown) {
   const { picture } = state;
-  const scale = Math.min(1, LONGEST_SIDE_PX / Math.max(picture.width, picture.height, 1));
+  const longest = Math.max(picture.width, picture.height, 1);
+  const scale = Math.max(Math.min(1, MOST_PX / longest), LEAST_PX / longest);
   const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round((side || 1) * scale)));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   draw(canvas, picture, shown, { showMasks: at("masks").checked, chosen: state.chosen });

@@ -91,7 +91,8 @@ def painted(page) -> float:
     return page.evaluate(
         "() => { const canvas = document.getElementById('canvas');"
         "const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
-        "let count = 0; for (let i = 0; i < data.length; i += 4) count += Math.abs(data[i] - data[i + 2]) > 8; return 4 * count / data.length; }"
+        "let count = 0; for (let i = 0; i < data.length; i += 4) count += Math.abs(data[i] - data[i + 2]) > 8;"
+        "return 4 * count / data.length; }"
     )
 
 

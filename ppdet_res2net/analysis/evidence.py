@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from ppdet_res2net.analysis.detections import read_detections
 from ppdet_res2net.data.ground_truth import ScoredObjects
 
 __all__ = ["Evidence", "Regions", "gather_evidence", "overlaps"]
@@ -26,6 +27,7 @@ class Regions:
         masks: Run lengths of each; None for boxes.
         references: int64 (N,): ids of the annotations, or places in the list of results.
         starts: int (images + 1,): the rows of image i are from ``starts[i]`` to ``starts[i + 1]``.
+        order: int (N,): place of each row in the list that it comes from.
     """
 
     images: np.ndarray
@@ -35,6 +37,7 @@ class Regions:
     masks: Sequence[dict] | None
     references: np.ndarray
     starts: np.ndarray
+    order: np.ndarray
 
     def of_image(self, image: int) -> np.ndarray:
         """Return the rows of an image."""
@@ -53,6 +56,7 @@ class Evidence:
         scores: float64, of each detection.
         objects: The annotated objects.
         is_set_aside: bool, of each object: whether it is a crowd region or ignored.
+        notes: What may be wrong with the detections, one sentence each.
     """
 
     kind: str
@@ -62,32 +66,56 @@ class Evidence:
     scores: np.ndarray
     objects: Regions
     is_set_aside: np.ndarray
+    notes: list[str]
 
     def count_objects(self) -> np.ndarray:
         """Return the number of objects of each class, without those that are set aside; int (classes,)."""
         return np.bincount(self.objects.classes[~self.is_set_aside], minlength=len(self.category_ids))
 
 
-def gather_evidence(objects: ScoredObjects, results: Sequence[dict], kind: str) -> Evidence:
+def gather_evidence(objects: ScoredObjects, results: Sequence[Mapping[str, Any]], kind: str) -> Evidence:
     """Put detections and objects in columns.
 
     Args:
         objects: What the detections are compared with.
-        results: Checked detections in COCO's result format, for images and categories of ``objects``.
+        results: Detections in COCO's result format; see :func:`read_detections`.
         kind: ``bbox`` or ``segm``.
+
+    Raises:
+        DatasetError: A detection is wrong.
     """
+    detections = read_detections(results, objects, kind)
     image_ids = np.array([image.id for image in objects.images], np.int64)
     category_ids = np.array([category.id for category in objects.categories], np.int64)
     places = {id_: place for place, id_ in enumerate(image_ids.tolist())}
     classes = {id_: place for place, id_ in enumerate(category_ids.tolist())}
     annotations = objects.to_coco(kind)["annotations"]
-    ids = [one.id for one in objects.objects.annotations]
-    rows = _columns(annotations, kind, ids, places, classes, [one["area"] for one in annotations])
-    is_set_aside = np.array([one["iscrowd"] for one in annotations], bool)
-    found = _columns(results, kind, range(len(results)), places, classes, None)
-    scores = np.array([one["score"] for one in results], np.float64)
+    masks = [one["segmentation"] for one in annotations] if kind == "segm" else None
+    truth = _sort(
+        np.array([places[one["image_id"]] for one in annotations], np.int64),
+        np.array([classes[one["category_id"]] for one in annotations], np.int64),
+        np.array([one["bbox"] for one in annotations], np.float64),
+        np.array([one["area"] for one in annotations], np.float64),
+        masks,
+        np.array([one.id for one in objects.objects.annotations], np.int64),
+        len(places),
+    )
+    is_set_aside = np.array([one["iscrowd"] for one in annotations], bool)[truth.order]
+    if detections.masks is None:
+        areas = detections.boxes_xywh[:, 2] * detections.boxes_xywh[:, 3]
+    else:
+        areas = np.array([mask_utils.area(mask) for mask in detections.masks], np.float64)
+    found = _sort(
+        detections.images,
+        detections.classes,
+        detections.boxes_xywh,
+        areas,
+        detections.masks,
+        np.arange(len(results)),
+        len(places),
+    )
     return Evidence(
-        kind, image_ids, category_ids, found, scores[found.references], rows, is_set_aside[_order(annotations, places)]
+        kind, image_ids, category_ids, found, detections.scores[found.order], truth, is_set_aside, detections.notes
     )
 
 
@@ -103,37 +131,23 @@ def overlaps(
     return mask_utils.iou([found.masks[row] for row in rows], [objects.masks[other] for other in others], crowd)
 
 
-def _order(entries: Sequence[dict], places: dict[int, int]) -> np.ndarray:
-    return np.argsort(np.array([places[one["image_id"]] for one in entries], np.int64), kind="stable")
-
-
-def _columns(
-    entries: Sequence[dict[str, Any]],
-    kind: str,
-    references: Sequence[int],
-    places: dict[int, int],
-    classes: dict[int, int],
-    areas: Sequence[float] | None,
+def _sort(
+    images: np.ndarray,
+    classes: np.ndarray,
+    boxes_xywh: np.ndarray,
+    areas: np.ndarray,
+    masks: list[dict] | None,
+    references: np.ndarray,
+    number: int,
 ) -> Regions:
-    order = _order(entries, places)
-    images = np.array([places[one["image_id"]] for one in entries], np.int64)[order]
-    masks = [entries[place]["segmentation"] for place in order] if kind == "segm" else None
-    boxes = np.zeros((len(entries), 4))
-    for row, place in enumerate(order):
-        box = entries[place].get("bbox")
-        boxes[row] = mask_utils.toBbox(entries[place]["segmentation"]) if box is None else box
-    if areas is not None:
-        sizes = np.array(areas, np.float64)[order]
-    elif masks is not None:
-        sizes = np.array([mask_utils.area(mask) for mask in masks], np.float64)
-    else:
-        sizes = boxes[:, 2] * boxes[:, 3]
+    order = np.argsort(images, kind="stable")
     return Regions(
-        images,
-        np.array([classes[one["category_id"]] for one in entries], np.int64)[order],
-        boxes,
-        sizes,
-        masks,
-        np.array(references, np.int64)[order],
-        np.searchsorted(images, np.arange(len(places) + 1)),
+        images[order],
+        classes[order],
+        boxes_xywh[order],
+        areas[order],
+        None if masks is None else [masks[place] for place in order],
+        references[order],
+        np.searchsorted(images[order], np.arange(number + 1)),
+        order,
     )

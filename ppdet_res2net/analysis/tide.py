@@ -1,7 +1,7 @@
 """Where AP is lost, as TIDE defines it: every wrong detection and every missed object has one type of error.
 
-Source: Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors (2020), and its package tidecv 1.0.1, whose
-figures these equal.
+Source: Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors (2020), and its package tidecv 1.0.1,
+whose figures these equal.
 """
 
 from __future__ import annotations
@@ -69,20 +69,17 @@ def diagnose(evidence: Evidence, iou: float, background_iou: float, unseen_score
         rows = evidence.found.of_image(image)
         rows = rows[np.argsort(-evidence.scores[rows], kind="stable")][:MAX_DETECTIONS]
         if len(rows):
-            images.append((rows, *_diagnose_image(evidence, image, rows, iou, background_iou, is_found, is_usable)))
-            all_ious = images[-1][-1]
+            *columns, all_ious = _diagnose_image(evidence, image, rows, iou, background_iou, is_found, is_usable)
+            images.append((rows, *columns))
             objects = _real_objects(evidence, image)
             loud = evidence.scores[rows] >= unseen_score
             if len(objects) and loud.any():
                 seen[objects] = all_ious[loud].max(axis=0)
-    columns = [np.concatenate(column) for column in list(zip(*images))[:-1]] if images else _no_columns()
     is_missed = ~evidence.is_set_aside & ~is_found & ~is_usable
-    return Diagnosis(*columns, is_found, is_missed, seen)
-
-
-def _no_columns() -> list[np.ndarray]:
     whole, flags = np.zeros(0, np.int64), np.zeros(0, bool)
-    return [whole, whole, flags, whole, np.zeros(0), flags]
+    columns = [np.concatenate(column) for column in zip((whole, whole, flags, whole, np.zeros(0), flags), *images)]
+    rows, types, is_ignored, nearest, overlap, is_mending = columns
+    return Diagnosis(rows, types, is_ignored, nearest, overlap, is_mending, is_found, is_missed, seen)
 
 
 def _real_objects(evidence: Evidence, image: int) -> np.ndarray:
@@ -185,7 +182,10 @@ def share_errors(evidence: Evidence, diagnosis: Diagnosis, iou: float, backgroun
             missed = evidence.objects.classes[diagnosis.is_missed]
             left = objects - np.bincount(missed, minlength=len(objects))
         ap = _mean_ap(
-            np.where(is_type, mended_classes, classes)[keep], scores[keep], (is_right | (is_type & is_mending))[keep], left
+            np.where(is_type, mended_classes, classes)[keep],
+            scores[keep],
+            (is_right | (is_type & is_mending))[keep],
+            left,
         )
         lost[name] = max(ap - base, 0.0)
     not_found = ~diagnosis.is_found & ~evidence.is_set_aside

@@ -8,14 +8,19 @@ import copy
 import numpy as np
 import pytest
 
-from ppdet_res2net.analysis.scoring import boundary_of, score
+from ppdet_res2net.analysis.class_eval import boundary_of
+from ppdet_res2net.analysis.scoring import score, score_boundaries
 from ppdet_res2net.errors import SetupError
 from tests.helpers.analysis import coco_eval, evidence_of
 from tests.helpers.made_detections import make_annotations, make_results
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # Few images with many objects, so that more than 100 detections of a class are in an image; classes without objects
-CASES = {"usual": (1, {}), "crowded": (5, {"images": 4, "classes": 1, "objects": 90}), "rare": (4, {"images": 3, "classes": 20})}
+CASES = {
+    "usual": (1, {}),
+    "crowded": (5, {"images": 4, "classes": 1, "objects": 90}),
+    "rare": (4, {"images": 3, "classes": 20}),
+}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -29,7 +34,7 @@ def made(request):
 def test_figures_and_matches_equal_pycocotools(made, kind):
     content, results = made
     expected, evidence = coco_eval(content, results, kind), evidence_of(content, results, kind)
-    scored = score(evidence, 0.5)
+    scored, matching = score(evidence, 0.5)
     order = np.argsort(evidence.category_ids)  # pycocotools sorts the classes
     assert np.array_equal(scored.precision[:, :, order], expected.eval["precision"])
     assert np.array_equal(scored.recall[:, order], expected.eval["recall"])
@@ -41,7 +46,6 @@ def test_figures_and_matches_equal_pycocotools(made, kind):
         if one is not None and one["aRng"] == [0, 1e10]:
             for place, id_ in enumerate(one["dtIds"]):
                 matches[id_ - 1] = (one["dtMatches"][:, place], one["dtIgnore"][:, place])
-    matching = scored.matching
     rows = {int(reference): row for row, reference in enumerate(evidence.found.references)}
     assert set(np.flatnonzero(matching.is_counted)) == {rows[place] for place in matches}
     for place, (ids, ignored) in matches.items():
@@ -56,11 +60,11 @@ def test_figures_and_matches_equal_pycocotools(made, kind):
 def test_the_fast_evaluation_gives_the_same(made, kind):
     pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
     evidence = evidence_of(*made, kind)
-    usual, fast = score(evidence, 0.5), score(evidence, 0.5, is_fast=True)
+    (usual, matches), (fast, fast_matches) = score(evidence, 0.5), score(evidence, 0.5, is_fast=True)
     assert usual.precision == pytest.approx(fast.precision, abs=1e-15)
     assert np.array_equal(usual.recall, fast.recall)
-    for name, column in vars(usual.matching).items():
-        assert np.array_equal(column, getattr(fast.matching, name)), name
+    for name, column in vars(matches).items():
+        assert np.array_equal(column, getattr(fast_matches, name)), name
 
 
 def test_boundary_figures_equal_those_of_faster_coco_eval(made):
@@ -77,7 +81,7 @@ def test_boundary_figures_equal_those_of_faster_coco_eval(made):
     evidence = evidence_of(content, results, "segm")
     order = np.argsort(evidence.category_ids)
     for is_fast in (False, True):
-        scored = score(evidence, 0.5, by_boundary=True, is_fast=is_fast)
+        scored = score_boundaries(evidence, is_fast=is_fast)
         assert scored.precision[:, :, order] == pytest.approx(expected.eval["precision"], abs=1e-15)
         assert np.array_equal(scored.recall[:, order], expected.eval["recall"])
 
@@ -85,10 +89,10 @@ def test_boundary_figures_equal_those_of_faster_coco_eval(made):
 def test_another_iou_than_coco_s_counts_in_the_matches_only():
     content = make_annotations(1)
     evidence = evidence_of(content, make_results(content, 1), "bbox")
-    at_half, at_less = score(evidence, 0.5), score(evidence, 0.3)
-    assert np.array_equal(at_half.precision, at_less.precision)
-    assert np.array_equal(at_half.matching.is_right, at_less.matching.is_right)
-    assert (at_less.matching.taken >= 0).sum() > (at_half.matching.taken >= 0).sum()
+    (half, at_half), (less, at_less) = score(evidence, 0.5), score(evidence, 0.3)
+    assert np.array_equal(half.precision, less.precision)
+    assert np.array_equal(at_half.is_right, at_less.is_right)
+    assert (at_less.taken >= 0).sum() > (at_half.taken >= 0).sum()
 
 
 def test_a_mask_s_boundary_is_at_its_outline_and_at_the_edge_of_the_image():
@@ -116,5 +120,7 @@ def test_the_fast_evaluation_names_its_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     content = make_annotations(1)
-    with pytest.raises(SetupError, match=r"Install it with pip install 'ppdet-res2net\[fast-eval\]', or leave out --fast_eval"):
+    with pytest.raises(
+        SetupError, match=r"Install it with pip install 'ppdet-res2net\[fast-eval\]', or leave out --fast_eval"
+    ):
         score(evidence_of(content, make_results(content, 1), "bbox"), 0.5, is_fast=True)

@@ -9,7 +9,7 @@ SIZE = 160
 
 
 def make_annotations(seed: int, images: int = 14, classes: int = 5, objects: int = 6) -> dict:
-    """Return annotations in COCO's format: ellipses, some crowds, some images without objects. Ids are neither sorted nor dense."""
+    """Return annotations in COCO's format: ellipses, some crowds, an image without objects. Ids are not sorted."""
     random = np.random.default_rng(seed)
     annotations = []
     image_ids = random.permutation(images * 3)[:images].tolist()
@@ -61,12 +61,20 @@ def make_results(annotations: dict, seed: int, noise: float = 0.15, background: 
             x, y, w, h = one["bbox"]
             scale = random.choice([0.3, 1.0, 3.0]) * noise
             box = np.array(
-                [x + random.normal(0, scale) * w, y + random.normal(0, scale) * h, *(np.exp(random.normal(0, scale, 2)) * (w, h))]
+                [
+                    x + random.normal(0, scale) * w,
+                    y + random.normal(0, scale) * h,
+                    *(np.exp(random.normal(0, scale, 2)) * (w, h)),
+                ]
             )
             add(one["image_id"], one["category_id"] if random.uniform() < 0.7 else int(random.choice(class_ids)), box)
     for image in annotations["images"]:
         for _ in range(random.integers(0, background + 1)):
-            add(image["id"], int(random.choice(class_ids)), np.append(random.uniform(0, SIZE / 2, 2), random.uniform(5, 60, 2)))
+            add(
+                image["id"],
+                int(random.choice(class_ids)),
+                np.append(random.uniform(0, SIZE / 2, 2), random.uniform(5, 60, 2)),
+            )
     return [results[place] for place in random.permutation(len(results))]
 
 

@@ -22,7 +22,8 @@ class Difference:
         difference: ``after - before``.
         low: Lower end of the interval that holds the difference in 95 % of the samples of images (percentile bootstrap).
         high: Its upper end.
-        verdict: ``better`` or ``worse`` if the interval is on one side of 0, else ``noise``.
+        verdict: ``better`` or ``worse`` if the interval is on one side of 0, else ``noise``; ``too few`` if fewer than 5
+            images have objects of the class: there is no interval then, because it would mean nothing.
     """
 
     category_id: int | None
@@ -83,7 +84,7 @@ class Comparison:
         resamples: How often the images were drawn anew.
         seed: The seed of these draws.
         kinds: The comparison of each kind that both reports have.
-        named: The images that it names.
+        named: The images that it names, with empty file names if neither report describes them.
     """
 
     before: str

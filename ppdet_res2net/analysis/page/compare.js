@@ -1,7 +1,7 @@
 // The page of a comparison: DATA.comparisons, each of a later report with the first one.
 
 const KIND_NAMES = { bbox: "Boxes", segm: "Masks" };
-const VERDICTS = { better: "better", worse: "worse", noise: "may be chance" };
+const VERDICTS = { better: "better", worse: "worse", noise: "may be chance", "too few": "too few images to tell" };
 const signed = (value, digits = 3) => (isNumber(value) ? `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(digits)}` : NONE);
 const state = { at: 0, kind: Object.keys(DATA.comparisons[0].kinds)[0], figure: "AP" };
 const main = el("main"), nav = el("nav", { "aria-label": "sections" });

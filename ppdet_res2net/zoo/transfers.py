@@ -33,8 +33,14 @@ _SLOWEST_BYTES_PER_S = 1024  # on average, after the first minute
 _MAX_DOWNLOAD_GIB = 8.0
 
 
-def fetch_file(url: str, part: Path) -> tuple[str, bool]:
-    """Download to ``part``; if the connection breaks, start again.
+def fetch_file(url: str, part: Path, *, resume: bool = False) -> tuple[str, bool]:
+    """Download to ``part``; if the connection breaks, try again.
+
+    Args:
+        url: The file's address.
+        part: Where it is written.
+        resume: Keep what has arrived, and ask for the rest only: for files whose checksum is known, since the server may
+            have another file by then.
 
     Returns:
         What was wrong, or ``""``; and whether the server cannot be reached at present.
@@ -45,7 +51,7 @@ def fetch_file(url: str, part: Path) -> tuple[str, bool]:
     problem, may_pass = "", True
     for _ in range(_ATTEMPTS):
         # Not an exception: those of requests, which would be its context, hold the url with its password.
-        problem, may_pass = _try_to_fetch(url, part)
+        problem, may_pass = _try_to_fetch(url, part, resume)
         if not problem or not may_pass:
             break
     return problem, may_pass
@@ -86,10 +92,10 @@ def ask_size(url: str) -> int:
     return size_bytes
 
 
-def _try_to_fetch(url: str, part: Path) -> tuple[str, bool]:
+def _try_to_fetch(url: str, part: Path, resume: bool) -> tuple[str, bool]:
     """Return what was wrong, or ``""``, and whether another attempt may succeed."""
     try:
-        _fetch_once(url, part)
+        _fetch_once(url, part, _bytes_here(part) if resume else 0)
     except WeightsError:
         raise
     except _FAILURES as error:
@@ -134,32 +140,49 @@ class _Session(requests.Session):
         return target
 
 
-def _fetch_once(url: str, part: Path) -> None:
-    with _Session() as session, session.get(url, stream=True, timeout=_TIMEOUTS_S, headers=_HEADERS) as response:
-        _check_status(response)
+def _bytes_here(part: Path) -> int:
+    return 0 if part.is_symlink() or not part.is_file() else part.stat().st_size
+
+
+def _fetch_once(url: str, part: Path, start: int) -> None:
+    """Download a file, or what follows its first ``start`` bytes if the server sends parts."""
+    headers = {**_HEADERS, "Range": f"bytes={start}-"} if start else _HEADERS
+    with _Session() as session, session.get(url, stream=True, timeout=_TIMEOUTS_S, headers=headers) as response:
+        place = response.headers.get("Content-Range", "")
+        if start and response.status_code == 416:  # nothing follows
+            if place != f"bytes */{start}":
+                part.unlink()
+                raise requests.ConnectionError("what arrived earlier is not the beginning of this file")
+            return
+        if not start or response.status_code != 206 or not place.startswith(f"bytes {start}-"):
+            start = 0
+            _check_status(response)
         if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             raise WeightsError(
                 f"weights: {hide_password(url)} is sent compressed, although it must not be. Download it yourself."
             )
         size_bytes = _size_of(response)
         most = _most_bytes()
-        _check_size(url, size_bytes or 0, most)
-        _announce(url, size_bytes, part.parent)
+        _check_size(url, start + (size_bytes or 0), most)
+        _announce(url, size_bytes, part.parent, start)
         received = 0
-        progress = tqdm(total=size_bytes, desc=part.stem, file=sys.stderr, unit="B", unit_scale=True, unit_divisor=1024)
+        total = None if size_bytes is None else start + size_bytes
+        progress = tqdm(
+            total=total, initial=start, desc=part.stem, file=sys.stderr, unit="B", unit_scale=True, unit_divisor=1024
+        )
         with _writing(part):
-            file = _new_file(part)
+            file = open(part, "ab") if start else _new_file(part)
         with file, progress as bar:
             for chunk in _chunks(url, response):
                 received += len(chunk)
-                _check_size(url, received, most)
+                _check_size(url, start + received, most)
                 with _writing(part):
                     file.write(chunk)
                 bar.update(len(chunk))
             with _writing(part):
                 file.flush()
     if size_bytes is not None and received != size_bytes:
-        raise requests.ConnectionError(f"only {received} of {size_bytes} bytes arrived")
+        raise requests.ConnectionError(f"only {start + received} of {total} bytes arrived")
 
 
 def _check_status(response: requests.Response) -> None:
@@ -220,8 +243,9 @@ def _check_size(url: str, size_bytes: int, most_bytes: int) -> None:
         )
 
 
-def _announce(url: str, size_bytes: int | None, folder: Path) -> None:
+def _announce(url: str, size_bytes: int | None, folder: Path, start: int = 0) -> None:
     size = f"{size_bytes / 2**20:.1f} MiB" if size_bytes is not None else "size unknown"
+    size += f", after {start / 2**20:.1f} MiB that are here" if start else ""
     tqdm.write(f"Downloading {hide_password(url)} ({size}) to {folder}", file=sys.stderr)
     free_bytes = shutil.disk_usage(folder).free
     if size_bytes is not None and size_bytes > free_bytes:

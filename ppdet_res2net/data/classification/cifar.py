@@ -41,9 +41,9 @@ _SPLITS = {"train": "train", "val": "test", "test": "test"}
 
 
 def is_cifar(path: Path) -> bool:
-    """Return whether ``path`` is a CIFAR archive, the folder unpacked from one, or the folder that holds that folder."""
+    """Return whether ``path`` is an archive, which must then be CIFAR's, the folder unpacked from one, or its parent."""
     if path.is_file():
-        return path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.name.startswith("cifar")
+        return path.name.endswith((".tar.gz", ".tgz", ".tar"))
     return path.name in _VERSIONS or any((path / folder).is_dir() for folder in _VERSIONS)
 
 
@@ -101,7 +101,7 @@ class CIFARDataSet(LabelledImages):
                 )
         raise DatasetError(
             f"'{self.path}' is not a CIFAR dataset: expected an archive (cifar-10-python.tar.gz, cifar-100-python.tar.gz), "
-            f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded automatically: get the archive from its publisher."
+            f"or a folder {' or '.join(_VERSIONS)}. Nothing is downloaded unless --data cifar10 --download asks for it."
         )
 
     def _open_archive(self) -> tuple[str, Callable[[str], object]]:

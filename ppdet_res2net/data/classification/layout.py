@@ -11,7 +11,11 @@ from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.sources import ClassFolderDataSet, ClassListDataSet
 from ppdet_res2net.errors import DatasetError
 
-__all__ = ["open_dataset"]
+__all__ = ["find_held_out", "open_dataset", "recognise"]
+
+
+# What people call the images to evaluate on, in the order in which they are looked for.
+_HELD_OUT = ("val", "validation", "valid", "test")
 
 
 def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: str | None = None) -> LabelledImages:
@@ -26,24 +30,50 @@ def open_dataset(path: str | os.PathLike[str], split: str = "val", label_file: s
     Raises:
         DatasetError: There is no such dataset, or it is wrong.
     """
+    kind, settings = recognise(path, split, label_file)
+    dataset = kind(**settings)
+    dataset.parse_dataset()
+    return dataset
+
+
+def recognise(
+    path: str | os.PathLike[str], split: str, label_file: str | None = None
+) -> tuple[type[LabelledImages], dict[str, str]]:
+    """Return the class and the arguments of the dataset that :func:`open_dataset` opens; both are valid in a recipe.
+
+    Raises:
+        DatasetError: There is no such dataset.
+    """
     folder = Path(path)
-    label_file = os.path.abspath(label_file) if label_file else None
-    dataset: LabelledImages
+    common = {"dataset_dir": str(folder)}
+    names = {"label_file": os.path.abspath(label_file)} if label_file else {}
     if is_cifar(folder):
-        dataset = CIFARDataSet(str(folder), split)
-    elif not folder.is_dir():
+        return CIFARDataSet, {**common, "split": split}
+    if not folder.is_dir():
         raise DatasetError(f"There is no dataset '{folder}'. Check the path; nothing is downloaded.")
-    elif (folder / split).is_dir() and any(entry.is_dir() for entry in os.scandir(folder / split)):
-        dataset = ClassFolderDataSet(str(folder), split, label_file)
-    elif (folder / f"{split}_list.txt").is_file():
-        dataset = ClassListDataSet(str(folder), f"{split}_list.txt", label_file=label_file)
-    elif split == "val" and (folder / "LOC_val_solution.csv").is_file():
-        dataset = ImageNetDataSet(str(folder), split, label_file)
-    elif any((folder / name).exists() for name in ("train", "val", "train_list.txt", "val_list.txt")):
+    if _has_class_folders(folder / split):
+        return ClassFolderDataSet, {**common, "image_dir": split, **names}
+    if (folder / f"{split}_list.txt").is_file():
+        return ClassListDataSet, {**common, "list_file": f"{split}_list.txt", **names}
+    if split == "val" and (folder / "LOC_val_solution.csv").is_file():
+        return ImageNetDataSet, {**common, "split": split, **names}
+    if any((folder / name).exists() for name in ("train", "val", "train_list.txt", "val_list.txt")):
         raise DatasetError(
             f"'{folder}' has other splits, but neither '{split}/' nor '{split}_list.txt'. Check --split."
         )
-    else:
-        dataset = ClassFolderDataSet(str(folder), "", label_file)
-    dataset.parse_dataset()
-    return dataset
+    return ClassFolderDataSet, {**common, "image_dir": "", **names}
+
+
+def find_held_out(path: str | os.PathLike[str]) -> str | None:
+    """Return the name of the split to evaluate on; None if the dataset has one set of images only."""
+    folder = Path(path)
+    if is_cifar(folder):
+        return "test"
+    for name in _HELD_OUT:
+        if _has_class_folders(folder / name) or (folder / f"{name}_list.txt").is_file():
+            return name
+    return "val" if (folder / "LOC_val_solution.csv").is_file() else None
+
+
+def _has_class_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(entry.is_dir() for entry in os.scandir(folder))

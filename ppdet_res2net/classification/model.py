@@ -98,7 +98,7 @@ def load_classifier(
     if config is not None:
         loaded = _from_config(config, weights, names)
     elif model is not None:
-        loaded = _from_zoo(get_model_spec(model), weights, names)
+        loaded = _from_zoo(get_model_spec(model), weights, info)
     elif weights and info is not None and "backbone" in info:
         network, preprocessor = _from_description(weights, info)
         loaded = LoadedClassifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
@@ -123,20 +123,35 @@ def _from_description(weights: str, info: Mapping) -> tuple[Res2NetClassifier, C
     try:
         with limit_weights():
             network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
-        return network, ClassifierPreprocessor.from_config(info["preprocess"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"The .json beside '{weights}' does not describe a classifier: {clip(str(error), 300)}. Restore it from its run."
-        ) from error
+        raise _not_described(weights, error) from error
+    return network, _preprocessor_of_run(weights, info)
 
 
-def _from_zoo(spec: ModelSpec, weights: str | None, names: tuple[str, ...] | None) -> LoadedClassifier:
+def _preprocessor_of_run(weights: str, info: Mapping) -> ClassifierPreprocessor:
+    try:
+        return ClassifierPreprocessor.from_config(info["preprocess"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _not_described(weights, error) from error
+
+
+def _not_described(weights: str, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"The .json beside '{weights}' does not describe a classifier: {clip(str(error), 300)}. Restore it from its run."
+    )
+
+
+def _from_zoo(spec: ModelSpec, weights: str | None, info: Mapping | None) -> LoadedClassifier:
+    names = tuple(info["class_names"]) if info else None
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
     network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
     weights = weights or spec.name
     logger.info("%s", load_weights(network, weights))  # the last layer must fit too
-    return LoadedClassifier(spec.name, weights, network, preprocessor_of_spec(spec), names)
+    preprocessor = preprocessor_of_spec(spec)
+    if info is not None and "preprocess" in info:  # trained here, with another size of images perhaps
+        preprocessor = _preprocessor_of_run(str(weights), info)
+    return LoadedClassifier(spec.name, weights, network, preprocessor, names)
 
 
 def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | None) -> LoadedClassifier:

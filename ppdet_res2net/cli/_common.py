@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ppdet_res2net.cli._mindcv_flags import MINDCV_FLAGS_OF_COMMAND
 from ppdet_res2net.cli._paddledetection_flags import FLAGS_OF_COMMAND
 from ppdet_res2net.commands import command_line, program, short_name
 from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
@@ -93,7 +94,7 @@ class CommandParser(FlagParser):
     """
 
     def __init__(self, command: str, description: str, examples: Sequence[str] = (), **settings) -> None:
-        foreign = FLAGS_OF_COMMAND.get(command)
+        foreign = {**MINDCV_FLAGS_OF_COMMAND.get(command, {}), **FLAGS_OF_COMMAND.get(command, {})}
         super().__init__(
             short_name(command), description, program(command), examples, foreign, self._explain_word, **settings
         )

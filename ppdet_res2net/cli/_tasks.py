@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppdet_res2net.cli._classifier_form import full_model_name
 from ppdet_res2net.cli._common import CommandParser
 from ppdet_res2net.config import Config, is_classifier, load_config
 from res2net_runtime.arguments import path_text
@@ -76,7 +77,10 @@ class TaskParser(CommandParser):
         self.add_device_argument()
         self.detectors, self.classifiers = TaskOptions(self, "detectors"), TaskOptions(self, "classifiers")
         self.classifiers.add(
-            "--model", metavar="NAME", help="a classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them"
+            "--model",
+            type=full_model_name,
+            metavar="NAME",
+            help="a classifier of the zoo, instead of -c; 'ppdet-res2net models' lists them",
         )
         self.classifiers.add(
             "--label_file", metavar="FILE", help="names of the classes, one per line, in the order of the labels"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ppdet_res2net.cli._classifier_form import DATA_HELP
 from ppdet_res2net.cli._common import (
     check_writable,
     images_per_batch,
@@ -51,11 +52,13 @@ def _parser() -> TaskParser:
     classifiers = parser.classifiers
     classifiers.add(
         "--data",
-        metavar="DIR",
-        help="dataset: ImageNet, a folder per class, Paddle's list files, or a CIFAR archive (default: the recipe's "
-        "EvalDataset)",
+        metavar="DATA",
+        help=f"{DATA_HELP} (default: the recipe's EvalDataset)",
     )
-    classifiers.add("--split", metavar="NAME", help="part of --data (default: val)")
+    classifiers.add("--download", action="store_true", help="download CIFAR-10 or CIFAR-100 if it is not here")
+    classifiers.add(
+        "--split", metavar="NAME", help="part of --data (default: val, or what the held-out images are called)"
+    )
     classifiers.add(
         "--batch_size", type=images_per_batch, metavar="N", help="batch size (default: the EvalReader's, else 32)"
     )
@@ -117,6 +120,8 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
 def _check_dataset_arguments(parser: TaskParser, args: argparse.Namespace) -> None:
     if not (args.data or args.config):
         parser.error("the following arguments are required: --data (or -c)")
+    if not args.data and args.download:
+        parser.error("--download fetches the dataset of --data; add --data cifar10 or cifar100")
     if not args.data and (args.split or args.label_file):
         parser.error(
             "--split and --label_file describe --data; add --data DIR, or set them in the recipe's EvalDataset"
@@ -164,11 +169,13 @@ def _evaluate_classifier(args: argparse.Namespace, config: Config | None) -> int
 
 def _open_labelled_images(args: argparse.Namespace, config: Config | None) -> LabelledImages:
     from ppdet_res2net.classification.task import create_labelled_images
-    from ppdet_res2net.data.classification.layout import open_dataset
+    from ppdet_res2net.data.classification.archives import locate_data
+    from ppdet_res2net.data.classification.layout import find_held_out, open_dataset
 
     if config is not None and not args.data:
         return create_labelled_images(config, "EvalDataset")
-    return open_dataset(args.data, args.split or "val", args.label_file)
+    data = locate_data(args.data, bool(args.download))
+    return open_dataset(data, args.split or find_held_out(data) or "val", args.label_file)
 
 
 def _check_images(args: argparse.Namespace, config: Config | None) -> int:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppdet_res2net.cli._common import CommandParser, positive_int, whole_number
+from ppdet_res2net.cli._classifier_form import TrainParser, create_form_recipe
+from ppdet_res2net.cli._common import positive_int, whole_number
 from ppdet_res2net.config import is_classifier, load_config
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 _AUTO_SHARE = 0.6  # of the memory, as in ultralytics; loader workers and evaluations need some, too
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(
+def _parser() -> TrainParser:
+    parser = TrainParser(
         "train",
-        "Train the detector or classifier that a recipe describes. Checkpoints, logs and the resolved configuration go to "
-        "one folder per run. The checkpoints of a classifier are valid pretrain_weights of detectors with the same backbone.",
+        "Train the detector or classifier that a recipe describes, or a classifier of the zoo on a dataset without a recipe. "
+        "Checkpoints, logs and the resolved configuration go to one folder per run. The "
+        "checkpoints of a classifier are valid pretrain_weights of detectors with the same backbone.",
         examples=(
             "-c demo_mask_rcnn --eval",
             "-c demo_mask_rcnn -r auto --device cpu -o epoch=24 TrainReader.batch_size=2",
@@ -29,9 +31,10 @@ def _parser() -> CommandParser:
             "-c demo_mask_rcnn --find_lr",
             "-c demo_mask_rcnn --pretrain_weights output/my_classifier/best_model --eval",
             "-c finetune_res2net50_vd_26w_4s --eval -o TrainDataset.dataset_dir=DATA EvalDataset.dataset_dir=DATA",
+            "--model mindcv/res2net50 --data cifar10 --download --lr 0.001 --eval",
         ),
     )
-    parser.add_recipe_arguments()
+    parser.add_recipe_arguments(required=False)
     parser.add_argument(
         "-r",
         "--resume",
@@ -76,6 +79,7 @@ def _parser() -> CommandParser:
         help="number that chooses all random numbers; the same as -o seed=N (default: the recipe's, else 0)",
     )
     parser.add_device_argument()
+    parser.add_form()
     return parser
 
 
@@ -123,7 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ppdet_res2net.training.trainer import TrainOptions, run_training
 
     overrides = [*args.opt, *_overrides(args)]
-    config = load_config(args.config, overrides, trust_recipe=args.trust_recipe)
+    if args.config is None:
+        config = create_form_recipe(args, overrides)
+    else:
+        config = load_config(args.config, overrides, trust_recipe=args.trust_recipe)
     config.device = args.device
     if args.vdl_log_dir is not None:
         config["vdl_log_dir"] = args.vdl_log_dir

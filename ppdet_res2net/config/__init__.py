@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppdet_res2net.config.keys import CLASSIFIER, PLAIN_KEYS, is_classifier
-from ppdet_res2net.config.load import Config, load_config
+from ppdet_res2net.config.load import Config, create_config, load_config
 from ppdet_res2net.config.recipe_files import resolve_config_path
 from ppdet_res2net.config.yaml_io import dump_config, save_config
 
@@ -11,6 +11,7 @@ __all__ = [
     "CLASSIFIER",
     "Config",
     "PLAIN_KEYS",
+    "create_config",
     "dump_config",
     "is_classifier",
     "load_config",

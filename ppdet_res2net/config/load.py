@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ppdet_res2net.config.mistakes import Layer, clip, position, show
-from ppdet_res2net.config.recipe_files import Merged, RecipeFiles, merge, resolve_config_path, without_base_batch
+from ppdet_res2net.config.recipe_files import Merged, RecipeFiles, join, merge, resolve_config_path, without_base_batch
 from ppdet_res2net.config.yaml_io import MAX_DEPTH, parse_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
-__all__ = ["Config", "load_config"]
+__all__ = ["Config", "create_config", "load_config"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,27 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     resolved = resolve_config_path(path)
     merged = RecipeFiles(trust_recipe).read(resolved)
     return Config(_override_and_check(merged, overrides, trust_recipe), resolved)
+
+
+def create_config(
+    name: str, settings: dict, source: str, base: str, overrides: Iterable[str] = (), *, trust_recipe: bool = False
+) -> Config:
+    """Return the configuration that a file with these settings would have, with the same checks.
+
+    Args:
+        name: The name of the file without its suffix, which also names the folder of a run.
+        settings: What the file would contain, without ``_BASE_``.
+        source: Where the settings are from, for messages.
+        base: The recipe that they are merged over, by a path as for ``resolve_config_path``.
+        overrides: As for :func:`load_config`.
+        trust_recipe: As for :func:`load_config`.
+
+    Raises:
+        ConfigError: A key or value is not allowed, or an override cannot be applied.
+    """
+    below = RecipeFiles(trust_recipe).read(resolve_config_path(base))
+    merged = join(below, Merged(settings, (Layer(source, settings),)))
+    return Config(_override_and_check(merged, overrides, trust_recipe), Path(f"{name}.yml"))
 
 
 def _override_and_check(merged: Merged, overrides: Iterable[str], trust_recipe: bool) -> dict:

@@ -13,7 +13,7 @@ from ppdet_res2net.config.yaml_io import read_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
-__all__ = ["RecipeFiles", "merge", "resolve_config_path", "without_base_batch"]
+__all__ = ["Merged", "RecipeFiles", "join", "merge", "resolve_config_path", "without_base_batch"]
 
 BASE_KEY = "_BASE_"
 MAX_FILES = 100
@@ -68,8 +68,8 @@ class RecipeFiles:
                 start = chain.index(base_path.resolve())
                 loop = " -> ".join(str(file) for file in (*chain[start:], chain[start]))
                 raise ConfigError(f"{path}: {BASE_KEY} is circular: {loop}. Remove one of these entries.")
-            merged = _join(merged, self.read(base_path, chain))
-        merged = _join(merged, Merged(own, (Layer(str(path), own),)))
+            merged = join(merged, self.read(base_path, chain))
+        merged = join(merged, Merged(own, (Layer(str(path), own),)))
         self._merged[resolved] = merged
         return merged
 
@@ -97,7 +97,8 @@ def _find_base(base: str, path: Path) -> Path:
     return found
 
 
-def _join(below: Merged, above: Merged) -> Merged:
+def join(below: Merged, above: Merged) -> Merged:
+    """Return a file merged over another one."""
     data = merge(without_base_batch(below.data, [Layer("", above.data)]), above.data)
     moved = [layer for layer in below.layers if layer not in above.layers]
     return Merged(data, (*moved, *above.layers))

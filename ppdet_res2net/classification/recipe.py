@@ -111,9 +111,10 @@ def create_recipe(options: ClassifierOptions, overrides: Iterable[str] = (), *, 
     train = open_dataset(options.data, "train", options.label_file)
     count = len(train.class_names)
     if options.num_classes not in (None, count):
+        source = train.contents.source
         raise ConfigError(
-            f"num_classes is {options.num_classes}, but {train.contents.source} has {count} classes. Correct it, or leave it "
-            "out: the number is taken from the data."
+            f"num_classes is {options.num_classes}, but {source[0].lower()}{source[1:]} has {count} classes. Correct it, or "
+            "leave it out: the number is taken from the data."
         )
     name = "_".join(re.sub(r"[^\w.-]", "_", part) for part in (spec.name, options.title))
     settings = _settings(options, spec, train, name)
@@ -173,11 +174,11 @@ def _dataset(options: ClassifierOptions, split: str) -> Tagged:
 
 def _preprocessor(options: ClassifierOptions, spec: ModelSpec, is_cifar: bool) -> ClassifierPreprocessor:
     published = preprocessor_of_spec(spec, upright=True)
-    return dataclasses.replace(
-        published,
-        size_px=options.image_size or published.size_px,
-        crop_fraction=1.0 if is_cifar else published.crop_fraction,  # its images have no margin to cut off
-    )
+    crop = 1.0 if is_cifar else published.crop_fraction  # its images have no margin to cut off
+    try:
+        return dataclasses.replace(published, size_px=options.image_size or published.size_px, crop_fraction=crop)
+    except ValueError as error:
+        raise ConfigError(f"image_size is {options.image_size}: {error} Choose a smaller one.") from error
 
 
 def _augmentation(images: ClassifierPreprocessor, is_cifar: bool) -> list[dict]:

@@ -80,15 +80,16 @@ class TrainParser(CommandParser):
         )
         add("workers", "processes that read images (default: 4)", type=whole_number(1, 1000), metavar="N")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse a command line. One without a recipe and without a classifier ends the program with exit code 2."""
-        parsed = super().parse_args(args, namespace)
-        given = _find_given(parsed)
-        if parsed.config is not None:
-            self._refuse_both(parsed, given)
-        else:
-            self._check_form(parsed, given)
-        return parsed
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if not unknown:  # which are the next error otherwise
+            given = _find_given(parsed)
+            if parsed.config is not None:
+                self._refuse_both(parsed, given)
+            else:
+                self._check_form(parsed, given)
+        return parsed, unknown
 
     def _refuse_both(self, args: argparse.Namespace, given: list[str]) -> None:
         if "model" in given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -15,16 +16,20 @@ from tests.helpers.training_runs import image_files, overrides_for
 SCORE = 0.2  # the detector, which has not learned anything, is not surer
 
 
-@pytest.fixture
-def predicted(detecting, demo_data, tmp_path):
-    """Run ``infer --save_labels`` on the demo's photos; returns the folder of the labels."""
+@pytest.fixture(scope="module")
+def predicted(detecting, demo_data, tmp_path_factory):
+    """Run ``infer --save_labels`` on the demo's photos, once for each kind of labels; returns the folder of the labels."""
 
-    def run(name: str, *words: str) -> Path:
-        common = ["-c", "demo_mask_rcnn", "--infer_dir", f"{demo_data}/val2017", "--output_dir", f"{tmp_path}/out"]
-        options = [f"--draw_threshold={SCORE}", "--no_pictures", "--save_results", "--save_labels", name, *words]
-        settings = ["-o", *overrides_for(demo_data, tmp_path), f"weights={detecting}"]
+    @functools.cache
+    def run(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        labels = folder / "labels"
+        common = ["-c", "demo_mask_rcnn", "--infer_dir", f"{demo_data}/val2017", "--output_dir", f"{folder}/out"]
+        options = [f"--draw_threshold={SCORE}", "--no_pictures", "--save_results", "--save_labels", name]
+        options += ["--labels_dir", f"{labels}"] if name == "labelme" else []
+        settings = ["-o", *overrides_for(demo_data, folder), f"weights={detecting}"]
         assert main(["infer", *common, *options, *settings]) == 0
-        return tmp_path / "out" / "labels"
+        return labels if name == "labelme" else folder / "out" / "labels"
 
     return run
 
@@ -39,9 +44,9 @@ def boxes_of(annotations: Path) -> dict[str, list[list[float]]]:
     return found
 
 
-def detected_boxes(tmp_path: Path) -> dict[str, list[list[float]]]:
+def detected_boxes(results: Path) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = {}
-    for one in json.loads((tmp_path / "out" / "bbox.json").read_text()):
+    for one in json.loads(results.read_text()):
         x, y, width, height = one["bbox"]
         boxes = found.setdefault(one["file_name"], [])
         if one["score"] >= SCORE:
@@ -55,9 +60,9 @@ def assert_close(one: dict, other: dict, tolerance_px: float) -> None:
         np.testing.assert_allclose(one.get(name, []), other.get(name, []), atol=tolerance_px)
 
 
-def test_coco_is_accepted_as_it_is(predicted, demo_data, tmp_path, capsys):
+def test_coco_is_accepted_as_it_is(predicted, demo_data, capsys):
     labels = predicted("coco")
-    assert_close(boxes_of(labels / "annotations.json"), detected_boxes(tmp_path), 0.002)
+    assert_close(boxes_of(labels / "annotations.json"), detected_boxes(labels.parent / "bbox.json"), 0.002)
     words = ["--annotations", f"{labels}/annotations.json", "--images", f"{demo_data}/val2017"]
     assert main(["check-dataset", *words]) == 0, capsys.readouterr().out
 
@@ -65,15 +70,13 @@ def test_coco_is_accepted_as_it_is(predicted, demo_data, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["labelme", "yolo"])
 def test_others_are_accepted_after_conversion(predicted, demo_data, tmp_path, capsys, name):
     labels, images, out = predicted(name), f"{demo_data}/val2017", tmp_path / "converted.json"
-    coco = predicted("coco", "--labels_dir", f"{tmp_path}/coco")
-    assert coco.is_dir()
     where = {
         "labelme": ["--annotations", f"{labels}", "--images", images],
         "yolo": ["--names", f"{labels}/data.yaml", "--labels", f"{labels}/labels", "--images", images],
     }
     assert main(["convert-dataset", name, *where[name], "--out", f"{out}"]) == 0, capsys.readouterr()
     assert main(["check-dataset", "--annotations", f"{out}", "--images", images]) == 0, capsys.readouterr().out
-    outlines = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    outlines = json.loads((predicted("coco") / "annotations.json").read_text())
     assert_close(boxes_of(out), boxes_of_outlines(outlines), 0.01)
 
 

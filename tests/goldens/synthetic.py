@@ -67,12 +67,12 @@ def run_detector(model) -> dict[str, np.ndarray]:
 
 
 @contextlib.contextmanager
-def without_random_weights():
-    """Let Paddle create models with zeros: drawing random tensors would take most of the time."""
+def without_random_weights(value: float = 0.0):
+    """Let Paddle create models full of one number: drawing random tensors would take most of the time."""
     import paddle
 
-    zero = paddle.nn.initializer.Constant(0.0)
-    paddle.nn.initializer.set_global_initializer(zero, zero)
+    constant = paddle.nn.initializer.Constant(value)
+    paddle.nn.initializer.set_global_initializer(constant, constant)
     try:
         yield
     finally:

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "write a detector or a classifier as a folder for deployment",
     "serve": "answer requests over HTTP with exported models, and show a page to try them",
     "set-threshold": "choose the score from which an exported detector draws",
+    "benchmark": "compare the engines that run an exported detector: AP, time, memory, size",
     "make-class-folders": "write small datasets for classification",
     "config": "check a configuration and print it whole",
     "models": "list the published models",

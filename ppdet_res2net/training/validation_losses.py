@@ -110,7 +110,7 @@ class ValidationLosses:
                     seed_everything(self._seed, Purpose.VALIDATION, int(np.ravel(batch["im_id"])[0]))
                     tensors = {name: to_tensors(value) for name, value in batch.items()}
                     losses = self._losses(self._model, tensors)
-                    yield len(batch["im_id"]), {name: value.item() for name, value in losses.items()}
+                    yield len(batch["im_id"]), {name: value.numpy().item() for name, value in losses.items()}
         finally:
             self._loader.close()
 

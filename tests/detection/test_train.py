@@ -45,6 +45,7 @@ def test_a_run_leaves_checkpoints_the_configuration_and_its_logs(trained, demo_d
         *_checkpoint_files("0"),
         "config.yml",
         "curves.png",
+        "index.html",
         "metrics.jsonl",
         "train.log",
     }

@@ -59,7 +59,14 @@ def child_environment(threads: int) -> Mapping[str, str]:
     }
 
 
-def call(function: str, arguments: Mapping[str, Any], *, threads: int, python: str = sys.executable) -> Any:
+def call(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    threads: int,
+    python: str = sys.executable,
+    time_limit_s: float | None = None,
+) -> Any:
     """Call a function in a new process and return its result.
 
     Args:
@@ -67,12 +74,17 @@ def call(function: str, arguments: Mapping[str, Any], *, threads: int, python: s
         arguments: Keyword arguments. JSON must be able to hold them and the result.
         threads: Threads for computing.
         python: Interpreter to use.
+        time_limit_s: The process is ended after this time; None: never.
 
     Raises:
-        ContenderError: The process failed. The message ends with the last line that it wrote to stderr.
+        ContenderError: The process failed or took too long. The message ends with the last line that it wrote to stderr.
     """
     command = [python, "-m", "benchmarks.harness", function, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(threads))
+    environment = child_environment(threads)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=time_limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise ContenderError(f"took longer than {error.timeout:g} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise ContenderError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from res2net_runtime.arguments import Answer, Means, Noted, Refused
-from res2net_runtime.paddledetection_flags import INFER_FLAGS
+from res2net_runtime.paddledetection_flags import INFER_FLAGS, SLICING
 
 __all__ = ["FLAGS_OF_COMMAND"]
 
@@ -18,11 +18,6 @@ _SLIM = Refused(
     "with --format onnx and make int8 of it with 'python -m res2net_runtime.quantize'."
 )
 _PROPOSALS = Refused("It belongs to SNIPER, which is not offered. Leave it out.")
-_SLICING: dict[str, Answer] = {
-    flag: answer
-    for flag, answer in INFER_FLAGS.items()
-    if flag.startswith(("--slice", "--overlap", "--combine", "--match"))
-}
 _OF_EXPORTS = Refused("It is a flag of deploy/python/infer.py, which runs exported networks. Leave it out here.")
 # What people pass to every tool: settings of the recipe, and flags of deploy/python/infer.py.
 _COMMON: dict[str, Answer] = {
@@ -30,6 +25,10 @@ _COMMON: dict[str, Answer] = {
     "--slim_config": _SLIM,
     "--use_gpu": Means(("-o", "use_gpu={value}")),
 }
+
+_NAMES_OF_SLICING = {flag.partition("=")[0] for flag in SLICING}
+# For commands that search images, in slices too.
+_COMMON_WITH_SLICING = {**{flag: one for flag, one in _COMMON.items() if flag not in _NAMES_OF_SLICING}, **SLICING}
 
 FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
     "train": {
@@ -58,8 +57,7 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         "--proposals_path": _PROPOSALS,
     },
     "eval": {
-        **_COMMON,
-        **_SLICING,
+        **_COMMON_WITH_SLICING,
         "--json_eval=false": Means(),
         "--json_eval": Refused(
             "Figures are computed from the model each time. bbox.json and mask.json of --output_eval are COCO results, "
@@ -76,8 +74,7 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         "--amp": Refused("Evaluate an export in low precision instead: --exported DIR --precision bf16."),
     },
     "infer": {
-        **_COMMON,
-        **_SLICING,
+        **_COMMON_WITH_SLICING,
         "--save_threshold": Refused("--save_results writes every detection with its score; filter them by 'score'."),
         "--save_txt=false": Means(),
         "--save_txt": Refused("--save_results writes bbox.json, and mask.json if there are masks."),

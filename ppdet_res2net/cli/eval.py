@@ -21,6 +21,7 @@ from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from ppdet_res2net.files import save_text
 from res2net_runtime.backends import BACKENDS, PRECISIONS, TRUST_GRAPH_OPTION
+from res2net_runtime.views import VIEW_OPTIONS, find_misused_views, view_settings
 
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config
@@ -49,6 +50,8 @@ def _parser() -> TaskParser:
     detectors.add("--backend", choices=["auto", *BACKENDS], help="engine that runs the export (default: auto)")
     detectors.add("--precision", choices=PRECISIONS, help="precision of that engine (default: fp32)")
     detectors.add("--trust_graph", **TRUST_GRAPH_OPTION)
+    for flag, settings in VIEW_OPTIONS.items():
+        detectors.add(flag, **settings)
     classifiers = parser.classifiers
     classifiers.add(
         "--data",
@@ -91,6 +94,9 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
         parser.error("--backend, --precision and --trust_graph say how an export runs; add --exported DIR")
     if args.exported and args.weights:
         parser.error("--exported and --weights name two models; leave one of them out")
+    misused = find_misused_views(args)
+    if misused:
+        parser.error(misused)
     from ppdet_res2net.detection.evaluate import evaluate_exported, evaluate_from_config
 
     if args.json:
@@ -106,9 +112,10 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
             classwise=classwise,
             output_dir=output_dir,
             trust_graph=bool(args.trust_graph),
+            **view_settings(args),
         )
     else:
-        result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir)
+        result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir, **view_settings(args))
     shown = text_output(args.json)
     say(result.report, shown)
     say(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s", shown)

@@ -24,6 +24,7 @@ from res2net_runtime.arguments import path_text
 from res2net_runtime.image_lists import SAVING_OPTIONS, ImageFile, find_misplaced, select_images
 from res2net_runtime.labels import LABEL_OPTIONS, find_misused_labels, label_output
 from res2net_runtime.texts import printable, storable
+from res2net_runtime.views import VIEW_OPTIONS, find_misused_views, view_settings
 
 if TYPE_CHECKING:
     from ppdet_res2net.config import Config
@@ -49,7 +50,7 @@ def _parser() -> TaskParser:
     detectors.add("--save_results", action="store_true", help="write bbox.json, and mask.json if there are masks")
     for flag, settings in SAVING_OPTIONS.items():
         detectors.add(flag, **settings)
-    for flag, settings in LABEL_OPTIONS.items():
+    for flag, settings in {**LABEL_OPTIONS, **VIEW_OPTIONS}.items():
         detectors.add(flag, **settings)
     classifiers = parser.classifiers
     classifiers.add("--batch_size", type=images_per_batch, default=8, metavar="N", help="batch size")
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if misplaced:
         parser.error(misplaced)
     misused = find_misused_labels(args.save_labels, args.labels_dir, bool(args.overwrite_labels))
+    misused = misused or find_misused_views(args)
     if misused:
         parser.error(misused)
     is_detector = config is not None and not is_classifier(config)
@@ -104,6 +106,7 @@ def _detect(args: argparse.Namespace, config: Config, images: list[ImageFile]) -
         save_pictures=not args.no_pictures,
         suffix=args.shard.suffix if args.shard else "",
         labels=label_output(args),
+        **view_settings(args),
     )
     if args.infer_img and summary.shown is not None:
         print_detections(summary.shown)

@@ -39,6 +39,7 @@ from res2net_runtime.preprocess import decode_image
 from res2net_runtime.result_files import ResultFiles
 from res2net_runtime.results import Detections
 from res2net_runtime.texts import printable
+from res2net_runtime.views import Slicing, TestTimeAugmentation
 
 __all__ = [
     "STAT_NAMES",
@@ -87,7 +88,14 @@ class GroundTruth(NamedTuple):
     objects: ScoredObjects
 
 
-def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir: str | None = None) -> EvalResult:
+def evaluate_from_config(
+    config: Config,
+    *,
+    classwise: bool = False,
+    output_dir: str | None = None,
+    slicing: Slicing | None = None,
+    tta: TestTimeAugmentation | None = None,
+) -> EvalResult:
     """Evaluate the weights that ``config`` names on its ``EvalDataset``.
 
     Args:
@@ -95,12 +103,15 @@ def evaluate_from_config(config: Config, *, classwise: bool = False, output_dir:
         classwise: Also report AP per class, as ``classwise`` of the configuration does.
         output_dir: Folder for ``bbox.json`` and ``mask.json``, the detections in COCO's result format. By default this is
             the configuration's ``output_eval``.
+        slicing: As for :class:`res2net_runtime.Predictor`.
+        tta: As for :class:`res2net_runtime.Predictor`.
     """
     select_device(config)
     detector, classes = create_trained_detector(config)
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     with ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
-        return evaluate(detector, config, classes, classwise=classwise, output_dir=output_dir)
+        predictor = create_predictor(detector, config, classes, slicing=slicing, tta=tta)
+        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
 
 
 def evaluate_exported(
@@ -112,6 +123,8 @@ def evaluate_exported(
     classwise: bool = False,
     output_dir: str | None = None,
     trust_graph: bool = False,
+    slicing: Slicing | None = None,
+    tta: TestTimeAugmentation | None = None,
 ) -> EvalResult:
     """Evaluate an exported detector on ``EvalDataset``, with one of the runtime's engines.
 
@@ -123,6 +136,8 @@ def evaluate_exported(
         classwise: As for :func:`evaluate_from_config`.
         output_dir: As for :func:`evaluate_from_config`.
         trust_graph: As for :class:`res2net_runtime.Predictor`.
+        slicing: As for :class:`res2net_runtime.Predictor`.
+        tta: As for :class:`res2net_runtime.Predictor`.
     """
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     predictor = Predictor(
@@ -133,6 +148,8 @@ def evaluate_exported(
         backend=backend,
         precision=precision,
         trust_graph=trust_graph,
+        slicing=slicing,
+        tta=tta,
     )
     with predictor, ending_on_signals():
         logger.info("%s", predictor.description)

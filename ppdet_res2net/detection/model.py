@@ -26,6 +26,7 @@ from ppdet_res2net.zoo.report import describe_contents
 from ppdet_res2net.zoo.weights import Weights, read_weights
 from res2net_runtime.model_folder import ModelInfo
 from res2net_runtime.predictor import Predictor
+from res2net_runtime.views import Slicing, TestTimeAugmentation
 
 __all__ = ["Classes", "EagerBackend", "create_coco_dataset", "create_predictor", "create_trained_detector"]
 
@@ -170,11 +171,20 @@ class EagerBackend:
         """Do nothing: there is nothing to free."""
 
 
-def create_predictor(detector: nn.Layer, config: Config, classes: Classes, reader: str = "EvalReader") -> Predictor:
+def create_predictor(
+    detector: nn.Layer,
+    config: Config,
+    classes: Classes,
+    reader: str = "EvalReader",
+    *,
+    slicing: Slicing | None = None,
+    tta: TestTimeAugmentation | None = None,
+) -> Predictor:
     """Return the runtime's predictor for an eager detector. Images are prepared as ``reader`` says."""
     backend = EagerBackend(detector)
     info = make_model_info(config, classes, backend.output_names, reader)
-    return Predictor.over(info, backend, batch_size=config.get(reader, {}).get("batch_size", 1))
+    batch_size = config.get(reader, {}).get("batch_size", 1)
+    return Predictor.over(info, backend, batch_size=batch_size, slicing=slicing, tta=tta)
 
 
 def make_model_info(config: Config, classes: Classes, outputs: Sequence[str], reader: str = "TestReader") -> ModelInfo:

@@ -15,6 +15,7 @@ from res2net_runtime.console import ending_on_signals
 from res2net_runtime.image_lists import ImageFile, name_images
 from res2net_runtime.jobs import Output, Summary, run_images
 from res2net_runtime.labels import LabelOutput
+from res2net_runtime.views import Slicing, TestTimeAugmentation
 
 __all__ = ["predict_files"]
 
@@ -31,6 +32,8 @@ def predict_files(
     save_pictures: bool = True,
     suffix: str = "",
     labels: LabelOutput | None = None,
+    slicing: Slicing | None = None,
+    tta: TestTimeAugmentation | None = None,
 ) -> Summary:
     """Draw the detections of each image, and write them in COCO's result format if asked.
 
@@ -48,6 +51,8 @@ def predict_files(
         save_pictures: See there.
         suffix: See there.
         labels: See there.
+        slicing: As in :class:`~res2net_runtime.Predictor`.
+        tta: See there.
 
     Raises:
         ConfigError: No image is given, pictures would overwrite the images, the folder cannot be written, or the
@@ -63,6 +68,6 @@ def predict_files(
     output = Output(folder, draw_threshold, save_results, save_jsonl, skip_done, save_pictures, suffix, labels=labels)
     select_device(config)
     detector, classes = create_trained_detector(config)
-    predictor = create_predictor(detector, config, classes, "TestReader")
+    predictor = create_predictor(detector, config, classes, "TestReader", slicing=slicing, tta=tta)
     with ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
         return run_images(predictor, images, output)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from res2net_runtime.preprocess import decode_image as decode_image
     from res2net_runtime.results import Detections as Detections
     from res2net_runtime.session import FailedPrediction as FailedPrediction
+    from res2net_runtime.views import Slicing as Slicing
+    from res2net_runtime.views import TestTimeAugmentation as TestTimeAugmentation
 else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
@@ -40,6 +42,7 @@ else:
             "preprocess": ["Preprocessor", "collate", "decode_image"],
             "results": ["Detections"],
             "session": ["FailedPrediction"],
+            "views": ["Slicing", "TestTimeAugmentation"],
         },
     )
     __all__ += ["__version__"]

@@ -54,7 +54,8 @@ class Means:
 
     Attributes:
         words: What it is replaced by; ``{value}`` stands for its value.
-        yields: A flag on the command line that says the same has precedence. Otherwise, both together are an error.
+        yields: A flag on the command line that says the same, or stands for the same, has precedence. Otherwise, both
+            together are an error.
     """
 
     words: tuple[str, ...] = ()
@@ -227,11 +228,19 @@ class FlagParser(argparse.ArgumentParser):
             say(f"Note: {shown} changes nothing here. {answer.sentence}", sys.stderr)
             return []
         words = [word.format(value=value or "true") for word in answer.words]
+        if answer.yields and any(
+            self._stands_for(other, text, words[0]) for other, text in given.items() if other != flag
+        ):
+            return []
         if words and words[0] in given and words[0] != flag:
             if not answer.yields and words[1:] and given[words[0]] != words[1]:
                 self.error(f"{shown} means {' '.join(words)} here, and {words[0]} is given too; leave one of them out")
             return []
         return words
+
+    def _stands_for(self, flag: str, value: str | None, known: str) -> bool:
+        answer = self._answer(flag, value or "true")
+        return isinstance(answer, Means) and answer.words[:1] == (known,) and not answer.yields
 
     def _switch(self, flag: str, value: str) -> bool:
         is_on = _WORDS_FOR_SWITCHES.get(value.lower())

@@ -35,6 +35,7 @@ from res2net_runtime.results import Detections
 from res2net_runtime.texts import hide_password, is_url, printable
 from res2net_runtime.thresholds import describe_thresholds
 from res2net_runtime.video_writer import CODECS
+from res2net_runtime.views import VIEW_OPTIONS, find_misused_views, view_settings
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -109,6 +110,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(flag, **settings)
     for flag, settings in LABEL_OPTIONS.items():
         parser.add_argument(flag, **settings)
+    for flag, settings in VIEW_OPTIONS.items():
+        parser.add_argument(flag, **settings)
     parser.add_argument(
         "--video_codec",
         choices=["auto", *CODECS],
@@ -135,7 +138,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     misplaced = find_misplaced(args, ("--image_dir", args.image_dir), ("--image_list", args.image_list))
     if misplaced:
         parser.error(misplaced)
-    misused = find_misused_labels(args.save_labels, args.labels_dir, args.overwrite_labels)
+    misused = find_misused_labels(args.save_labels, args.labels_dir, args.overwrite_labels) or find_misused_views(args)
     if misused:
         parser.error(misused)
     if args.save_labels and not (args.image_file or args.image_dir or args.image_list):
@@ -160,17 +163,18 @@ def run(args: argparse.Namespace) -> int:
             f"'{hide_password(args.video_file)}' is a url. Pass it as --stream_url to read it as a camera."
         )
     if read_model_config(args.model_dir)[0]["task"] == "classification":
-        if args.save_labels:
-            raise Res2NetError(
-                f"--save_labels is for detectors, and '{printable(args.model_dir)}' is a classifier. Leave it out."
-            )
+        for flag, is_given in (("--save_labels", args.save_labels), ("--slice", args.slice), ("--tta", args.tta)):
+            if is_given:
+                raise Res2NetError(
+                    f"{flag} is for detectors, and '{printable(args.model_dir)}' is a classifier. Leave it out."
+                )
         from res2net_runtime.classification.cli import run_classifier
 
         return run_classifier(args, _predictor_options(args))
     images = images_of(args)
     paths = [image.path for image in images] or [Path(file) for file in (args.video_file,) if file]
     output_dir = make_output_folder(args.output_dir, paths)
-    predictor = Predictor(args.model_dir, **_predictor_options(args))
+    predictor = Predictor(args.model_dir, **_predictor_options(args), **view_settings(args))
     output = Output(
         output_dir,
         predictor.info.least_scores if args.threshold is None else args.threshold,

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from res2net_runtime.masks import masks_to_bitmaps
 from res2net_runtime.results import Detections
 
 __all__ = ["class_color", "draw_detections"]
@@ -79,8 +78,7 @@ def draw_detections(
     picture = image.copy()
     if shown.masks is not None:
         for index in order:  # one by one: all bitmaps of a large photo may not fit into the memory
-            one = slice(index, index + 1)
-            bitmap = masks_to_bitmaps(shown.masks[one], shown.boxes_xyxy[one], shown.image_hw, shown.mask_threshold)[0]
+            bitmap = shown[int(index)].bitmaps()[0]
             _blend_mask(picture, bitmap, class_color(int(shown.labels[index])), mask_opacity)
     short_side_px = min(image.shape[:2])
     line_px = max(1, round(short_side_px / 300))

@@ -21,11 +21,16 @@ _TENSORRT_SHAPES = Refused(
 )
 _FOLDER = "--model_dir names the exported folder, which holds network and preprocessing."
 
-SLICING = Refused(
-    "Images are not searched in slices here. Leave it out, and cut large images into tiles, or use a recipe that resizes "
-    "images to a larger size."
-)
-_SLICING_FLAGS = ("slice_infer", "slice_size", "overlap_ratio", "combine_method", "match_threshold", "match_metric")
+# Further options of this name are those of ``views.py``.
+SLICING: dict[str, Answer] = {
+    "--slice_infer=true": Means(("--slice", "640,640"), yields=True),  # its size, unless --slice_size is given
+    "--slice_infer=false": Means(),
+    "--slice_size": Means(("--slice", "{value}")),
+    "--overlap_ratio": Means(("--overlap", "{value}")),
+    "--combine_method=concat": Refused(
+        "Objects that several slices show would be found several times. Leave it out, or pass --combine_method nms."
+    ),
+}
 
 
 def _all(names: Iterable[str], answer: Answer) -> dict[str, Answer]:
@@ -88,6 +93,5 @@ INFER_FLAGS: dict[str, Answer] = {
     "--use_dark": Noted(_KEYPOINTS),
     "--random_pad=false": Means(),
     **_all(("action_file", "window_size", "random_pad"), _ACTIONS),
-    "--slice_infer=false": Means(),
-    **_all(_SLICING_FLAGS, SLICING),
+    **SLICING,
 }

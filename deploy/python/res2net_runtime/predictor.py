@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from res2net_runtime.backends import Backend, create_backend
 from res2net_runtime.model_folder import ModelInfo, load_model_folder
+from res2net_runtime.photo_views import PhotoView, iterate_views
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
-from res2net_runtime.session import ImageSession, Prepared, check_counts, resizing
+from res2net_runtime.session import FailedPrediction, Finished, ImageSession, Prepared, check_counts, resizing
+from res2net_runtime.views import Slicing, TestTimeAugmentation
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -70,8 +73,11 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         trust_graph: Pass the graph to the engine unchecked. Otherwise, a graph with operators that could read files or run
             code, or with any that is not known, is refused. Use it for a model with modules of your own, and only for a
             model that you trust as you trust a program.
+        slicing: Search large images slice by slice, too. Its ``batch_size`` replaces the one above.
+        tta: Search images mirrored and at other scales, too.
 
     Raises:
+        ValueError: A count is below 1, or the model does not allow other scales.
         ModelFolderError: The folder is incomplete or was written for a different version.
         BackendError: The engine is missing or refuses the model.
 
@@ -92,15 +98,24 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         precision: str = "fp32",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         trust_graph: bool = False,
+        slicing: Slicing | None = None,
+        tta: TestTimeAugmentation | None = None,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         folder = load_model_folder(model_dir)
         backend_in_use = create_backend(folder, backend, precision, device, cpu_threads, trust_graph)
-        self._set_up(folder, backend_in_use, batch_size, max_pixels)
+        self._set_up(folder, backend_in_use, batch_size, max_pixels, slicing, tta)
 
     @classmethod
     def over(
-        cls, info: ModelInfo, backend: Backend, *, batch_size: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS
+        cls,
+        info: ModelInfo,
+        backend: Backend,
+        *,
+        batch_size: int = 1,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        slicing: Slicing | None = None,
+        tta: TestTimeAugmentation | None = None,
     ) -> Predictor:
         """Return a predictor over any network, for instance one that has not been exported.
 
@@ -109,27 +124,73 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
             backend: The network.
             batch_size: As for the class.
             max_pixels: As for the class.
+            slicing: As for the class.
+            tta: As for the class.
         """
         predictor = cls.__new__(cls)
-        predictor._set_up(info, backend, batch_size, max_pixels)
+        predictor._set_up(info, backend, batch_size, max_pixels, slicing, tta)
         return predictor
 
-    def _set_up(self, info: ModelInfo, backend: Backend, batch_size: int, max_pixels: int) -> None:
+    def _set_up(
+        self,
+        info: ModelInfo,
+        backend: Backend,
+        batch_size: int,
+        max_pixels: int,
+        slicing: Slicing | None,
+        tta: TestTimeAugmentation | None,
+    ) -> None:
         check_counts(max_pixels=max_pixels)
-        super().__init__(backend, batch_size)
+        super().__init__(backend, (slicing and slicing.batch_size) or batch_size)
         self.info = info
         self._max_pixels = max_pixels
-        self._preprocessor = Preprocessor.from_config(info.preprocess)
+        preprocessor = Preprocessor.from_config(info.preprocess)
+        self._slicing, self._tta = slicing, tta
+        scales = (1.0, *tta.scales) if tta is not None else (1.0,)
+        self._preprocessors = {scale: preprocessor.scaled(scale) for scale in scales}
 
     @property
     def label_list(self) -> tuple[str, ...]:
         """Class names."""
         return self.info.label_list
 
-    def _prepare(self, source: ImageSource) -> _PreparedPhoto:
-        image = decode_image(source, self._max_pixels)
-        with resizing(source, image):
-            return _PreparedPhoto(self._preprocessor(image), image)
+    def _result_of(self, image: ImageSource) -> Detections:
+        if self._slicing is None and self._tta is None:
+            return super()._result_of(image)
+        return self([image])[0]
+
+    def _outcomes(
+        self, images: Iterable[ImageSource], workers: int
+    ) -> Generator[Finished[Detections, Prediction] | FailedPrediction, None, None]:
+        if self._slicing is None and self._tta is None:
+            yield from super()._outcomes(images, workers)
+            return
+        views = iterate_views(images, lambda one: decode_image(one, self._max_pixels), self._slicing, self._tta)
+        with closing(views), closing(super()._outcomes(views, workers)) as outcomes:
+            for outcome in outcomes:
+                one = outcome if isinstance(outcome, FailedPrediction) else outcome.prediction
+                assert isinstance(one.source, PhotoView)
+                photo = one.source.photo
+                photo.done += 1
+                if one.error is not None:
+                    photo.error = one.error
+                else:
+                    photo.found.append(one.detections)
+                if photo.is_done and photo.error is not None:
+                    yield FailedPrediction(photo.source, photo.error, photo.image)
+                elif photo.is_done:
+                    detections = photo.merged(self._slicing, self._tta)
+                    yield Finished(detections, Prediction(photo.source, photo.image, detections))
+
+    def _prepare(self, source: ImageSource | PhotoView) -> _PreparedPhoto:
+        if isinstance(source, PhotoView):
+            image = source.crop()
+            original, preprocessor = source.photo.source, self._preprocessors[source.view.scale]
+        else:
+            image = decode_image(source, self._max_pixels)
+            original, preprocessor = source, self._preprocessors[1.0]
+        with resizing(original, image):
+            return _PreparedPhoto(preprocessor(image), image)
 
     def _predict(self, prepared: Sequence[_PreparedPhoto]) -> list[Detections]:
         return Detections.from_outputs(

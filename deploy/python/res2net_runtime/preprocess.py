@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import cv2
@@ -196,6 +196,25 @@ class Preprocessor:
                 "(3, H, W). Add {type: Permute} to the list 'Preprocess' in infer_cfg.yml."
             )
         return cls(**settings)
+
+    def scaled(self, scale: float) -> Preprocessor:
+        """Return a preprocessor that resizes to ``scale`` times the size.
+
+        Raises:
+            ValueError: There is no resizing, or the size would be too large.
+        """
+        if scale == 1:
+            return self
+        if self.target_size is None:
+            raise ValueError(
+                "The model's preprocessing does not resize images, so they cannot be shown at other scales."
+            )
+        height, width = (max(1, round(side * scale)) for side in self.target_size)
+        if height * width > _MAX_TARGET_PIXELS:
+            raise ValueError(
+                f"The scale {scale:g} makes the input {width}x{height} pixels, more than {_MAX_TARGET_PIXELS}."
+            )
+        return replace(self, target_size=(height, width))
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Resize, normalise, and pad one image.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from res2net_runtime.errors import BackendError
 from res2net_runtime.masks import masks_to_bitmaps, masks_to_rles
@@ -31,6 +32,8 @@ class Detections:
         label_list: Class names.
         category_ids: COCO category id of each label.
         mask_threshold: Smallest probability of a pixel that belongs to a mask.
+        joined_rles: Object (n,): COCO's compressed RLE of each mask that was joined from parts in several slices, which is
+            finer than the probabilities in ``masks``; None for the other masks. None if no mask is joined.
     """
 
     boxes_xyxy: np.ndarray
@@ -41,6 +44,7 @@ class Detections:
     label_list: tuple[str, ...]
     category_ids: tuple[int, ...]
     mask_threshold: float = 0.5
+    joined_rles: np.ndarray | None = None
 
     @classmethod
     def from_outputs(
@@ -113,6 +117,7 @@ class Detections:
             scores=self.scores[chosen],
             labels=self.labels[chosen],
             masks=None if self.masks is None else self.masks[chosen],
+            joined_rles=None if self.joined_rles is None else self.joined_rles[chosen],
         )
 
     def __iter__(self) -> Iterator[Detections]:
@@ -135,7 +140,10 @@ class Detections:
         Raises:
             ValueError: The detector has no masks.
         """
-        return masks_to_rles(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+        rles = masks_to_rles(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+        if self.joined_rles is not None:
+            rles = [joined or rle for joined, rle in zip(self.joined_rles, rles)]
+        return rles
 
     def bitmaps(self) -> np.ndarray:
         """Return each mask in the image as bool (n, height, width).
@@ -143,7 +151,11 @@ class Detections:
         Raises:
             ValueError: The detector has no masks.
         """
-        return masks_to_bitmaps(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+        bitmaps = masks_to_bitmaps(self._require_masks(), self.boxes_xyxy, self.image_hw, self.mask_threshold)
+        for index, joined in enumerate(() if self.joined_rles is None else self.joined_rles):
+            if joined is not None:
+                bitmaps[index] = coco_mask.decode(joined)
+        return bitmaps
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return the detections in COCO's results format, ready for ``json.dump``.

@@ -19,7 +19,7 @@ from res2net_runtime.backends import Backend
 from res2net_runtime.errors import BackendError, ImageError, Res2NetError
 from res2net_runtime.preprocess import ImageSource, describe_source
 
-__all__ = ["FailedPrediction", "ImageSession", "Prepared", "Session", "check_counts", "resizing"]
+__all__ = ["FailedPrediction", "Finished", "ImageSession", "Prepared", "Session", "check_counts", "resizing"]
 
 # Batches prepared ahead of the network: enough to find images of equal size, few enough to fit into memory.
 _BATCHES_AHEAD = 4
@@ -156,7 +156,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
             BackendError: The network fails.
         """
         if not isinstance(images, (list, tuple)):
-            return self._predict([self._prepare(images)])[0]
+            return self._result_of(images)
         results = []
         with closing(self._outcomes(images, workers=2)) as outcomes:
             for outcome in outcomes:
@@ -203,6 +203,9 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
         """
         return self._predict(prepared)
 
+    def _result_of(self, image: ImageSource) -> ResultT:
+        return self._predict([self._prepare(image)])[0]
+
     @abstractmethod
     def _prepare(self, source: ImageSource) -> PreparedT:
         """Decode and prepare one image; called by several threads.
@@ -225,7 +228,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
 
     def _outcomes(
         self, images: Iterable[ImageSource], workers: int
-    ) -> Generator[_Finished[ResultT, PredictionT] | FailedPrediction, None, None]:
+    ) -> Generator[Finished[ResultT, PredictionT] | FailedPrediction, None, None]:
         sources = iter(images)
         queue: deque[_Job[PreparedT, ResultT, PredictionT]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="res2net-prepare")
@@ -261,7 +264,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
                 job.finish(FailedPrediction(job.source, error, prepared.image))
             return
         for (job, prepared), result in zip(batch, results):
-            job.finish(_Finished(result, self._make_prediction(job.source, prepared, result)))
+            job.finish(Finished(result, self._make_prediction(job.source, prepared, result)))
 
 
 @contextmanager
@@ -274,7 +277,9 @@ def resizing(source: ImageSource, image: np.ndarray) -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Finished(Generic[ResultT, PredictionT]):
+class Finished(Generic[ResultT, PredictionT]):
+    """An image of a stream that worked: its result, and what :meth:`ImageSession.predict_iter` yields for it."""
+
     result: ResultT
     prediction: PredictionT
 
@@ -284,7 +289,7 @@ class _Job(Generic[PreparedT, ResultT, PredictionT]):
 
     def __init__(self, source: ImageSource, future: Future[PreparedT]) -> None:
         self.source = source
-        self.outcome: _Finished[ResultT, PredictionT] | FailedPrediction | None = None
+        self.outcome: Finished[ResultT, PredictionT] | FailedPrediction | None = None
         self._future: Future[PreparedT] | None = future
 
     def wait(self) -> PreparedT | None:
@@ -297,6 +302,6 @@ class _Job(Generic[PreparedT, ResultT, PredictionT]):
             self.finish(FailedPrediction(self.source, error))
             return None
 
-    def finish(self, outcome: _Finished[ResultT, PredictionT] | FailedPrediction) -> None:
+    def finish(self, outcome: Finished[ResultT, PredictionT] | FailedPrediction) -> None:
         self.outcome = outcome
         self._future = None  # the network's input is large, and no longer needed

@@ -189,7 +189,7 @@ _OF_DETECTORS: dict[str, Mapping[str, Kind]] = {
 # Transforms of ppdet that change nothing here or fail, and why; not even a trusted recipe may use them.
 UNUSABLE_TRANSFORMS: dict[str, str] = {
     "GridMask": "it needs the number of the step, which a transform does not learn here",
-    "MultiscaleTestResize": "an image is evaluated at one size",
+    "MultiscaleTestResize": "a reader gives one size; the flag --tta of eval and infer searches several",
     **dict.fromkeys(("Mixup", "Cutmix"), "it needs two images, and is given one"),
 }
 

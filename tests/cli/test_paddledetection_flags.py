@@ -58,6 +58,8 @@ def test_each_flag_is_accepted_or_answered(command, example, capsys):
             base = ["--model_dir", "m"]
         if flag == "--run_mode":
             words = [word.replace("x", "paddle") for word in words]
+    if flag in ("--combine_method", "--match_metric"):
+        words = [word.replace("x", "nms" if flag == "--combine_method" else "ios") for word in words]
     try:
         parse(command, *base, *words)
     except SystemExit as stopped:
@@ -96,7 +98,15 @@ def test_no_answer_is_for_a_flag_that_the_tool_never_had(command, table):
         ("deploy", "--enable_mkldnn_bfloat16=1", {"run_mode": "mkldnn_bf16"}),
         ("deploy", "--run_mode fluid --run_benchmark=False", {"run_mode": "paddle"}),
         ("deploy", "--save_results --use_coco_category", {"save_results": True}),
-        ("deploy", "--save_results=True --slice_infer=false", {"save_results": True}),
+        ("deploy", "--save_results=True --slice_infer=false", {"save_results": True, "slice": None}),
+        ("deploy", "--slice_infer", {"slice": (640, 640)}),
+        ("eval", "--slice_infer --slice_size 512 320 --overlap_ratio 0.3 0.3", {"slice": (512, 320), "overlap": 0.3}),
+        ("infer", "--slice_size 512 320 --slice_infer", {"slice": (512, 320)}),
+        (
+            "infer",
+            "--slice_infer --combine_method nms --match_threshold 0.6 --match_metric ios",
+            {"match_metric": "ios"},
+        ),
     ],
 )
 def test_what_flags_mean(command, words, expected):
@@ -114,8 +124,8 @@ def test_what_flags_mean(command, words, expected):
         ),
         (
             "eval",
-            "--slice_infer --slice_size 640 640",
-            "--slice_infer is not available here. Images are not searched in slices",
+            "--slice_infer --combine_method concat",
+            "--combine_method=concat is not available here. Objects that several slices show would be found several times",
         ),
         ("deploy", "--run_mode=trt_int8", "int8 runs on CPUs: make it with 'python -m res2net_runtime.quantize'"),
         ("deploy", "--run_benchmark=True", "time the command on a folder (--image_dir)"),

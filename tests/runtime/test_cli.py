@@ -226,6 +226,16 @@ def test_the_others_are_done_when_a_picture_cannot_be_written(infer, model_dir, 
             "--run_mode already says backend",
         ),
         (["--image_file", "a", "--batch_size", "0"], "argument --batch_size: got 0, expected at least 1"),
+        (
+            ["--image_file", "a", "--slice", "0,10"],
+            "--slice 0,10: The height of a slice is 0 pixels, expected 32 to 65536",
+        ),
+        (
+            ["--image_file", "a", "--slice", "64,64", "--overlap", "1"],
+            "argument --overlap: got 1, expected a number from 0",
+        ),
+        (["--image_file", "a", "--overlap", "0.1"], "--overlap goes with --slice"),
+        (["--image_file", "a", "--tta", "rotate"], "argument --tta: got 'rotate' in 'rotate', expected flip, scale=S"),
     ],
 )
 def test_wrong_arguments(infer, capsys, arguments, message):
@@ -233,6 +243,21 @@ def test_wrong_arguments(infer, capsys, arguments, message):
         infer.main(["--model_dir", "m", *arguments])
     assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_slices_and_augmentation(infer, model_dir, tmp_path, capsys):
+    image = np.concatenate(
+        [picture(60, 90), picture(60, 90, DARK)], axis=1
+    )  # the toy finds its box in bright views only
+    cv2.imwrite(str(tmp_path / "wide.png"), image)
+    arguments = ["--image_file", str(tmp_path / "wide.png"), "--save_results", "--slice", "60,90", "--tta", "flip"]
+    assert run(infer, model_dir, tmp_path / "out", *arguments, "--slice_batch", "2") == 0
+    found = json.loads((tmp_path / "out" / "bbox.json").read_text())
+    assert [0, 0, 90, 60] in [np.round(entry["bbox"]).tolist() for entry in found]
+    capsys.readouterr()
+    assert (
+        run(infer, model_dir, tmp_path / "out", "--image_file", str(tmp_path / "wide.png"), "--tta", "scale=4,2") == 0
+    )
 
 
 def test_names_of_pictures_do_not_collide():

@@ -43,7 +43,7 @@ def merge_slices(
 
 
 def _shift(found: Detections, region: Region, image_hw: tuple[int, int]) -> Detections:
-    corner = np.float32([region[0], region[1], region[0], region[1]])
+    corner = np.array([region[0], region[1], region[0], region[1]], np.float32)
     return replace(found, boxes_xyxy=found.boxes_xyxy + corner, image_hw=image_hw)
 
 
@@ -51,7 +51,7 @@ def _limits(boxes: np.ndarray, regions: np.ndarray, image_hw: tuple[int, int]) -
     """Return the edges (n, 4) of slices at which boxes end; infinite where they end elsewhere or at the image's edge."""
     height, width = image_hw
     sides = regions[:, [2, 3, 2, 3]] - regions[:, [0, 1, 0, 1]]
-    is_inside = regions != np.float64([0, 0, width, height])
+    is_inside = regions != np.array([0, 0, width, height])
     is_cut = is_inside & (np.abs(boxes - regions) <= _EDGE_SHARE * sides)
     return np.where(is_cut, regions, [-np.inf, -np.inf, np.inf, np.inf])
 
@@ -84,9 +84,9 @@ class _Merge:
         masks, joined_rles = self._masks()
         boxes = self._boxes.astype(np.float32)
         merged = replace(found, boxes_xyxy=boxes, scores=self._scores, masks=masks, joined_rles=joined_rles)
-        return merged[kept.astype(int)]
+        return merged[kept]
 
-    def _join(self, parts: np.ndarray, wholes: np.ndarray) -> list[int]:
+    def _join(self, parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
         """Join the parts of each object; returns the rows that stand for them."""
         left = list(parts[np.argsort(-self._scores[parts], kind="stable")])
         joined = []
@@ -107,7 +107,7 @@ class _Merge:
                 self._scores[whole[0]] = max(self._scores[whole[0]], self._scores[first])
             else:
                 joined.append(first)
-        return joined
+        return np.asarray(joined, int)
 
     def _matching(self, row: int, others: Sequence[int] | np.ndarray) -> list[int]:
         """Return those of the other rows that are the same object, in their order."""

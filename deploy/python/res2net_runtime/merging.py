@@ -140,7 +140,7 @@ def soft_scores(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, thres
     Source: Bodla et al., Soft-NMS, ICCV 2017, the linear rule.
     """
     boxes, scores = boxes.astype(np.float64), scores.astype(np.float64)
-    unlimited = np.float64([-np.inf, -np.inf, np.inf, np.inf])
+    unlimited = np.array([-np.inf, -np.inf, np.inf, np.inf])
     is_left = np.ones(len(boxes), bool)
     for _ in range(len(boxes)):
         left = np.flatnonzero(is_left)

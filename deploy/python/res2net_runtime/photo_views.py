@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,6 +18,8 @@ from res2net_runtime.results import Detections
 from res2net_runtime.views import Slicing, TestTimeAugmentation, View, list_views
 
 __all__ = ["Photo", "PhotoView", "iterate_views"]
+
+_NOTHING = View((0, 0, 0, 0))
 
 
 @dataclass(eq=False)
@@ -43,7 +45,7 @@ class Photo:
     @property
     def is_done(self) -> bool:
         """Whether all views are done."""
-        return self.done == max(1, len(self.views))
+        return self.done == len(self.views)
 
     def merged(self, slicing: Slicing | None, tta: TestTimeAugmentation | None) -> Detections:
         """Return one result of all views."""
@@ -60,7 +62,7 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class PhotoView:
-    """One view of an image; an image that cannot be read has one, without a view.
+    """One view of an image. An image that cannot be read has one, which is empty.
 
     Attributes:
         photo: The image.
@@ -68,7 +70,7 @@ class PhotoView:
     """
 
     photo: Photo
-    view: View | None
+    view: View
 
     def crop(self) -> np.ndarray:
         """Return the pixels, uint8 (h, w, 3) RGB.
@@ -76,7 +78,7 @@ class PhotoView:
         Raises:
             ImageError: The image cannot be read.
         """
-        if self.view is None or self.photo.image is None:
+        if self.photo.image is None:
             assert self.photo.error is not None
             raise self.photo.error
         x0, y0, x1, y1 = self.view.region
@@ -89,7 +91,7 @@ def iterate_views(
     decode: Callable[[ImageSource], np.ndarray],
     slicing: Slicing | None,
     tta: TestTimeAugmentation | None,
-) -> Iterator[PhotoView]:
+) -> Generator[PhotoView, None, None]:
     """Yield the views of all images, image by image. Another thread decodes the next image meanwhile.
 
     Args:
@@ -104,7 +106,7 @@ def iterate_views(
                 image = future.result()
                 photo = Photo(source, image, list_views((image.shape[0], image.shape[1]), slicing, tta))
             except ImageError as error:
-                yield PhotoView(Photo(source, None, (), error=error), None)
+                yield PhotoView(Photo(source, None, (_NOTHING,), error=error), _NOTHING)
                 continue
             del future, image  # a large image is freed with its last view
             yield from (PhotoView(photo, view) for view in photo.views)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,7 +73,8 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         trust_graph: Pass the graph to the engine unchecked. Otherwise, a graph with operators that could read files or run
             code, or with any that is not known, is refused. Use it for a model with modules of your own, and only for a
             model that you trust as you trust a program.
-        slicing: Search large images slice by slice, too. Its ``batch_size`` replaces the one above.
+        slicing: Search large images slice by slice, too; its ``batch_size`` replaces the one above. This and ``tta`` are for
+            calls and streams; :meth:`prepare` takes each image as it is.
         tta: Search images mirrored and at other scales, too.
 
     Raises:
@@ -160,7 +161,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         return self([image])[0]
 
     def _outcomes(
-        self, images: Iterable[ImageSource], workers: int
+        self, images: Iterable[Any], workers: int
     ) -> Generator[Finished[Detections, Prediction] | FailedPrediction, None, None]:
         if self._slicing is None and self._tta is None:
             yield from super()._outcomes(images, workers)
@@ -178,7 +179,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
                     photo.found.append(one.detections)
                 if photo.is_done and photo.error is not None:
                     yield FailedPrediction(photo.source, photo.error, photo.image)
-                elif photo.is_done:
+                elif photo.is_done and photo.image is not None:
                     detections = photo.merged(self._slicing, self._tta)
                     yield Finished(detections, Prediction(photo.source, photo.image, detections))
 

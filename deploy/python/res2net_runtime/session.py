@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -227,7 +227,7 @@ class ImageSession(Session, ABC, Generic[PreparedT, ResultT, PredictionT]):
         """Return what :meth:`predict_iter` yields for an image."""
 
     def _outcomes(
-        self, images: Iterable[ImageSource], workers: int
+        self, images: Iterable[Any], workers: int
     ) -> Generator[Finished[ResultT, PredictionT] | FailedPrediction, None, None]:
         sources = iter(images)
         queue: deque[_Job[PreparedT, ResultT, PredictionT]] = deque()

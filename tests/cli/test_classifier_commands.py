@@ -293,7 +293,9 @@ def test_command_line_of_the_runtime(exported, root, tmp_path, capsys):
     assert infer([*arguments, "--image_dir", str(root / "data/val/dark"), "--threshold", "0.5"]) == 1
     assert "is a classifier; --threshold is for detectors. Leave it out." in capsys.readouterr().err
     assert infer([*arguments, "--image_dir", str(root / "data/val/dark"), "--slice", "64,64"]) == 1
-    assert f"Error: --slice is for detectors, and '{exported}' is a classifier. Leave it out." in capsys.readouterr().err
+    assert (
+        f"Error: --slice is for detectors, and '{exported}' is a classifier. Leave it out." in capsys.readouterr().err
+    )
 
 
 def test_the_runtime_goes_on_in_shares_and_subfolders(exported, root, tmp_path, capsys):

@@ -21,6 +21,7 @@ from ppdet_res2net.config import Config
 from ppdet_res2net.detection.task import DetectionTask
 from ppdet_res2net.errors import ConfigError, SetupError
 from ppdet_res2net.training.trainer import TrainOptions
+from res2net_runtime import Slicing, TestTimeAugmentation
 from res2net_runtime.image_lists import name_images
 from res2net_runtime.jobs import Output, Summary
 
@@ -264,6 +265,22 @@ def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
     assert engine["evaluate_from_config"] == ((engine["recipe"],), {"classwise": True, "output_dir": "d"})
     assert capsys.readouterr().out == "table\n2 images in 1.5 s\n"
     assert json.loads(file.read_text()) == engine["result"].summary
+
+
+def test_eval_passes_slices_and_augmentation_on(engine, capsys):
+    views = {"slicing": Slicing(640, 480, 0.3), "tta": TestTimeAugmentation(True)}
+    flags = ["--slice", "640,480", "--overlap", "0.3", "--tta", "flip"]
+    assert cli.main(["eval", "-c", "x", *flags]) == 0
+    assert engine["evaluate_from_config"][1] == {"classwise": False, "output_dir": None, **views}
+    assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
+    assert engine["evaluate_exported"][1].items() >= views.items()
+    with pytest.raises(SystemExit):
+        cli.main(["eval", "-c", "x", "--overlap", "0.3"])
+    assert "error: --overlap goes with --slice" in capsys.readouterr().err
+    engine["recipe"]["architecture"] = "Res2NetClassifier"
+    with pytest.raises(SystemExit):
+        cli.main(["eval", "-c", "x", "--slice", "640,480"])
+    assert "--slice is only for detectors, but 'x.yml' describes a Res2NetClassifier" in capsys.readouterr().err
 
 
 def test_eval_passes_an_export_and_its_engine_on(engine):

@@ -114,7 +114,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("text", ["480,640", "480x640", " 480 , 640 ", "480 640"])
 def test_sizes_may_be_written_in_several_ways(text):
-    assert view_settings(parse("--slice", text)) == {"slicing": Slicing(480, 640), "tta": None}
+    assert view_settings(parse("--slice", text)) == {"slicing": Slicing(480, 640)}
 
 
 def test_options_become_settings():
@@ -127,9 +127,9 @@ def test_options_become_settings():
         "slicing": Slicing(512, 512, 0.3, 4, "nms", "ios", 0.6),
         "tta": TestTimeAugmentation(True, (0.8, 1.25), "soft", 0.6),
     }
-    assert view_settings(parse()) == {"slicing": None, "tta": None}
+    assert view_settings(parse()) == {}
     assert view_settings(parse("--tta", "scale=1.5"))["tta"] == TestTimeAugmentation(False, (1.5,))
-    assert view_settings(parse("--overlap", "0.25 0.25"))["slicing"] is None
+    assert parse("--overlap", "0.25 0.25").overlap == 0.25
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import argparse
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -326,7 +326,7 @@ def find_misused_views(args: argparse.Namespace) -> str | None:
 
 
 def view_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return ``slicing`` and ``tta`` of a command line with :data:`VIEW_OPTIONS`, as a predictor takes them.
+    """Return ``slicing`` and ``tta`` of a command line with :data:`VIEW_OPTIONS`, if given, as a predictor takes them.
 
     Raises:
         ValueError: A slice is too small or too large.
@@ -338,13 +338,12 @@ def view_settings(args: argparse.Namespace) -> dict[str, Any]:
         "match_metric": args.match_metric,
         "match_threshold": args.match_threshold,
     }
-    slicing = tta = None
+    settings: dict[str, Any] = {}
     if args.slice is not None:
-        slicing = Slicing(*args.slice, **{name: value for name, value in given.items() if value is not None})
+        settings["slicing"] = Slicing(
+            *args.slice, **{name: value for name, value in given.items() if value is not None}
+        )
     if args.tta is not None:
-        tta = args.tta if args.match_threshold is None else _with_threshold(args.tta, args.match_threshold)
-    return {"slicing": slicing, "tta": tta}
-
-
-def _with_threshold(tta: TestTimeAugmentation, threshold: float) -> TestTimeAugmentation:
-    return TestTimeAugmentation(tta.flip, tta.scales, tta.merging, threshold)
+        threshold = args.tta.match_threshold if args.match_threshold is None else args.match_threshold
+        settings["tta"] = replace(args.tta, match_threshold=threshold)
+    return settings

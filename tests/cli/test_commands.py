@@ -280,7 +280,7 @@ def test_eval_passes_slices_and_augmentation_on(engine, capsys):
     engine["recipe"]["architecture"] = "Res2NetClassifier"
     with pytest.raises(SystemExit):
         cli.main(["eval", "-c", "x", "--slice", "640,480"])
-    assert "--slice is only for detectors, but 'x.yml' describes a Res2NetClassifier" in capsys.readouterr().err
+    assert "--slice is only for detectors, but 'x' describes a Res2NetClassifier" in capsys.readouterr().err
 
 
 def test_eval_passes_an_export_and_its_engine_on(engine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,29 +17,32 @@ SMALL_PX, MEDIUM_PX = 32**2, 96**2
 TALL, WIDE = 0.75, 1.33  # width by height, as in tidecv
 
 
+@dataclass(frozen=True)
 class Outcome:
     """What detections from a score on say about the objects.
 
     Attributes:
         score: The score.
-        rows: int: rows of the detections that count, by image and falling score.
-        is_right: bool, of each of them.
-        objects: int: rows of the objects that count.
-        is_missed: bool, of each of them.
+        rows: int (N,): rows of the detections that count, by image and falling score.
+        is_right: bool (N,).
+        objects: int (M,): rows of the objects that count.
+        is_missed: bool (M,).
     """
 
-    def __init__(self, evidence: Evidence, matching: Matching, score: float) -> None:
-        self.score = score
-        rows = np.flatnonzero(~matching.is_set_aside & (evidence.scores >= score))
-        self.rows = rows[np.lexsort((-evidence.scores[rows], evidence.found.images[rows]))]
-        self.is_right = matching.taken[self.rows] >= 0
-        self.objects = np.flatnonzero(~evidence.is_set_aside)
-        self.is_missed = ~np.isin(self.objects, matching.taken[self.rows])
+    score: float
+    rows: np.ndarray
+    is_right: np.ndarray
+    objects: np.ndarray
+    is_missed: np.ndarray
 
 
 def decide(evidence: Evidence, matching: Matching, score: float) -> Outcome:
     """Return which detections are right and which objects are missed from a score on."""
-    return Outcome(evidence, matching, score)
+    rows = np.flatnonzero(~matching.is_set_aside & (evidence.scores >= score))
+    rows = rows[np.lexsort((-evidence.scores[rows], evidence.found.images[rows]))]
+    objects = np.flatnonzero(~evidence.is_set_aside)
+    taken = matching.taken[rows]
+    return Outcome(score, rows, taken >= 0, objects, ~np.isin(objects, taken))
 
 
 def confuse(evidence: Evidence, outcome: Outcome, iou: float, max_image_ids: int) -> ConfusionMatrix:

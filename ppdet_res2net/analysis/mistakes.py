@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -19,6 +22,7 @@ MIN_SUSPECT_SCORE = 0.5
 CLASS_SHARE = 6  # a class may have one of so many entries among the mistakes, so that the rarest does not fill the list
 
 
+@dataclass(frozen=True)
 class Costs:
     """What AP would gain if single mistakes were mended, in points; see :class:`Mistake`.
 
@@ -27,8 +31,8 @@ class Costs:
         of_objects: float, of each object; 0 for those that are not missed.
     """
 
-    def __init__(self, of_detections: np.ndarray, of_objects: np.ndarray) -> None:
-        self.of_detections, self.of_objects = of_detections, of_objects
+    of_detections: np.ndarray
+    of_objects: np.ndarray
 
 
 class _Curve:
@@ -172,41 +176,49 @@ def find_suspects(
         suspect_score: As in ``Settings``.
         limit: Largest number.
     """
-    rows, found, objects = diagnosis.rows, evidence.found, evidence.objects
     low = np.array([max(one or MIN_SUSPECT_SCORE, MIN_SUSPECT_SCORE) for one in class_scores])
     if suspect_score is not None:
         low[:] = suspect_score
-    is_sure = (evidence.scores[rows] >= low[found.classes[rows]]) & ~diagnosis.is_ignored
-    by_score = np.argsort(-evidence.scores[rows], kind="stable")
+    scores = evidence.scores[diagnosis.rows]
+    is_sure = (scores >= low[evidence.found.classes[diagnosis.rows]]) & ~diagnosis.is_ignored
+    places = np.argsort(-scores, kind="stable")
+    places = places[is_sure[places]]
     each = max(limit // 3, 1)
-    suspects: list[Suspect] = []
+    return [
+        *islice(_unlabelled(evidence, diagnosis, places, background_iou), each),
+        *islice(_unseen(evidence, diagnosis, background_iou), each),
+        *islice(_of_another_class(evidence, diagnosis, places), each),
+    ]
 
-    lonely = is_sure & (diagnosis.overlap <= background_iou) & (diagnosis.types != RIGHT)
-    count = 0
-    for place in by_score[lonely[by_score]]:
-        row, image = rows[place], found.images[rows[place]]
-        around = objects.of_image(image)
-        around = around[evidence.is_set_aside[around]]  # a crowd of any class explains it
-        inside = overlaps(found, np.array([row]), objects, around, np.ones(len(around), bool))
+
+def _unlabelled(
+    evidence: Evidence, diagnosis: Diagnosis, places: np.ndarray, background_iou: float
+) -> Iterator[Suspect]:
+    objects = evidence.objects
+    for place in places[(diagnosis.overlap <= background_iou)[places]]:
+        row = diagnosis.rows[place]
+        image = evidence.found.images[row]
+        crowds = objects.of_image(image)
+        crowds = crowds[evidence.is_set_aside[crowds]]  # one of any class explains a detection
+        inside = overlaps(evidence.found, np.array([row]), objects, crowds, np.ones(len(crowds), bool))
         if (inside <= background_iou).all():
-            suspects.append(
-                Suspect("unlabelled", int(evidence.image_ids[image]), refer_to_detection(evidence, row), None)
-            )
-            count += 1
-            if count == each:
-                break
+            yield Suspect("unlabelled", int(evidence.image_ids[image]), refer_to_detection(evidence, row), None)
 
-    unseen = np.flatnonzero((diagnosis.seen <= background_iou) & ~evidence.is_set_aside)
-    for other in unseen[np.lexsort((unseen, -objects.areas[unseen]))][:each]:
-        image = objects.images[other]
-        suspects.append(Suspect("unseen", int(evidence.image_ids[image]), None, refer_to_object(evidence, other)))
 
-    taken = is_sure & (diagnosis.types == CLS) & diagnosis.is_mending & (diagnosis.overlap >= SURE_IOU)
-    for place in by_score[taken[by_score]][:each]:
-        row, other = rows[place], diagnosis.nearest[place]
-        image_id = int(evidence.image_ids[found.images[row]])
-        suspects.append(Suspect("class", image_id, refer_to_detection(evidence, row), refer_to_object(evidence, other)))
-    return suspects
+def _unseen(evidence: Evidence, diagnosis: Diagnosis, background_iou: float) -> Iterator[Suspect]:
+    objects = evidence.objects
+    rows = np.flatnonzero((diagnosis.seen <= background_iou) & ~evidence.is_set_aside)
+    for row in rows[np.argsort(-objects.areas[rows], kind="stable")]:
+        image_id = int(evidence.image_ids[objects.images[row]])
+        yield Suspect("unseen", image_id, None, refer_to_object(evidence, row))
+
+
+def _of_another_class(evidence: Evidence, diagnosis: Diagnosis, places: np.ndarray) -> Iterator[Suspect]:
+    is_other = (diagnosis.types == CLS) & diagnosis.is_mending & (diagnosis.overlap >= SURE_IOU)
+    for place in places[is_other[places]]:
+        row, other = diagnosis.rows[place], diagnosis.nearest[place]
+        image_id = int(evidence.image_ids[evidence.found.images[row]])
+        yield Suspect("class", image_id, refer_to_detection(evidence, row), refer_to_object(evidence, other))
 
 
 def refer_to_detection(evidence: Evidence, row: int) -> DetectionRef:

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -40,6 +41,7 @@ PACKAGES = ("numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless"
 _SIZES = ("small", "medium", "large")
 
 
+@dataclass(frozen=True)
 class MadeReport:
     """A report, and the matches that comparing it with another one needs.
 
@@ -48,8 +50,8 @@ class MadeReport:
         matches: The matches of each kind.
     """
 
-    def __init__(self, report: Report, matches: dict[str, Matches]) -> None:
-        self.report, self.matches = report, matches
+    report: Report
+    matches: dict[str, Matches]
 
 
 def make_report(

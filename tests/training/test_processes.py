@@ -33,7 +33,8 @@ def launch_command(folder: Path, cwd: Path, *command) -> tuple[int, str]:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS.parent / "deploy" / "python")])
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
     command = [*launcher, "--log_dir", folder / "log", *command]
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    # A process that dies leaves its temporary folder behind.
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=cwd
     )

@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from res2net_runtime.errors import Res2NetError
@@ -216,8 +217,6 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def places(server) -> str:
-    import httpx
-
     text = httpx.get(f"{server.url}/metrics").text
     return next(line for line in text.splitlines() if line.startswith("res2net_queue_images")).split()[1]
 
@@ -258,3 +257,12 @@ def test_a_large_body_is_refused_by_its_length_and_by_its_bytes(waiting_server):
 def test_a_body_that_is_cut_short_harms_nobody(waiting_server):
     open_request(waiting_server, 1000, b"x" * 10).close()
     wait_for_places(waiting_server, "0.0")
+
+
+def test_errors_are_reported_to_clients_only(toy_dir):
+    """asyncio complains about errors of futures that nobody takes."""
+    with start_server("--model_dir", f"toy={toy_dir}", "--backend", "onnxruntime") as server:
+        for _ in range(3):
+            assert httpx.post(server.url + URL, content=b"no image").status_code == 400
+        assert server.stop() == 0
+    assert not [line for line in server.lines if "ERROR" in line]

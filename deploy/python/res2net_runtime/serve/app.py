@@ -163,7 +163,9 @@ async def predict(
             ]
 
         started_s = time.perf_counter()
-        content = {"model": name, "version": model.version, "predictions": await service.finish(model, predictions)}
+        is_short = masks == "none" and include is None
+        found = await service.finish(model, predictions, is_short)
+        content = {"model": name, "version": model.version, "predictions": found}
     times = _times_ms(outcomes, time.perf_counter() - started_s)
     note(request, parts_ms=times)
     return Response(as_json({**content, "times_ms": times}), media_type="application/json")

@@ -135,17 +135,18 @@ class Service:
         """Do something slow in another thread, so that neither the network nor other requests wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self.finishers, make)
 
-    async def finish(self, model: LoadedModel, make: Callable[[], ResultT]) -> ResultT:
-        """Make an answer of results, as :meth:`work` does, and take its time."""
+    async def finish(self, model: LoadedModel, make: Callable[[], ResultT], is_short: bool = False) -> ResultT:
+        """Make an answer of results, as :meth:`work` does unless it is short, and take its time."""
         started_s = time.perf_counter()
-        answer = await self.work(make)
+        answer = make() if is_short else await self.work(make)
         model.metrics.part("postprocessing", time.perf_counter() - started_s)
         return answer
 
 
 async def _wait(request: Request, model: LoadedModel, jobs: Sequence[Job], timeout_ms: float) -> None:
     """Wait until all images are done; if time runs out or the client goes away, those that have not started are given up."""
-    pending: set[asyncio.Future[Any]] = {asyncio.wrap_future(job.future) for job in jobs}
+    waited: list[asyncio.Future[Any]] = [asyncio.wrap_future(job.future) for job in jobs]
+    pending = set(waited)
     gone: asyncio.Future[Any] = asyncio.ensure_future(_wait_until_gone(request))
     deadline_s = time.monotonic() + timeout_ms / 1000
     may_expire = True
@@ -163,14 +164,13 @@ async def _wait(request: Request, model: LoadedModel, jobs: Sequence[Job], timeo
             pending -= done
     finally:
         gone.cancel()
-        for future in pending:
+        for future in waited:
             future.cancel()
-        for future in pending:
             future.add_done_callback(_take_exception)
 
 
 def _take_exception(future: asyncio.Future[Any]) -> None:
-    """Look at an error for which nobody waits any more; asyncio would report it."""
+    """Look at an error, which the caller takes from the job; asyncio would report that nobody did."""
     if not future.cancelled():
         future.exception()
 

@@ -37,6 +37,7 @@ class Matches:
         right: uint16 (N,): bit t is set if it is right at COCO's IoU t.
         ignored: uint16 (N,): bit t is set if it counts neither as right nor as wrong there.
         taken: int64 (N,): place of the object that it has matched at the IoU of the report; -1 for none.
+        is_ignored: bool (N,): whether it counts neither as right nor as wrong at the IoU of the report.
         object_ids: int64 (M,): ids of the annotations.
         object_images: int32 (M,).
         object_classes: int32 (M,).
@@ -54,6 +55,7 @@ class Matches:
     right: np.ndarray
     ignored: np.ndarray
     taken: np.ndarray
+    is_ignored: np.ndarray
     object_ids: np.ndarray
     object_images: np.ndarray
     object_classes: np.ndarray
@@ -76,6 +78,7 @@ def keep_matches(evidence: Evidence, matching: Matching) -> Matches:
         (matching.is_right[rows] @ _BITS).astype(np.uint16),
         (matching.is_ignored[rows] @ _BITS).astype(np.uint16),
         matching.taken[rows],
+        matching.is_set_aside[rows],
         objects.references,
         objects.images.astype(np.int32),
         objects.classes.astype(np.int32),

@@ -63,6 +63,7 @@ class TaskParser(CommandParser):
     Attributes:
         detectors: Options that only detectors have.
         classifiers: Options that only classifiers have.
+        for_results: Names of options of detectors that need no model, and so no recipe.
     """
 
     def __init__(self, command: str, description: str, examples: Sequence[str] = ()) -> None:
@@ -75,6 +76,7 @@ class TaskParser(CommandParser):
             "neither -c nor --model",
         )
         self.add_device_argument()
+        self.for_results: Sequence[str] = ()
         self.detectors, self.classifiers = TaskOptions(self, "detectors"), TaskOptions(self, "classifiers")
         self.classifiers.add(
             "--model",
@@ -107,8 +109,13 @@ class TaskParser(CommandParser):
         if args.config is None:
             if args.opt:
                 self.error("-o overrides the settings of a recipe; add -c CFG")
-            self._refuse(self.detectors, args, "which need a recipe: add -c CFG")
-            self.classifiers.fill_defaults(args)
+            needs_nothing = [name for name in self.for_results if getattr(args, name) is not None]
+            if needs_nothing:
+                self._refuse(self.classifiers, args, f"but --{needs_nothing[0]} is for detectors")
+            else:
+                self._refuse(self.detectors, args, "which need a recipe: add -c CFG")
+            for options in (self.detectors, self.classifiers):
+                options.fill_defaults(args)
             return args, None
         config = load_config(args.config, args.opt, trust_recipe=args.trust_recipe)
         if args.model is not None:

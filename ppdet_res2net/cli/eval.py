@@ -17,6 +17,13 @@ from ppdet_res2net.cli._common import (
     whole_number,
     write_json,
 )
+from ppdet_res2net.cli._reports import (
+    add_report_options,
+    compare,
+    report_on_results,
+    report_output,
+    say_where,
+)
 from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of
 from ppdet_res2net.config import is_classifier
 from ppdet_res2net.files import save_text
@@ -39,6 +46,9 @@ def _parser() -> TaskParser:
         examples=(
             "-c demo_mask_rcnn -o weights=output/demo_mask_rcnn/model_final --classwise --json figures.json",
             "-c demo_mask_rcnn --exported output_inference/demo_mask_rcnn --backend openvino --precision bf16",
+            "-c my.yml --weights output/my/best_model --report reports/my",
+            "--results bbox.json mask.json --anno_file val.json --image_dir val --report reports/other",
+            "--compare reports/my reports/other --out reports/compared",
             "--model timm/res2net50_26w_4s --weights res2net50_26w_4s.safetensors --data dataset/ILSVRC2012",
         ),
     )
@@ -52,6 +62,7 @@ def _parser() -> TaskParser:
     detectors.add("--trust_graph", **TRUST_GRAPH_OPTION)
     for flag, settings in VIEW_OPTIONS.items():
         detectors.add(flag, **settings)
+    add_report_options(parser)
     classifiers = parser.classifiers
     classifiers.add(
         "--data",
@@ -80,6 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 if --check has found an image that cannot be read."""
     parser = _parser()
     args, config = parser.parse_task(argv)
+    if args.compare is not None:
+        return compare(parser, args, config)
+    if args.results is not None:
+        return report_on_results(parser, args, config)
     if config is not None and not is_classifier(config):
         return _evaluate_detector(parser, args, config)
     _check_dataset_arguments(parser, args)
@@ -97,8 +112,15 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
     misused = find_misused_views(args)
     if misused:
         parser.error(misused)
+    output = report_output(parser, args)
     from ppdet_res2net.detection.evaluate import evaluate_exported, evaluate_from_config
 
+    finish = None
+    if output is not None:
+        from ppdet_res2net.detection.report import report_writer
+
+        model = args.exported or f"{config.name} with {config.get('weights')}"
+        finish = report_writer(output, model, args.exported)
     if args.json:
         check_writable(args.json)  # now, rather than after an evaluation of an hour
     classwise, output_dir = args.classwise, args.output_eval
@@ -112,13 +134,18 @@ def _evaluate_detector(parser: TaskParser, args: argparse.Namespace, config: Con
             classwise=classwise,
             output_dir=output_dir,
             trust_graph=bool(args.trust_graph),
+            finish=finish,
             **view_settings(args),
         )
     else:
-        result = evaluate_from_config(config, classwise=classwise, output_dir=output_dir, **view_settings(args))
+        result = evaluate_from_config(
+            config, classwise=classwise, output_dir=output_dir, finish=finish, **view_settings(args)
+        )
     shown = text_output(args.json)
     say(result.report, shown)
     say(f"{result.summary['images']} images in {result.summary['seconds']:.1f} s", shown)
+    if output is not None:
+        say_where(output.folder, args)
     if args.json:
         write_json(args.json, result.summary)
     return 0

@@ -44,6 +44,7 @@ from res2net_runtime.views import Slicing, TestTimeAugmentation
 __all__ = [
     "STAT_NAMES",
     "EvalResult",
+    "Evaluated",
     "GroundTruth",
     "evaluate",
     "evaluate_exported",
@@ -88,6 +89,28 @@ class GroundTruth(NamedTuple):
     objects: ScoredObjects
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation has found, for a report.
+
+    Attributes:
+        ground_truth: What was detected on.
+        detections: All detections, in COCO's result format.
+        iou_types: What they have: ``bbox``, ``segm``.
+        engine: Engine and precision.
+        seconds: Time of the detection on all images.
+    """
+
+    ground_truth: GroundTruth
+    detections: list[dict]
+    iou_types: list[str]
+    engine: str
+    seconds: float
+
+
+Finish = Callable[[Evaluated], None]
+
+
 def evaluate_from_config(
     config: Config,
     *,
@@ -95,6 +118,7 @@ def evaluate_from_config(
     output_dir: str | None = None,
     slicing: Slicing | None = None,
     tta: TestTimeAugmentation | None = None,
+    finish: Finish | None = None,
 ) -> EvalResult:
     """Evaluate the weights that ``config`` names on its ``EvalDataset``.
 
@@ -105,13 +129,14 @@ def evaluate_from_config(
             the configuration's ``output_eval``.
         slicing: As for :class:`res2net_runtime.Predictor`.
         tta: As for :class:`res2net_runtime.Predictor`.
+        finish: Called in the end with what was found, by the first process.
     """
     select_device(config)
     detector, classes = create_trained_detector(config)
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     with ending_on_signals():  # after Paddle, which sets handlers of its own, has been loaded
         predictor = create_predictor(detector, config, classes, slicing=slicing, tta=tta)
-        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
+        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE, finish=finish)
 
 
 def evaluate_exported(
@@ -125,6 +150,7 @@ def evaluate_exported(
     trust_graph: bool = False,
     slicing: Slicing | None = None,
     tta: TestTimeAugmentation | None = None,
+    finish: Finish | None = None,
 ) -> EvalResult:
     """Evaluate an exported detector on ``EvalDataset``, with one of the runtime's engines.
 
@@ -138,6 +164,7 @@ def evaluate_exported(
         trust_graph: As for :class:`res2net_runtime.Predictor`.
         slicing: As for :class:`res2net_runtime.Predictor`.
         tta: As for :class:`res2net_runtime.Predictor`.
+        finish: As for :func:`evaluate_from_config`.
     """
     classwise, output_dir = classwise or config.get("classwise", False), output_dir or config.get("output_eval")
     predictor = Predictor(
@@ -153,7 +180,7 @@ def evaluate_exported(
     )
     with predictor, ending_on_signals():
         logger.info("%s", predictor.description)
-        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE)
+        return _evaluate_predictor(predictor, config, classwise, output_dir, ALONE, finish=finish)
 
 
 def evaluate(
@@ -207,6 +234,7 @@ def _evaluate_predictor(
     ground_truth: GroundTruth | None = None,
     most_classes: int | None = None,
     observe: Observer | None = None,
+    finish: Finish | None = None,
 ) -> EvalResult:
     iou_types = ["bbox"] + (["segm"] if "masks" in predictor.info.outputs else [])
     classes = Classes(predictor.info.label_list, predictor.info.category_ids)
@@ -228,6 +256,8 @@ def _evaluate_predictor(
     if processes.is_first:
         figures, report = score_detections(objects, detections, iou_types, classwise, most_classes)
         result = EvalResult({**figures, "images": len(dataset.roidbs), "seconds": round(seconds, 3)}, report)
+        if finish is not None:
+            finish(Evaluated(GroundTruth(dataset, objects), detections, iou_types, predictor.description, seconds))
     return processes.gather(result)[0]
 
 

@@ -19,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ppdet_res2net.analysis.page import PictureSource, write_report_page
 from ppdet_res2net.analysis.page.pictures import ASIDE, make_pictures
+from ppdet_res2net.analysis.report import make_report
 from ppdet_res2net.analysis.schema import Confusion, Mistake, Suspect, WorstImage
 from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef
 from ppdet_res2net.data.annotations import read_annotations
@@ -101,7 +102,9 @@ def report_with_pictures():
 
 def sources(scene, **more):
     objects, detections, paths = scene
-    return PictureSource(objects, {"bbox": detections, "segm": detections}, paths, **more)
+    results = {"bbox": detections, "segm": detections}
+    matches = make_report(objects, results, source="val.json", title="A report").matches
+    return PictureSource(objects, results, matches, paths, **more)
 
 
 def test_foreign_texts_stay_texts_and_only_our_script_runs(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from ppdet_res2net.analysis.schema import Report
 from ppdet_res2net.commands import command_line
 from ppdet_res2net.html import css_color, save_page
 
-__all__ = ["PictureSource", "write_report_page"]
+__all__ = ["PictureSource", "page_script", "page_style", "write_report_page"]
 
 DIGITS = 4  # of figures in the page; report.json has all of them
 _SCRIPTS = ("base.js", "charts.js", "pictures.js", "report.js")
@@ -44,7 +44,7 @@ def write_report_page(
         "files": {str(image.id): image.file_name for image in report.images},
         "commands": _commands(report, Path(path).parent, model_dir),
     }
-    save_page(path, report.title, _static_part(report), _text("style.css"), _script(_SCRIPTS), data)
+    save_page(path, report.title, _static_part(report), page_style(), page_script(_SCRIPTS), data)
 
 
 def _commands(report: Report, folder: Path, model_dir: str | None) -> dict[str, str]:
@@ -85,7 +85,13 @@ def _rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def _script(names: tuple[str, ...]) -> str:
+def page_style() -> str:
+    """Return the style of all pages of this package."""
+    return _text("style.css")
+
+
+def page_script(names: Sequence[str]) -> str:
+    """Return scripts of this package as one."""
     # In one function, so that the files share their names with each other and with nothing else.
     return "(() => {\n'use strict';\n" + "\n".join(map(_text, names)) + "\n})();\n"
 

@@ -58,15 +58,15 @@ function explained(node, text) {
 // A node that is drawn again whenever its width changes.
 function responsive(makeDrawing, className = "") {
   const box = el("div", { class: className });
-  let width = 0;
+  let width = 640;
   const redraw = () => box.replaceChildren(makeDrawing(Math.max(240, width)));
+  redraw();
   new ResizeObserver(([entry]) => {
     if (Math.abs(entry.contentRect.width - width) > 0.5) {
       width = entry.contentRect.width;
       requestAnimationFrame(redraw); // a new height within the observer's own turn would be reported as an error
     }
   }).observe(box);
-  box.redraw = () => width && redraw();
   return box;
 }
 

@@ -56,6 +56,9 @@ function render() {
   if (!kinds.includes(state.kind)) state.kind = kinds[0];
   const { overall, classes, gained, lost, gained_count: gainedCount, lost_count: lostCount } = one.kinds[state.kind];
   const rows = [...overall, ...classes].filter((row) => row.figure === state.figure);
+  // What is more than chance first, what cannot be told last; the mean of all stays on top.
+  const rank = (row) => [row.category_id === null ? 0 : 1, { better: 1, worse: 1, noise: 2 }[row.verdict] ?? 3, -Math.abs(row.difference ?? 0)];
+  const ranked = [...rows].sort((a, b) => rank(a).map((value, i) => value - rank(b)[i]).find((value) => value) ?? 0);
   const tiles = overall.map((row) => el("div", { class: `tile ${row.figure === "AP" ? "main" : ""}` }, el("b", {}, signed(row.difference)), el("span", {}, `${row.figure}: ${fixed(row.before)} → ${fixed(row.after)}, ${VERDICTS[row.verdict]}`)));
   sections.length = 0;
   const columns = [{ name: "class", value: (row) => row.name }, { name: "before", value: (row) => row.before, text: fixed }, { name: "after", value: (row) => row.after, text: fixed },
@@ -65,7 +68,7 @@ function render() {
     el("p", {}, DATA.sentences[state.at][state.kind]), el("div", { class: "tiles" }, tiles),
     section("classes", "Classes", "Each class", `Points are the measured differences, lines hold the difference in 95 % of ${count(one.resamples)} random samples of the ${count(one.images)} images. Where a line crosses zero, other images might say the opposite.`,
       el("div", { class: "controls" }, choice("figure", [["AP", "AP"], ["AP50", "AP50"]], state.figure, (figure) => { state.figure = figure; render(); })),
-      card("", "", intervalChart(rows.slice(0, 40))), card("", "", sortable(columns, rows, "differences of each class"))),
+      card("", ranked.length > 40 ? "The 39 classes that say most; the table has all." : "", intervalChart(ranked.slice(0, 40))), card("", "", sortable(columns, rows, "differences of each class"))),
     section("objects", "Objects", "Gained and lost objects", "Each report counts detections from its own best threshold on. The annotated box is drawn with a full line, the detection dashed.",
       changes("Gained", gained, gainedCount, "gained", state.at), changes("Lost", lost, lostCount, "lost", state.at)));
   nav.replaceChildren(...(kinds.length > 1 ? [choice("what is compared", kinds.map((kind) => [kind, KIND_NAMES[kind]]), state.kind, (kind) => { state.kind = kind; render(); })] : []),

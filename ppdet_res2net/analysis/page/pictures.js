@@ -41,8 +41,10 @@ function picture(view, source, shapes, kind, label, isMarked = () => false) {
     if (kind === "bbox" || !shape.o) group.append(draw("rect", { class: look, x: left, y: top, width: wide, height: high, stroke: tone, fill: "none" }));
     if (marked || (!hasMarks && wide > 34 * unit)) {
       const size = 13 * unit, isLeft = left + wide / 2 < x + width / 2;
+      const isBelow = marked && shape.i === undefined; // so that the names of a detection and of its object are not on each other
+      const baseline = isBelow ? Math.min(top + high + size, y + height - 4 * unit) : Math.max(top - 4 * unit, y + size);
       group.append(draw("text", {
-        x: isLeft ? Math.max(left, x + 2 * unit) : Math.min(left + wide, x + width - 2 * unit), y: Math.max(top - 4 * unit, y + size),
+        x: isLeft ? Math.max(left, x + 2 * unit) : Math.min(left + wide, x + width - 2 * unit), y: baseline,
         "text-anchor": isLeft ? "start" : "end", "stroke-width": size / 4, style: `font-size:${size}px`,
       }, shape.text));
     }

@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ppdet_res2net.analysis.comparison import ObjectChange
+from ppdet_res2net.analysis.matches import Matches
 from ppdet_res2net.analysis.schema import Mistake, Report, Suspect
-from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef
+from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef, ImageRef
 from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.ground_truth import ScoredObjects
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
@@ -23,7 +25,7 @@ from ppdet_res2net.errors import Res2NetError
 from ppdet_res2net.html import embed_image
 from res2net_runtime.outlines import simplify_outline
 
-__all__ = ["PictureSource", "make_pictures"]
+__all__ = ["PictureSource", "box_around", "cut_out", "make_pictures", "read_picture"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +42,14 @@ class PictureSource:
     Attributes:
         objects: The ground truth.
         detections: The results of each kind, in COCO's format; one list may serve both kinds.
+        matches: The matches of each kind, which the report was made of.
         image_paths: The file of each image by its id. Images without one are shown without their pixels.
         max_pictures: Largest number of whole images in a page.
     """
 
     objects: ScoredObjects
     detections: Mapping[str, Sequence[Mapping[str, Any]]]
+    matches: Mapping[str, Matches]
     image_paths: Mapping[int, str]
     max_pictures: int = 80
 
@@ -83,7 +87,7 @@ def make_pictures(report: Report, source: PictureSource) -> dict[str, Any]:
         crop_entries[kind] = {"mistakes": [], "suspects": []}
         for name, entries in (("mistakes", figures.mistakes), ("suspects", figures.suspects)):
             for one in entries:
-                crop = _Crop(_box_around(one, images[one.image_id])) if left > 0 else None
+                crop = _Crop(box_around(one, images[one.image_id])) if left > 0 else None
                 left -= 1
                 if crop is not None:
                     crops[one.image_id].append(crop)
@@ -95,7 +99,7 @@ def make_pictures(report: Report, source: PictureSource) -> dict[str, Any]:
     for image_id in shown:
         image, pixels = images[image_id], None
         if image_id in source.image_paths:
-            pixels = _read(image, source.image_paths[image_id])
+            pixels = read_picture(image, source.image_paths[image_id])
         unread += pixels is None
         entries[str(image_id)] = {
             "file": image.file_name,
@@ -106,9 +110,7 @@ def make_pictures(report: Report, source: PictureSource) -> dict[str, Any]:
             "found": shapes.detections(image),
         }
         for crop in crops[image_id]:
-            x, y, width, height = crop.box
-            part = None if pixels is None else np.ascontiguousarray(pixels[y : y + height, x : x + width])
-            crop.entry.update(box=list(crop.box), src=None if part is None else embed_image(part, CROP_SIDE_PX))
+            crop.entry.update(cut_out(pixels, crop.box))
     if unread:
         logger.warning("%d of %d images of the report cannot be read; their fields are empty", unread, len(shown))
     return {"images": entries, "crops": crop_entries}
@@ -134,16 +136,23 @@ def _by_importance(report: Report) -> Iterator[int]:
     yield from chain.from_iterable(cell.image_ids for one in report.kinds.values() for cell in one.confusion.cells)
 
 
-def _read(image: CocoImage, path: str) -> np.ndarray | None:
-    """Return uint8 (H, W, 3) in RGB order, as annotated; None if the file is not readable any more."""
+def read_picture(image: CocoImage | ImageRef, path: str) -> np.ndarray | None:
+    """Return uint8 (H, W, 3) in RGB order, as annotated; None, with a warning, if the file is not readable any more."""
     try:
-        return decode_as_annotated(read_image_file(path), image.size)[0]
+        return decode_as_annotated(read_image_file(path), (image.height, image.width))[0]
     except Res2NetError as error:
         logger.warning("'%s': %s", path, error)
         return None
 
 
-def _box_around(one: Mistake | Suspect, image: CocoImage) -> tuple[int, int, int, int]:
+def cut_out(pixels: np.ndarray | None, box: tuple[int, int, int, int]) -> dict[str, Any]:
+    """Return a part of an image as plain data: ``box``, and ``src``, which is None without pixels."""
+    x, y, width, height = box
+    part = None if pixels is None else np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    return {"box": list(box), "src": None if part is None else embed_image(part, CROP_SIDE_PX)}
+
+
+def box_around(one: Mistake | Suspect | ObjectChange, image: CocoImage | ImageRef) -> tuple[int, int, int, int]:
     """Return x, y, width, height of the part of an image that shows a mistake and what is around it."""
     refs: list[DetectionRef | AnnotationRef] = [ref for ref in (one.detection, one.annotation) if ref is not None]
     boxes = np.array([ref.bbox_xywh for ref in refs], float)
@@ -160,13 +169,14 @@ class _Shapes:
     """What is drawn over images: outlines in pixels of the image, and which detection is right on which object."""
 
     def __init__(self, report: Report, source: PictureSource, image_ids: set[int]) -> None:
-        self._iou, self._max_detections = report.settings.iou, report.settings.max_detections
         self._kinds = list(report.kinds)
         self._selection = source.objects.objects
         self._rows: dict[int, list[int]] = defaultdict(list)
         for row, annotation in enumerate(self._selection.annotations):
             if annotation.image.id in image_ids:
                 self._rows[annotation.image.id].append(row)
+        # A detection takes its object from all with lower scores, so the matches hold for every threshold.
+        self._matches = {kind: _matched(source.matches[kind], image_ids) for kind in self._kinds}
         # Results that serve both kinds are shown once.
         self._lists: list[tuple[list[str], dict[int, list[tuple[int, Mapping]]]]] = []
         for kind in self._kinds:
@@ -203,7 +213,6 @@ class _Shapes:
         found = []
         for kinds, of_image in self._lists:
             results = sorted(of_image[image.id], key=lambda one: -one[1]["score"])
-            matches = {kind: self._match(image, kind, [one for _, one in results]) for kind in kinds}
             for place, (index, one) in enumerate(results):
                 is_named = any((kind, index) in self._named for kind in kinds)
                 if (place >= MOST_DETECTIONS or one["score"] < LEAST_SCORE) and not is_named:
@@ -215,46 +224,10 @@ class _Shapes:
                         "s": round(float(one["score"]), 6),
                         "b": _rounded(_box_of(one)),
                         "o": _outline(_rle_of(one)) if "segmentation" in one else "",
-                        "m": {kind: matches[kind][place] for kind in kinds},
+                        "m": {kind: self._matches[kind].get(index) for kind in kinds},
                     }
                 )
         return found
-
-    def _match(self, image: CocoImage, kind: str, results: Sequence[Mapping]) -> list[int | str | None]:
-        """Return the id of the object that each detection is right on, as COCO matches them; None for none.
-
-        A detection takes its object from all with lower scores, so the matches hold for every threshold.
-        """
-        matched: list[int | str | None] = [None] * len(results)
-        by_class: dict[int, list[int]] = defaultdict(list)
-        for place, one in enumerate(results):
-            by_class[one["category_id"]].append(place)
-        for category_id, places in by_class.items():
-            rows = [row for row in self._rows[image.id] if self._selection.annotations[row].category_id == category_id]
-            if not rows:
-                continue
-            aside = [self._is_aside(row, kind) for row in rows]
-            places = places[: self._max_detections]
-            if kind == "bbox":
-                truth = [_xywh(self._selection.boxes_xyxy[row]) for row in rows]
-                ious = coco_mask.iou([_box_of(results[place]) for place in places], truth, aside)
-            else:
-                masks = [self._rle(row, image) for row in rows]
-                ious = coco_mask.iou([_rle_of(results[place]) for place in places], masks, aside)
-            free = np.ones(len(rows), bool)
-            for place, overlaps in zip(places, np.asarray(ious)):
-                for is_aside in (False, True):
-                    usable = np.array([aside[k] == is_aside and (is_aside or free[k]) for k in range(len(rows))])
-                    best = int(np.where(usable, overlaps, -1).argmax())
-                    if usable[best] and overlaps[best] >= min(self._iou, 1 - 1e-10):
-                        free[best] = False
-                        matched[place] = ASIDE if is_aside else self._selection.annotations[rows[best]].id
-                        break
-        return matched
-
-    def _is_aside(self, row: int, kind: str) -> bool:
-        one = self._selection.annotations[row]
-        return one.is_crowd or one.is_ignored or (kind == "segm" and self._selection.segmentations[row] is None)
 
     def _rle(self, row: int, image: CocoImage) -> dict:
         mask = self._selection.segmentations[row]
@@ -262,9 +235,14 @@ class _Shapes:
         return rasterize([np.array([x0, y0, x1, y0, x1, y1, x0, y1])] if mask is None else mask, *image.size)
 
 
-def _xywh(box_xyxy: np.ndarray) -> list[float]:
-    x0, y0, x1, y1 = map(float, box_xyxy)
-    return [x0, y0, x1 - x0, y1 - y0]
+def _matched(matches: Matches, image_ids: set[int]) -> dict[int, int | str]:
+    """Return the object that each right detection of some images is on, or ``ASIDE``, by its place in the list of results."""
+    is_wanted = np.isin(matches.image_ids[matches.images], list(image_ids))
+    is_right = is_wanted & (matches.taken >= 0)
+    ids = matches.object_ids[matches.taken[is_right]].tolist()
+    found: dict[int, int | str] = dict(zip(matches.references[is_right].tolist(), ids))
+    found.update(dict.fromkeys(matches.references[is_wanted & matches.is_ignored].tolist(), ASIDE))
+    return found
 
 
 def _box_of(one: Mapping[str, Any]) -> list[float]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from res2net_runtime import (
@@ -22,6 +24,7 @@ from res2net_runtime import (
 )
 from res2net_runtime.merge_slices import merge_slices
 from res2net_runtime.merge_variants import merge_variants
+from res2net_runtime.merging import overlaps
 from res2net_runtime.model_folder import ModelInfo
 
 OUTPUTS = ("boxes", "scores", "labels", "masks", "num")
@@ -259,6 +262,90 @@ def test_a_view_that_the_network_refuses_is_an_error_of_its_image(monkeypatch):
     predictor = Predictor.over(model_info(), backend, slicing=Slicing(64, 64))
     wide, small = predictor.predict_iter([scene(64, 150), scene(20, 20)])
     assert str(wide.error) == "too wide" and wide.image.shape == (64, 150, 3) and small.error is None
+
+
+def limits_of(box, region, image_hw) -> tuple:
+    """The edges of its slice at which a box ends."""
+    edges = (0, 0, image_hw[1], image_hw[0])
+    limits = [-np.inf, -np.inf, np.inf, np.inf]
+    for axis in range(4):
+        side = region[axis % 2 + 2] - region[axis % 2]
+        if region[axis] != edges[axis] and abs(box[axis] - region[axis]) <= 0.02 * side:
+            limits[axis] = region[axis]
+    return tuple(limits)
+
+
+def plain_merge(rows, image_hw, combine: str) -> list[tuple]:
+    """The rule, one pair at a time; rows are (box, score, label, region), and the results (box, score, label)."""
+    found = [
+        {"box": box, "score": score, "label": label, "seen": {region}, "limits": limits_of(box, region, image_hw)}
+        for box, score, label, region in rows
+    ]
+    for one in found:
+        one["is_part"] = any(map(np.isfinite, one["limits"]))
+
+    def match(a: dict, b: dict) -> bool:
+        pair = (np.array(one, float) for one in (a["box"], b["box"], a["limits"], b["limits"]))
+        return a["label"] == b["label"] and overlaps(*pair) > 0.5
+
+    def take(best: dict, left: list[dict]) -> list[dict]:
+        best["score"] = max([best["score"], *(one["score"] for one in left if match(best, one))])
+        return [one for one in left if not match(best, one)]
+
+    kept, left = [], sorted(found, key=lambda one: (one["is_part"], -one["score"]))
+    while left and (combine == "nms" or not left[0]["is_part"]):
+        kept.append(left.pop(0))
+        left = take(kept[-1], left)
+    wholes = list(kept)
+    while left:
+        first = left.pop(0)
+        while True:
+            other = next((one for one in left if match(first, one) and not one["seen"] & first["seen"]), None)
+            if other is None:
+                break
+            left.remove(other)
+            for axis in range(4):
+                if (other["box"][axis] < first["box"][axis]) if axis < 2 else (other["box"][axis] > first["box"][axis]):
+                    for key in ("box", "limits"):
+                        first[key] = (*first[key][:axis], other[key][axis], *first[key][axis + 1 :])
+            first["seen"] |= other["seen"]
+        left = [one for one in left if not match(first, one)]
+        whole = next((one for one in wholes if match(first, one)), None)
+        if whole is None:
+            kept.append(first)
+        else:
+            whole["score"] = max(whole["score"], first["score"])
+    return sorted((tuple(map(float, one["box"])), round(one["score"], 3), one["label"]) for one in kept)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), combine=st.sampled_from(["nms", "nmm"]))
+def test_merging_of_slices_is_that_of_plain_loops(seed, combine):
+    rng = np.random.default_rng(seed)
+    slicing, image_hw = Slicing(64, 64, 0.25, combine=combine), (64, 160)
+    regions = [(0, 0, 160, 64), *slicing.regions(image_hw)]
+    scores = iter(rng.permutation(100)[:40] / 100)  # all different, so the order is plain
+    parts, rows = [], []
+    for region in regions:
+        width = region[2] - region[0]
+        inside = []
+        for _ in range(int(rng.integers(0, 7))):
+            x0, y0 = rng.choice([0, 0, 10, 20, 40], 2)
+            x1, y1 = min(x0 + rng.choice([20, 30, 64]), width), min(y0 + rng.choice([20, 30]), 64)
+            score, label = float(next(scores)), int(rng.integers(0, 2))
+            inside.append((x0, y0, x1, y1, score, label))
+            rows.append(((x0 + region[0], y0, x1 + region[0], y1), score, label, region))
+        parts.append(detections(sorted(inside, key=lambda one: -one[4])))
+    merged = merge_slices(parts, regions, image_hw, slicing)
+    assert sorted((row[:4], row[4], row[5]) for row in rows_of(merged)) == plain_merge(rows, image_hw, combine)
+    assert (np.diff(merged.scores) <= 0).all()
+
+
+def test_the_number_of_workers_changes_nothing():
+    images = [scene(64 + 20 * index, 150, (60, 5, 90, 30), (2, 40, 120, 60)) for index in range(5)]
+    predictor = Predictor.over(model_info(), RectangleFinder(), slicing=Slicing(64, 64), batch_size=3)
+    one, four = (list(predictor.predict_iter(images, workers=workers)) for workers in (1, 4))
+    assert all(same(a.detections, b.detections) for a, b in zip(one, four)) and len(one) == len(four) == 5
 
 
 def test_threads_share_a_predictor():

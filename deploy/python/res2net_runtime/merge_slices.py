@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from res2net_runtime.masks import masks_to_rles
-from res2net_runtime.merging import concatenate, find_matches, overlaps, resample_masks, suppress
+from res2net_runtime.merging import Matches, concatenate, find_matches, overlaps, resample_masks, suppress
 from res2net_runtime.results import Detections
 from res2net_runtime.views import Region, Slicing
 
@@ -79,43 +79,49 @@ class _Merge:
         kept = np.flatnonzero(owner == np.arange(len(found)))
         if joins:
             wholes, parts = kept[~self._is_part[kept]], kept[self._is_part[kept]]
-            kept = np.r_[wholes, self._join(parts, wholes)]
+            kept = np.r_[wholes, self._join(parts, wholes, matches)]
         kept = kept[np.argsort(-self._scores[kept], kind="stable")]
         masks, joined_rles = self._masks()
         boxes = self._boxes.astype(np.float32)
         merged = replace(found, boxes_xyxy=boxes, scores=self._scores, masks=masks, joined_rles=joined_rles)
         return merged[kept]
 
-    def _join(self, parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    def _join(self, parts: np.ndarray, wholes: np.ndarray, matches: Matches) -> np.ndarray:
         """Join the parts of each object; returns the rows that stand for them."""
-        left = list(parts[np.argsort(-self._scores[parts], kind="stable")])
+        is_left = np.zeros(len(self._found), bool)
+        is_left[parts] = True
+        parts = parts[np.argsort(-self._scores[parts], kind="stable")]
         joined = []
-        while left:
-            first = left.pop(0)
+        for first in parts:
+            if not is_left[first]:
+                continue
+            is_left[first] = False
+            if not is_left[matches.of(first)].any():  # as most of them are, so it is worth its line
+                joined.append(first)
+                continue
             seen_by = {self._view[first]}
             while True:
-                near = self._matching(first, left)
+                near = self._matching(first, parts[is_left[parts]])
                 others = [row for row in near if self._view[row] not in seen_by]
                 if not others:
                     break
                 self._extend(first, others[0])
                 seen_by.add(self._view[others[0]])
-                left.remove(others[0])
-            left = [row for row in left if row not in near]  # what the same views have found twice
+                is_left[others[0]] = False
+            is_left[near] = False  # what the same views have found twice
             whole = self._matching(first, wholes)
-            if whole:
+            if len(whole):
                 self._scores[whole[0]] = max(self._scores[whole[0]], self._scores[first])
             else:
                 joined.append(first)
         return np.asarray(joined, int)
 
-    def _matching(self, row: int, others: Sequence[int] | np.ndarray) -> list[int]:
+    def _matching(self, row: int, others: np.ndarray) -> np.ndarray:
         """Return those of the other rows that are the same object, in their order."""
-        rows = np.asarray(others, int)
-        rows = rows[self._found.labels[rows] == self._found.labels[row]]
+        rows = others[self._found.labels[others] == self._found.labels[row]]
         metric, threshold = self._slicing.match_metric, self._slicing.match_threshold
         share = overlaps(self._boxes[row], self._boxes[rows], self._limits[row], self._limits[rows], metric)
-        matching: list[int] = rows[share > threshold].tolist()
+        matching: np.ndarray = rows[share > threshold]
         return matching
 
     def _extend(self, row: int, other: int) -> None:

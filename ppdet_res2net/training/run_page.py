@@ -22,7 +22,6 @@ REFRESH_S = 30
 LEAST_PAUSE_S = 20.0
 _PAUSE_PER_WORK = 50.0  # so writing the page takes at most a fiftieth of the time
 _FILES = ("config.yml", "metrics.jsonl", "train.log", "curves.png", "model_final.json", "best_model.json")
-_REPORTS = ("report", "report.html", "eval_report")
 _FEW_CLASSES = 20
 
 _STYLE = """
@@ -201,7 +200,7 @@ def _pictures(run_dir: Path) -> Iterator[str]:
 
 def _links(run_dir: Path) -> Iterator[str]:
     yield "<h2>Files</h2>"
-    found = [path for path in _find_reports(run_dir)]
+    found = _find_reports(run_dir)
     names = [*found, *(name for name in _FILES if (run_dir / name).is_file())]
     yield "<p>" + " · ".join(f'<a href="{quote(name)}">{escape(name)}</a>' for name in names) + "</p>"
     weights = next((name for name in ("best_model", "model_final") if (run_dir / f"{name}.pdparams").is_file()), None)
@@ -212,13 +211,9 @@ def _links(run_dir: Path) -> Iterator[str]:
 
 
 def _find_reports(run_dir: Path) -> list[str]:
-    found = []
-    for name in _REPORTS:
-        path = run_dir / name
-        page = path / "index.html" if path.is_dir() else path
-        if page.is_file():
-            found.append(page.relative_to(run_dir).as_posix())
-    return found
+    """Return the pages that ``eval --report`` has written into folders of the run's folder."""
+    pages = sorted(path.with_name("index.html") for path in run_dir.glob("*/report.json"))
+    return [page.relative_to(run_dir).as_posix() for page in pages if page.is_file()]
 
 
 def _configuration(run_dir: Path) -> Iterator[str]:

@@ -31,7 +31,7 @@ def keep_picture(run_dir: Path, step: int, picture: np.ndarray) -> Path:
     while len(kept) > MOST_PICTURES:
         # The first and the last one always stay.
         nearest = min(range(1, len(kept) - 1), key=lambda index: kept[index + 1][0] - kept[index - 1][0])
-        kept.pop(nearest)[1].unlink()
+        kept.pop(nearest)[1].unlink(missing_ok=True)
     return path
 
 

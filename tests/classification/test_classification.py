@@ -15,7 +15,7 @@ from ppdet_res2net.classification.cam import class_activation_maps, draw_activat
 from ppdet_res2net.classification.evaluate import ClassificationResult
 from ppdet_res2net.classification.model import load_classifier, match_labels, preprocessor_of_spec
 from ppdet_res2net.classification.predict import classify_files
-from ppdet_res2net.classification.task import ClassificationTask, train_classifier
+from ppdet_res2net.classification.task import ClassificationTask, _with_labels_of_outputs, train_classifier
 from ppdet_res2net.config import load_config
 from ppdet_res2net.data.classification.sources import ClassFolderDataSet
 from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
@@ -126,6 +126,32 @@ def test_losses(data, tmp_path):
     assert loss(plain, "image", "label") == pytest.approx(own.mean(), rel=1e-6)
     assert loss(smoothed, "image", "label") == pytest.approx((0.9 * own + 0.1 * smooth).mean(), rel=1e-6)
     assert loss(plain, *batch) == pytest.approx((0.75 * own + 0.25 * other).mean(), rel=1e-6)
+
+
+def test_validation_losses_are_those_of_the_evaluated_images(data, tmp_path):
+    task = make_task(data, tmp_path, "eval_losses=1.0", "label_smoothing=0.1")
+    result = task.evaluate()
+    task.model.eval()
+    dataset = ClassFolderDataSet(str(data), "val")
+    dataset.parse_dataset()
+    with paddle.no_grad():
+        images = [task._preprocessor(np.asarray(Image.open(record["im_file"]))) for record in dataset.roidbs]
+        logits = task.model(paddle.to_tensor(np.stack(images))).numpy()
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = 0.9 * -logs[[0, 1, 2], [0, 1, 2]] + 0.1 * -logs.mean(axis=1)
+    assert result.summary["losses"] == {"loss": pytest.approx(expected.mean(), abs=1e-4)}
+    assert "Losses on 3 of 3 images (eval_losses): loss " in result.report
+    assert "losses" not in make_task(data, tmp_path).evaluate().summary
+
+
+def test_labels_of_another_order_become_those_of_the_outputs():
+    batch = {"image": None, "label": paddle.to_tensor([0, 2, 1])}
+    assert _with_labels_of_outputs(batch, [1, 2, 0])["label"].tolist() == [1, 0, 2]
+
+
+def test_a_classifier_has_a_page(run):
+    page = (run.run_dir / "index.html").read_text("utf-8")
+    assert "best top1, after step" in page and "step 6 of 6" in page
 
 
 def test_the_number_of_classes_comes_from_the_data(data, tmp_path, caplog):

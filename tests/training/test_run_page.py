@@ -13,8 +13,10 @@ import pytest
 from ppdet_res2net.training import run_page
 from ppdet_res2net.training.charts import MAX_POINTS, line_chart
 from ppdet_res2net.training.curves import list_series, read_metrics
+from ppdet_res2net.training.run_log import RunLog
 from ppdet_res2net.training.run_page import RunPage, write_run_page
 from ppdet_res2net.training.run_pictures import MOST_PICTURES, keep_picture, list_pictures
+from ppdet_res2net.training.task import Evaluation
 from tests.helpers.toy_task import train_toy
 from tests.helpers.training_runs import messages
 
@@ -67,6 +69,7 @@ def test_a_page_shows_figures_classes_pictures_and_configuration(tmp_path):
         keep_picture(folder, step, GREY)
     (folder / "report").mkdir()
     (folder / "report/index.html").write_text("report")
+    (folder / "report/report.json").write_text("{}")
     write_run_page(folder, "running", 80)
     page = (folder / "index.html").read_text("utf-8")
     tags = Tags(page).found
@@ -186,6 +189,16 @@ def test_a_page_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
     result = train_toy(tmp_path)
     assert result.steps == 8
     assert messages(caplog).count("The page index.html has failed (") == 1
+
+
+def test_a_picture_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
+    log = RunLog(tmp_path, 1, "cpu")
+    log.open(total_steps=4, steps_per_epoch=2, epochs=2)
+    (tmp_path / "predictions").write_text("a file where the folder should be")
+    log.note_evaluation(2, Evaluation({"bbox": {"AP": 0.5}}, "a table", 0.5, GREY))
+    log.close()
+    assert read_metrics(tmp_path)["eval"][2]["bbox"] == {"AP": 0.5}
+    assert "step_00000002.jpg' cannot be written" in messages(caplog)
 
 
 def test_pictures_are_bounded_and_cover_the_whole_run(tmp_path):

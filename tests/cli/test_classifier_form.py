@@ -195,23 +195,24 @@ def test_names_of_mindcv_are_understood():
 def test_evaluation_by_name_prepares_images_as_the_run_did(tmp_path, folders, monkeypatch):
     import json
 
-    from ppdet_res2net.classification.model import load_classifier, trunk_arguments
-    from ppdet_res2net.zoo import create_classifier
+    from ppdet_res2net.classification import model
+    from ppdet_res2net.modeling import Res2NetClassifier
     from ppdet_res2net.zoo.formats import save_weights_file
     from ppdet_res2net.zoo.load import trunk_metadata
     from res2net_runtime.classification import ClassifierPreprocessor
 
-    network = create_classifier("timm/res2net50_26w_4s", num_classes=2)
+    network = Res2NetClassifier(2, depth=[1, 1, 1, 1], width=4, scales=2)  # instead of a file of 100 MB
+    monkeypatch.setattr(model, "create_classifier", lambda name, num_classes: network)
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     save_weights_file(tmp_path / "best.pdparams", tensors, trunk_metadata(network))
     info = {
         "class_names": ["dark", "light"],
         "category_ids": [0, 1],
-        "backbone": trunk_arguments(network, "bn"),
+        "backbone": model.trunk_arguments(network, "bn"),
         "preprocess": ClassifierPreprocessor(size_px=96, crop_fraction=1.0).to_config(),
     }
     (tmp_path / "best.json").write_text(json.dumps(info))
-    loaded = load_classifier("timm/res2net50_26w_4s", tmp_path / "best")
+    loaded = model.load_classifier("timm/res2net50_26w_4s", tmp_path / "best")
     assert loaded.preprocessor.size_px == 96 and loaded.class_names == ("dark", "light")
 
 

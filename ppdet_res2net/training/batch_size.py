@@ -104,7 +104,9 @@ def fit_batch_size(
         f"{one.batch_size / one.step_s:.2f} images/s"
         for one in choice.measured
     ]
-    logger.info("batch size %d instead of %d: %s\n%s", choice.batch_size, before, choice.reason, "\n".join(rows))
+    is_same = choice.batch_size == before
+    change = ", as in the recipe" if is_same else f" instead of {before}"
+    logger.info("batch size %d%s: %s\n%s", choice.batch_size, change, choice.reason, "\n".join(rows))
     changed = copy.deepcopy(config)
     changed["TrainReader"]["batch_size"] = choice.batch_size
     changed.setdefault("base_batch_size", before * config.get("accumulate_steps", 1))

@@ -147,10 +147,26 @@ def test_unknown_models_and_addresses(client):
         "error": "There is no model 'toi'. The models are: toy. Did you mean 'toy'?"
     }
     assert client.get("/nowhere").json() == {"error": "There is no such address; GET /openapi.json lists them."}
-    assert client.delete(URL).json() == {"error": "This address takes another method."}
+    answer = client.get(URL)
+    assert answer.status_code == 405 and answer.headers["Allow"] == "POST"
+    assert answer.json() == {"error": "This address takes another method."}
 
 
 def test_models_are_described(client):
     (described,) = client.get("/v1/models").json()["models"]
     assert described == client.get("/v1/models/toy").json()
     assert described["labels"] == ["cat", "dog"] and described["task"] == "detection" and described["has_masks"]
+
+
+def test_the_description_names_every_address_and_error(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {
+        "/v1/models/{name}",
+        "/v1/models/{name}:predict",
+        "/v1/models/{name}:reload",
+        "/v2/models/{name}/infer",
+    } <= set(paths)
+    predict = paths["/v1/models/{name}:predict"]["post"]
+    assert {"400", "401", "404", "408", "413", "415", "422", "500", "503", "504"} < set(predict["responses"])
+    assert {"image/jpeg", "multipart/form-data"} < set(predict["requestBody"]["content"])
+    assert "example" in predict["responses"]["200"]["content"]["application/json"]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -41,6 +42,15 @@ from res2net_runtime.texts import clip, storable
 __all__ = ["create_app"]
 
 logger = logging.getLogger(__name__)
+
+
+class _NameConvertor(StringConvertor):
+    """A model's name in an address: ``NAME:predict`` is none, so that wrong methods of that address are told as such."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("model_name", _NameConvertor())
 router = APIRouter()
 
 MasksQuery = Annotated[
@@ -101,7 +111,9 @@ async def list_models(request: Request) -> ModelList:
     return ModelList(models=models, needs_key=bool(service.settings.keys))
 
 
-@router.get("/v1/models/{name}", responses=error_answers(401, 404), response_model_exclude_none=True, tags=["models"])
+@router.get(
+    "/v1/models/{name:model_name}", responses=error_answers(401, 404), response_model_exclude_none=True, tags=["models"]
+)
 async def describe_model(request: Request, name: str) -> ModelDescription:
     """Return what a model is, with its labels."""
     service = service_of(request)

@@ -151,8 +151,10 @@ def test_mlflow(tmp_path, picture, monkeypatch):
     pytest.importorskip("mlflow")
     import mlflow
 
-    from ppdet_res2net.training.loggers.mlflow_logger import MLflowLogger
+    from ppdet_res2net.training.loggers.mlflow_logger import _PATIENCE, MLflowLogger
 
+    for name in _PATIENCE:
+        monkeypatch.setenv(name, "1")  # so that what the logger sets does not stay
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "boxes")

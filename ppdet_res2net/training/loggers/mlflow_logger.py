@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _EXPERIMENT = "ppdet_res2net"
 _LONGEST_VALUE = 500  # of a parameter, in MLflow 1.28 to 2.7; later ones take more
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
+# MLflow would hold training up for minutes before it says that its server does not answer. The user's own values count.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _STATUS = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -31,6 +33,8 @@ class MLflowLogger:
     """A run of MLflow. A resumed run continues it."""
 
     def __init__(self, run: Run) -> None:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         parent = run.folder.resolve().parent
         is_set = mlflow.is_tracking_uri_set()
         uri = mlflow.get_tracking_uri() if is_set else f"sqlite:///{parent / 'mlflow.db'}"

@@ -241,6 +241,11 @@ def test_a_logger_that_cannot_start_costs_the_run_nothing(tmp_path, monkeypatch,
     assert "a long story" not in said
 
 
+def test_a_password_in_an_address_is_not_said():
+    said = choice.loss_message("MLflow", ConnectionError("request to https://me:secret@host:5000/api failed"))
+    assert "ConnectionError: request to https://***@host:5000/api failed" in said
+
+
 def test_only_the_first_process_logs(tmp_path):
     from ppdet_res2net.training.run_log import RunLog
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ def open_loggers(names: Sequence[str], run_dir: Path, config: Config, start_step
 
 def loss_message(title: str, error: Exception) -> str:
     """Return what is said once when a logger fails."""
-    reason = str(error).strip().partition("\n")[0][:300] or "no reason given"
+    first_line = str(error).strip().partition("\n")[0] or "no reason given"
+    reason = re.sub(r"://[^/@\s]+@", "://***@", first_line)[:300]  # addresses may hold passwords
     return (
         f"{title} has failed ({type(error).__name__}: {reason}) and gets nothing more from this run. Training goes on; "
         "metrics.jsonl of the run's folder has every figure."

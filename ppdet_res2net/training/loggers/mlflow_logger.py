@@ -43,7 +43,8 @@ class MLflowLogger:
         self._client.update_run(self._run_id, status="RUNNING")
         run.remember_id("mlflow", self._run_id)
         self._client.log_artifact(self._run_id, str(run.folder / "config.yml"))
-        where = uri if is_set else f"'mlflow ui --backend-store-uri {uri}' shows it"
+        # An address that the user has set may hold a password.
+        where = "on the server of MLFLOW_TRACKING_URI" if is_set else f"'mlflow ui --backend-store-uri {uri}' shows it"
         logger.info("MLflow: run %s; %s", self._run_id, where)
 
     def _create(self, run: Run, artifacts: Path | None) -> str:

@@ -140,7 +140,8 @@ class Faults:
             host, port = server.url.removeprefix("http://").split(":")
             with under_load(server, "/v1/models/model:predict", self._data) as load:
                 request = with_key(f"{server.url}/v1/models/model:predict", self._data)
-                count, until_s, slow = 0, time.monotonic() + self._args.seconds, []
+                count, until_s = 0, time.monotonic() + self._args.seconds
+                slow: list[socket.socket] = []
                 while time.monotonic() < until_s:
                     connection = socket.create_connection((host, int(port)))
                     connection.sendall(request[: random.choice((3, 80, 300, len(request) - 1, len(request)))])

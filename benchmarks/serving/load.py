@@ -73,6 +73,8 @@ class _Connection:
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; returns the status and the body, or :data:`LOST` or :data:`REFUSED`."""
+        if self._streams is not None and self._streams[0].at_eof():  # closed by the server while it was idle
+            self.close()
         try:
             self._streams = self._streams or await asyncio.open_connection(*self._address)
         except OSError:

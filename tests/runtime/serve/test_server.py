@@ -212,8 +212,15 @@ def open_request(server, length: int, body: bytes = b"", ends_headers: bool = Tr
 
 
 def read_all(connection: socket.socket) -> bytes:
+    """Return an answer, or what there is of it if the server closes the connection."""
+    answer = b""
     with connection:
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+        while not (answer.endswith(b"}") and b"\r\n\r\n" in answer):
+            part = connection.recv(65536)
+            if not part:
+                break
+            answer += part
+    return answer
 
 
 def places(server) -> str:

@@ -28,7 +28,7 @@ _BODY_IS_READ = "res2net_runtime.body_is_read"
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NOT_ANSWERED = 499
-_DRAINED_BYTES, _DRAINED_BEFORE_S, _DRAINED_AFTER_S = 4_000_000, 0.05, 1.0
+_DRAINED_BYTES, _DRAINED_BEFORE_S, _DRAINED_AFTER_S = 64_000_000, 0.05, 5.0
 
 
 class Accounting:

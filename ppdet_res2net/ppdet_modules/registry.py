@@ -187,8 +187,13 @@ def serializable_classes() -> dict[str, type]:
     register_modules()
     import yaml
 
+    return dict(_classes_behind(tuple(yaml.Loader.yaml_constructors.items())))
+
+
+@functools.lru_cache(maxsize=1)  # a recipe asks for every value; what is registered hardly ever changes
+def _classes_behind(constructors: tuple[tuple[str | None, Callable], ...]) -> dict[str, type]:
     classes = {}
-    for tag, constructor in yaml.Loader.yaml_constructors.items():
+    for tag, constructor in constructors:
         if tag is None or not tag.startswith("!") or tag == "!Callable":
             continue
         found = _class_behind(constructor)

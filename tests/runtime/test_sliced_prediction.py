@@ -113,7 +113,7 @@ def test_halves_give_way_to_the_whole_in_a_neighbour(combine):
 
 
 @pytest.mark.parametrize("combine", ["nmm", "nms"])
-@pytest.mark.parametrize("score", [0.3, 0.95])
+@pytest.mark.parametrize("score", [0.46, 0.95])
 def test_halves_give_way_to_the_whole_in_the_full_view(combine, score):
     parts = [
         detections([(70, 20, 180, 60, score, 1)], (100, 250)),
@@ -125,6 +125,12 @@ def test_halves_give_way_to_the_whole_in_the_full_view(combine, score):
     merged = merge_slices(parts, regions, (100, 250), Slicing(100, 100, combine=combine))
     assert rows_of(merged) == [(70, 20, 180, 60, round(max(score, 0.9), 3), 1)]
     assert merged.joined_rles is None
+
+
+def test_a_whole_that_its_view_hardly_believes_in_replaces_nothing():
+    parts = [detections([(70, 20, 180, 60, 0.3, 1)], (100, 250)), detections([(70, 20, 100, 60, 0.9, 1)])]
+    merged = merge_slices(parts, [(0, 0, 250, 100), (0, 0, 100, 100)], (100, 250), Slicing(100, 100))
+    assert rows_of(merged) == [(70, 20, 100, 60, 0.9, 1), (70, 20, 180, 60, 0.3, 1)]
 
 
 def test_parts_that_nobody_has_as_a_whole_are_joined():
@@ -278,7 +284,14 @@ def limits_of(box, region, image_hw) -> tuple:
 def plain_merge(rows, image_hw, combine: str) -> list[tuple]:
     """The rule, one pair at a time; rows are (box, score, label, region), and the results (box, score, label)."""
     found = [
-        {"box": box, "score": score, "label": label, "seen": {region}, "limits": limits_of(box, region, image_hw)}
+        {
+            "box": box,
+            "score": score,
+            "own": score,
+            "label": label,
+            "seen": {region},
+            "limits": limits_of(box, region, image_hw),
+        }
         for box, score, label, region in rows
     ]
     for one in found:
@@ -286,6 +299,10 @@ def plain_merge(rows, image_hw, combine: str) -> list[tuple]:
 
     def match(a: dict, b: dict) -> bool:
         pair = (np.array(one, float) for one in (a["box"], b["box"], a["limits"], b["limits"]))
+        if a["is_part"] != b["is_part"]:
+            whole, part = (b, a) if a["is_part"] else (a, b)
+            if np.float32(whole["own"]) < np.float32(0.5) * np.float32(part["own"]):
+                return False
         return a["label"] == b["label"] and overlaps(*pair) > 0.5
 
     def take(best: dict, left: list[dict]) -> list[dict]:

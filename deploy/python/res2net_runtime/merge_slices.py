@@ -3,7 +3,8 @@
 A box that ends at the edge of a slice is a *part*: the object may go on behind it. All others are *wholes*. Two boxes are one
 object if they overlap enough in what both views show, so a part matches the whole that it belongs to, and the part on the
 other side of the edge. A whole takes the place of all that it matches, with the highest of their scores; among wholes, the
-higher score decides. Parts without a whole are joined, or the best one is kept.
+higher score decides. A whole with less than half of a part's score is no proof of it. Parts without a whole are joined, or the
+best one is kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ __all__ = ["merge_slices"]
 
 # How far from the edge of a slice the box of an object that it cuts may end, as a share of the slice's side.
 _EDGE_SHARE = 0.02
+# Least score of a whole that takes the place of a part, as a share of the part's score. Without it, boxes in the wrong place
+# that a view hardly believes in got the scores of parts.
+_LEAST_SHARE_OF_SCORE = 0.5
 
 
 def merge_slices(
@@ -72,6 +76,7 @@ class _Merge:
     def run(self) -> Detections:
         found, slicing = self._found, self._slicing
         matches = find_matches(self._boxes, found.labels, self._limits, slicing.match_metric, slicing.match_threshold)
+        matches = matches.where(self._can_be_one)
         order = np.lexsort((-found.scores, self._is_part))
         joins = slicing.combine == "nmm"
         owner = suppress(order[~self._is_part[order]] if joins else order, matches)
@@ -121,8 +126,17 @@ class _Merge:
         rows = others[self._found.labels[others] == self._found.labels[row]]
         metric, threshold = self._slicing.match_metric, self._slicing.match_threshold
         share = overlaps(self._boxes[row], self._boxes[rows], self._limits[row], self._limits[rows], metric)
-        matching: np.ndarray = rows[share > threshold]
+        rows = rows[share > threshold]
+        matching: np.ndarray = rows[self._can_be_one(np.full(len(rows), row), rows)]
         return matching
+
+    def _can_be_one(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return whether two rows that overlap can be one object, which a part and a whole with a low score are not."""
+        first_share = self._found.scores[first] >= _LEAST_SHARE_OF_SCORE * self._found.scores[second]
+        second_share = self._found.scores[second] >= _LEAST_SHARE_OF_SCORE * self._found.scores[first]
+        is_part, other_is_part = self._is_part[first], self._is_part[second]
+        can_be: np.ndarray = (is_part | ~other_is_part | first_share) & (~is_part | other_is_part | second_share)
+        return can_be
 
     def _extend(self, row: int, other: int) -> None:
         """Let a row stand for another part, too."""

@@ -5,7 +5,7 @@ Boxes are float (n, 4): x0, y0, x1, y1 in pixels of the image. All functions tre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,12 @@ class Matches:
 
     begins: np.ndarray
     others: np.ndarray
+
+    def where(self, condition: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Matches:
+        """Return the pairs that meet a condition, which is the same in both directions."""
+        first = np.repeat(np.arange(len(self.begins) - 1), np.diff(self.begins))
+        is_met = condition(first, self.others)
+        return Matches(np.searchsorted(first[is_met], np.arange(len(self.begins))), self.others[is_met])
 
     def of(self, index: int) -> np.ndarray:
         """Return the boxes that match box ``index``, without itself."""

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["Shape", "bar_chart", "css_color", "draw_picture", "embed_image", "sa
 JPEG_QUALITY = 80
 LABEL_PX = 12
 MIN_NAMED_PX = 20  # names of narrower boxes would hide each other; the pointer shows them
+
+Mask = list[Any] | dict[str, Any]  # polygons, or COCO's run lengths
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2330; --soft: #667085; --line: #e3e6ec; --card: #fff; --back: #f5f6f8;
@@ -87,14 +90,14 @@ class Shape:
     label: int
     name: str
     box_xyxy: Sequence[float] | None
-    segmentation: list | dict | None = None
+    segmentation: Mask | None = None
     is_marked: bool = False
     is_faint: bool = False
     hint: str = ""
 
 
 def save_page(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     title: str,
     body: Iterable[str],
     style: str = "",
@@ -194,7 +197,7 @@ def draw_picture(
     return f"<figure>{''.join(parts)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _view(size: tuple[int, int], marked_boxes: list) -> tuple[int, int, int, int]:
+def _view(size: tuple[int, int], marked_boxes: Sequence[Sequence[float] | None]) -> tuple[int, int, int, int]:
     """Return x0, y0, x1, y1 of the view: the picture, and as much around it as marked boxes need."""
     height, width = size
     corners = [np.array([0, 0, width, height], float)]
@@ -233,7 +236,7 @@ def _draw_shape(shape: Shape, unit: float, middle: float) -> str:
     return "".join([*parts, "</g>"])
 
 
-def _outlines(segmentation: list | dict | None) -> list[np.ndarray]:
+def _outlines(segmentation: Mask | None) -> list[np.ndarray]:
     """Return the polygons around a mask, each as x y x y ..."""
     if not isinstance(segmentation, dict):
         return [np.asarray(polygon, float) for polygon in segmentation or []]

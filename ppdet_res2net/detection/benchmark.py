@@ -20,7 +20,8 @@ import numpy as np
 
 from ppdet_res2net.config import Config
 from ppdet_res2net.data.ground_truth import ScoredObjects
-from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth, score_detections
+from ppdet_res2net.detection.coco_figures import score_detections
+from ppdet_res2net.detection.evaluate import GroundTruth, read_ground_truth
 from ppdet_res2net.detection.model import Classes
 from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.threads import choose_threads

@@ -16,12 +16,11 @@ from pycocotools.cocoeval import COCOeval
 from ppdet_res2net.data import annotations
 from ppdet_res2net.data.coco_file import parse_coco
 from ppdet_res2net.data.ground_truth import ScoredObjects, select_scored_objects
+from ppdet_res2net.detection.coco_figures import STAT_NAMES, score_detections
 from ppdet_res2net.detection.evaluate import (
-    STAT_NAMES,
     evaluate,
     evaluate_from_config,
     read_ground_truth,
-    score_detections,
 )
 from ppdet_res2net.detection.model import create_trained_detector
 from ppdet_res2net.detection.task import train

@@ -85,8 +85,9 @@ def make_pictures(report: Report, source: PictureSource) -> dict[str, Any]:
     left = CROPS_PER_PICTURE * source.max_pictures
     for kind, figures in report.kinds.items():
         crop_entries[kind] = {"mistakes": [], "suspects": []}
-        for name, entries in (("mistakes", figures.mistakes), ("suspects", figures.suspects)):
-            for one in entries:
+        of_kind: dict[str, list[Mistake] | list[Suspect]] = {"mistakes": figures.mistakes, "suspects": figures.suspects}
+        for name, refs in of_kind.items():
+            for one in refs:
                 crop = _Crop(box_around(one, images[one.image_id])) if left > 0 else None
                 left -= 1
                 if crop is not None:
@@ -194,8 +195,8 @@ class _Shapes:
         self._named = {
             (kind, ref.index)
             for kind, figures in report.kinds.items()
-            for one in (*figures.mistakes, *figures.suspects)
-            if (ref := one.detection) is not None
+            for ref in chain(*([one.detection for one in entries] for entries in (figures.mistakes, figures.suspects)))
+            if ref is not None
         }
 
     def objects(self, image: CocoImage) -> list[dict]:

@@ -130,7 +130,7 @@ function confusion() {
     pressed.forEach((node) => node.setAttribute("aria-pressed", "false"));
     pressed = buttons.get(cell) ?? [];
     pressed.forEach((node) => node.setAttribute("aria-pressed", "true"));
-    chosen.replaceChildren(card(`${say(cell)} (${count(cell.count)})`, `${plural(cell.image_ids.length, "image")}, those with most of them first.`, pictureKey(),
+    chosen.replaceChildren(card(`${say(cell)} (${count(cell.count)})`, cell.image_ids.length > 1 ? `${plural(cell.image_ids.length, "image")}, those with most of them first.` : "", pictureKey(),
       gallery(cell.image_ids.map((id) => () => imageFigure(id, state.kind, score, "")), 6)));
     chosen.scrollIntoView({ block: "nearest" });
   };
@@ -157,7 +157,7 @@ function confusion() {
       if (!cell) return el("td", {}, el("i"));
       const part = cell.count / (totals.get(truth) || 1);
       const node = button(cell, { class: part > 0.45 && truth === found ? "strong" : "", "aria-label": `${say(cell)}: ${cell.count}` }, cell.count > 9999 ? `${Math.round(cell.count / 1000)}k` : String(cell.count));
-      node.style.setProperty("--share", `${Math.round(100 * Math.max(0.08, part))}%`);
+      node.style.setProperty("--share", `${Math.round(100 * Math.max(0.08, truth === found ? part : 0.6 * part))}%`);
       node.style.setProperty("--tone", truth === found ? "var(--accent)" : "var(--error)");
       return el("td", {}, explained(node, `${say(cell)}: ${plural(cell.count, "time")}\n${percent(part)} of ${truth === null ? "the detections on background" : `the objects of ${className(truth)}`}`));
     })))));

@@ -39,12 +39,13 @@ def load_fast_evaluation() -> Callable[[ClassEval], tuple[np.ndarray, np.ndarray
         def _prepare(self) -> None:
             sides = self.scorer.entries()
             _make_scores_unique(sides[1], self.scorer.params.imgIds)
+            compared = set.intersection(*({entry["image_id"] for entry in side} for side in sides))
             for dataset, entries in zip((self.gt_dataset, self.dt_dataset), sides):
                 dataset.clean()
                 for entry in entries:
                     if "segmentation" in entry:
                         entry["rle"] = entry["segmentation"]
-                    if isinstance(self.scorer, BoundaryEval):
+                    if isinstance(self.scorer, BoundaryEval) and entry["image_id"] in compared:
                         entry["boundary"] = boundary_of(entry["segmentation"])
                     dataset.append_ref(entry["image_id"], 0, entry)
 

@@ -17,7 +17,7 @@ import pytest
 from res2net_runtime import Predictor
 from res2net_runtime.serve import cli
 from tests.helpers.runtime_toys import picture
-from tests.helpers.serving import ROOT, encoded, start_server
+from tests.helpers.serving import KEY, ROOT, encoded, start_server
 
 BRIGHT_JPEG = encoded(picture(50, 70))
 
@@ -51,17 +51,32 @@ def test_sigterm_finishes_what_is_in_flight(toy_dir):
     assert [(line["status"], line["model"], line["images"]) for line in lines] == [(200, "toy", 1)] * 3
 
 
-def test_workers_share_the_socket_and_a_killed_one_is_replaced(toy_dir):
-    with start_server("--model_dir", f"toy={toy_dir}", "--workers", 2, "--backend", "onnxruntime") as server:
-        assert predict(server.url).status_code == 200
+def test_workers_share_the_socket_follow_a_reload_and_are_replaced_if_killed(copied_dir, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(KEY)
+    keys.chmod(0o600)
+    headers = {"X-API-Key": KEY}
+    words = ("--model_dir", f"toy={copied_dir}", "--workers", 2, "--backend", "onnxruntime", "--api_key_file", keys)
+    with start_server(*words) as server:
+        config = (copied_dir / "infer_cfg.yml").read_text()
+        (copied_dir / "infer_cfg.yml").write_text(config.replace("- dog", "- wolf"))
+        reloaded = httpx.post(f"{server.url}/v1/models/toy:reload", headers=headers, timeout=60).json()
+        assert reloaded["version"] != reloaded["previous_version"]
+        until_s = time.monotonic() + 60
+        while sum("is now version" in line for line in server.lines) < 2:  # each of the workers says so
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+
         workers = [int(found[1]) for line in server.lines if (found := re.search(r"worker (\d+) starts", line))]
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
         for _ in range(5):
-            assert predict(server.url, timeout=60).status_code == 200
-        assert 'res2net_images_total{model="toy"} 6.0' in httpx.get(f"{server.url}/metrics").text
+            answer = predict(server.url, headers=headers, timeout=60)
+            assert answer.json()["predictions"][0]["detections"][0]["name"] == "wolf"
+        assert 'res2net_images_total{model="toy"} 5.0' in httpx.get(f"{server.url}/metrics", headers=headers).text
         while not any("another one starts" in line for line in server.lines):
-            time.sleep(0.01)
+            assert time.monotonic() < until_s + 60
+            time.sleep(0.05)
         assert server.stop() == 0
     assert any(f"worker {workers[0]} ended (exit code -9)" in line for line in server.lines)
 

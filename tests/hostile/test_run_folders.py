@@ -137,6 +137,26 @@ def test_an_archive_with_thousands_of_files_is_refused(tmp_path):
         len(CIFARDataSet(str(path)))
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_attributes_in_an_archive_have_a_limit(kind, tmp_path):
+    """Python reads them into memory before anything can be asked of the file."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 8 << 30
+    path = tmp_path / "cifar-10-python.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(DatasetError, match=r"attributes of 8589934592 bytes, where at most 65536 are read"):
+        CIFARDataSet(str(path), split="train").parse_dataset()
+
+
+def test_an_archive_of_nothing_but_attributes(tmp_path):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 12
+    path = tmp_path / "cifar-10-python.tar"
+    path.write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"12 path=abc\n".ljust(512, b"\0")) * 5000)
+    with pytest.raises(DatasetError, match="cannot be read|is not CIFAR's|holds neither"):
+        CIFARDataSet(str(path), split="train").parse_dataset()
+
+
 @pytest.mark.parametrize("cut", [30, 60])
 def test_a_damaged_archive_is_named(tmp_path, cut):
     path = cifar_archive(tmp_path / "cifar-10-python.tar.gz", {"cifar-10-batches-py/batches.meta": os.urandom(5000)})

@@ -37,6 +37,11 @@ _VERSIONS = {
 # The largest file of CIFAR-100 has 155 MB. What is larger would take all memory.
 _MOST_BYTES = 256 << 20
 _MOST_MEMBERS = 100
+# Kinds of entries whose content is read with the header of the next file
+_ATTRIBUTES = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_MOST_ATTRIBUTE_BYTES = 1 << 16
 _SPLITS = {"train": "train", "val": "test", "test": "test"}
 
 
@@ -106,9 +111,9 @@ class CIFARDataSet(LabelledImages):
 
     def _open_archive(self) -> tuple[str, Callable[[str], object]]:
         try:
-            with tarfile.open(self.path) as archive:
+            with tarfile.open(self.path, tarinfo=_Member) as archive:
                 members = _read_members(archive)
-        except (tarfile.TarError, OSError, EOFError, OverflowError, ValueError, zlib.error) as error:
+        except (tarfile.TarError, OSError, EOFError, OverflowError, RecursionError, ValueError, zlib.error) as error:
             if isinstance(error, DatasetError):
                 raise
             raise DatasetError(f"The archive '{self.path}' cannot be read: {error}. Download it again.") from error
@@ -124,6 +129,20 @@ class CIFARDataSet(LabelledImages):
             return _unpickle(members[f"{folder}/{file}"], self._name(folder, file))
 
         return folder, read
+
+
+class _Member(tarfile.TarInfo):
+    """The header of a file in an archive. Python reads long names and other attributes, which precede it, into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _ATTRIBUTES and member.size > _MOST_ATTRIBUTE_BYTES:
+            raise DatasetError(
+                f"The archive is not CIFAR's: a file in it has attributes of {member.size} bytes, where at most "
+                f"{_MOST_ATTRIBUTE_BYTES} are read. Download it from its publisher."
+            )
+        return member
 
 
 def _read_members(archive: tarfile.TarFile) -> dict[str, bytes]:

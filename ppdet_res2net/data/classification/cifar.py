@@ -135,7 +135,7 @@ class _Member(tarfile.TarInfo):
     """The header of a file in an archive. Python reads long names and other attributes, which precede it, into memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         member = super().frombuf(buf, encoding, errors)
         if member.type in _ATTRIBUTES and member.size > _MOST_ATTRIBUTE_BYTES:
             raise DatasetError(

@@ -21,7 +21,8 @@ from ppdet_res2net.detection.task import train
 from ppdet_res2net.errors import ExportError
 from res2net_runtime import Predictor
 from res2net_runtime.results import Detections
-from tests.helpers.training_runs import image_files, make_config, write_config
+from tests.helpers.reports import small_report
+from tests.helpers.training_runs import annotation_file, image_files, make_config, overrides_for, write_config
 
 
 @pytest.fixture(scope="module")
@@ -331,3 +332,26 @@ def test_a_detector_without_masks_takes_the_whole_road(demo_data, tmp_path):
 
 def _datasets(data) -> list[str]:
     return [f"{name}Dataset.dataset_dir={data}" for name in ("Train", "Eval", "Test")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (0.5, None)),
+        (["--threshold", "0.7"], (0.7, None)),
+        (["--report", "{report}"], (0.62, None)),
+        (["--report", "{report}", "--per_class"], (0.62, [0.3, 0.62, 0.62])),
+    ],
+)
+def test_the_threshold_is_chosen_at_export(words, expected, detecting, demo_data, tmp_path, monkeypatch):
+    categories = json.loads(annotation_file(demo_data).read_text())["categories"]
+    names = {one["id"]: one["name"] for one in categories}
+    report = small_report(names, 0.62, {categories[0]["id"]: 0.3})
+    (tmp_path / "report.json").write_text(json.dumps(report.to_json()))
+    described = []
+    monkeypatch.setattr("ppdet_res2net.detection.export.write_folder", lambda *args: described.append(args[2]))
+    settings = [word for override in overrides_for(demo_data, tmp_path) for word in ("-o", override)]
+    call = ["export", "-c", "demo_mask_rcnn", *settings, "--weights", detecting, "--output_dir", str(tmp_path)]
+    assert main([*call, *(word.format(report=tmp_path) for word in words)]) == 0
+    description = described[0].description
+    assert (description["draw_threshold"], description.get("class_thresholds")) == expected

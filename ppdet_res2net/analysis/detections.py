@@ -19,7 +19,7 @@ from ppdet_res2net.data.values import show, to_number, to_whole_number
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.texts import printable
 
-__all__ = ["DetectionColumns", "read_detections", "read_result_files"]
+__all__ = ["DetectionColumns", "read_detections", "read_result_files", "spell_plainly"]
 
 _FAR = 1.1  # a box that reaches this far is rather given by its corners
 _SHOWN_CATEGORIES = 8
@@ -121,6 +121,36 @@ def read_detections(entries: Sequence[Mapping[str, Any]], objects: ScoredObjects
         else:
             boxes[reader.place] = mask_utils.toBbox(masks[-1])
     return DetectionColumns(images, classes, scores, boxes, masks, list(_doubts(boxes, images, objects.images)))
+
+
+def spell_plainly(results: Mapping[str, list[dict]], objects: ScoredObjects) -> dict[str, list[dict]]:
+    """Return results as this program writes them, whatever forms of ids, numbers and masks another tool has used.
+
+    Args:
+        results: The results of each kind; a list that serves both still does so.
+        objects: What they are to be compared with.
+
+    Raises:
+        DatasetError: An entry is wrong.
+    """
+    plain: dict[str, list[dict]] = {}
+    for kind in sorted(results, reverse=True):  # masks first, whose entries may have boxes, too
+        if kind == "bbox" and results.get("segm") is results[kind]:
+            plain[kind] = plain["segm"]
+            continue
+        found = read_detections(results[kind], objects, kind)
+        plain[kind] = []
+        for place, (image, class_) in enumerate(zip(found.images, found.classes)):
+            entry = {
+                "image_id": objects.images[image].id,
+                "category_id": objects.categories[class_].id,
+                "bbox": found.boxes_xywh[place].tolist(),
+                "score": float(found.scores[place]),
+            }
+            if found.masks is not None:
+                entry["segmentation"] = found.masks[place]
+            plain[kind].append(entry)
+    return {kind: plain[kind] for kind in results}
 
 
 def _doubts(boxes: np.ndarray, images: np.ndarray, all_images: Sequence[CocoImage]) -> Iterator[str]:

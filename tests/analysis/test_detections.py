@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from ppdet_res2net.analysis.detections import read_detections, read_result_files
+from ppdet_res2net.analysis.detections import read_detections, read_result_files, spell_plainly
 from ppdet_res2net.errors import DatasetError
 from tests.helpers.analysis import objects_of
 from tests.helpers.made_detections import make_annotations, make_results
@@ -159,3 +159,14 @@ def test_made_up_results_are_read_as_they_are():
     found = read_detections(results, objects_of(content), "segm")
     assert np.array_equal(found.boxes_xywh, [one["bbox"] for one in results])
     assert [one["counts"].decode() for one in found.masks] == [one["segmentation"]["counts"] for one in results]
+
+
+def test_results_of_any_spelling_become_plain_ones(objects):
+    odd = [entry(image_id="dog.png", category_id="5", score="0.5", segmentation=[[0, 0, 1, 0, 1, 40, 0, 40]])]
+    box = {"image_id": 8, "category_id": 5, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
+    assert spell_plainly({"bbox": odd}, objects) == {"bbox": [box]}
+    both = spell_plainly({"bbox": odd, "segm": odd}, objects)
+    assert both["bbox"] is both["segm"]
+    (found,) = both["segm"]
+    assert mask_utils.area(found.pop("segmentation")) == 40
+    assert found == box

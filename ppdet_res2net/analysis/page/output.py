@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppdet_res2net.analysis.detections import read_result_files
+from ppdet_res2net.analysis.detections import read_result_files, spell_plainly
 from ppdet_res2net.analysis.page import PictureSource, write_report_page
 from ppdet_res2net.analysis.report import make_report, write_report
 from ppdet_res2net.analysis.schema import Report
@@ -115,6 +115,7 @@ def report_on_files(
     detections = read_result_files(result_files)
     file = read_annotations(annotation_path)
     objects = select_scored_objects(file, "segm" in detections, os.fspath(annotation_path))
+    detections = spell_plainly(detections, objects)
     model = ", ".join(dict.fromkeys(Path(path).name for path in result_files))
     return save_report(
         output, objects, detections, find_images(objects.images, image_dir), RunFacts(model), annotation_path

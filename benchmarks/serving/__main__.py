@@ -1,11 +1,9 @@
 """Measure a server: requests per second and latencies, against the bare predictor; memory; twice the load that it can take.
 
     python -m benchmarks.serving --model_dir MODEL --image PHOTO [--clients 1,4,16,64] [--seconds 10] [--overload_s 60]
-        [--memory_requests 10000] [--torch_python PYTHON]
+        [--memory_requests 10000]
 
 The load runs on the same machine, and so does whatever else runs there: compare the figures of one run with each other.
-``--torch_python`` names a Python with torch, torchvision and FastAPI: its plain endpoint around torchvision's Mask R-CNN, as
-people write it, is measured, too.
 """
 
 from __future__ import annotations
@@ -97,7 +95,6 @@ def parse_args() -> argparse.Namespace:
         "--overload_s", type=float, default=0.0, help="how long it gets twice the load that it can take"
     )
     parser.add_argument("--memory_requests", type=int, default=0)
-    parser.add_argument("--torch_python", help="a Python with torch, torchvision, FastAPI and uvicorn")
     return parser.parse_args()
 
 
@@ -125,12 +122,6 @@ def main() -> int:
                 show_overload(server, address, data, capacity, args.overload_s)
             if server.stop() != 0:
                 raise Res2NetError(f"The server ended with an error: {server.log.read_text()[-500:]}")
-        if args.torch_python:
-            plain = ("-m", "benchmarks.serving.torchvision_endpoint", args.threads)
-            with start(Path(folder), plain, args.threads, args.torch_python) as server:
-                for clients in map(int, args.clients.split(",")):
-                    load = measure(server, "/predict", data, clients, args.seconds)
-                    print(row(f"plain torchvision, {clients} clients", load), flush=True)
     return 0
 
 

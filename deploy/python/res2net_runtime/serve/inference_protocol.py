@@ -81,7 +81,7 @@ _TENSOR = {
     "required": ["name", "shape", "datatype"],
     "properties": {
         "name": {"type": "string", "enum": ["image"]},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1, "maxItems": 4},
         "datatype": {"type": "string", "enum": ["BYTES", "UINT8"]},
         "data": {"type": "array", "items": {}, "description": "BYTES: encoded images in base64; UINT8: pixels, RGB"},
         "parameters": {"type": "object"},

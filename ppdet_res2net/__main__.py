@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,4 +27,8 @@ if __name__ == "__main__":
         # Run by its path, as paddle.distributed.launch does. Python then searches this folder first, where modules named
         # data, datasets or config would hide others of these names.
         sys.path[0] = str(Path(__file__).resolve().parents[1])
+    elif sys.path[0] == os.getcwd() != str(Path(__file__).resolve().parents[1]):
+        # With -m, Python searches the current folder first, where files named click.py or random.py would hide modules.
+        # The command does not search it, and nothing of this package is there.
+        del sys.path[0]
     sys.exit(main())

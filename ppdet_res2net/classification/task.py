@@ -197,10 +197,11 @@ class ClassificationTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Return the commands that evaluate, classify an image, and export."""
+        """Return the commands that evaluate (if there are images for that), classify an image, and export."""
         config = Path(weights).parent / "config.yml"
+        evaluation = [command_line("eval", "-c", config, "--weights", Path(weights))]
         return [
-            command_line("eval", "-c", config, "--weights", Path(weights)),
+            *(evaluation if "EvalDataset" in self._config else []),
             command_line("infer", "--weights", Path(weights), "--infer_img", "IMAGE"),
             command_line("export", "--weights", Path(weights), "--verify"),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -63,6 +64,14 @@ def dotted(place: Place) -> str:
     return ".".join(map(clip, place))
 
 
+# Other libraries' names for the losses of heads, such as loss_cls.
+_OTHER_LOSS = re.compile(r"^loss|(cls|class|mask|focal).*loss|label_smooth", re.IGNORECASE)
+_LOSSES = (
+    " ppdet's heads have no such setting. Only the loss of boxes can be chosen, as BBoxHead.bbox_loss and "
+    "RPNHead.loss_rpn_bbox; those of classes and masks are always cross entropy, without label smoothing."
+)
+
+
 def hint(word: object, known: Iterable[object]) -> str:
     """Return :func:`did_you_mean`, except for words that are too long to be a slip of the pen."""
     return did_you_mean(word, known) if len(str(word)) <= _LONGEST_NAME else ""
@@ -121,7 +130,8 @@ class Report:
 def unknown_argument(place: Place, argument: object, known: Iterable[str], report: Report) -> None:
     """Report that something has no argument of this name."""
     known = list(known)
-    advice = hint(argument, known) or f" It has: {', '.join(known) or 'no arguments'}."
+    is_loss = bool(place) and str(place[-1]).endswith("Head") and _OTHER_LOSS.search(str(argument))
+    advice = _LOSSES if is_loss else hint(argument, known) or f" It has: {', '.join(known) or 'no arguments'}."
     report.add((*place, str(argument)), f"'{dotted(place)}' has no argument '{clip(argument)}'.{advice}")
 
 

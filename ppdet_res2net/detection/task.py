@@ -161,10 +161,10 @@ class DetectionTask(Task):
         }
 
     def next_commands(self, weights: str) -> list[str]:
-        """Return the commands that evaluate, predict and export."""
+        """Return the commands that evaluate (if there are images for that), predict and export."""
         common = ("-c", Path(weights).parent / "config.yml", "-o", f"weights={weights}")
         return [
-            command_line("eval", *common),
+            *([command_line("eval", *common)] if "EvalDataset" in self._config else []),
             command_line("infer", *common, "--infer_img", "IMAGE"),
             command_line("export", *common, "--verify"),
         ]

@@ -129,12 +129,17 @@ def test_models_without_published_weights(folders):
         create_recipe(options)
 
 
-def test_one_set_of_images_can_be_trained_on_but_not_evaluated(folders, monkeypatch, capsys):
+def test_one_set_of_images_can_be_trained_on_but_not_evaluated(folders, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(folders.parent)
     words = ["--model", "mindcv/res2net50", "--data", str(folders / "train")]
     config = _classifier_form.create_form_recipe(parse_only("train", words), ())
     assert "EvalDataset" not in config
     assert main(["train", *words, "--eval"]) == 1
     assert "--eval needs images that are held out, but" in capsys.readouterr().err
+    words += ["--no_pretrained", "--image_size", "32", "--workers", "1", "--epochs", "1"]
+    assert main(["train", *words, *TINY]) == 0
+    proposed = caplog.text.partition("next:\n")[2]
+    assert "ppdet-res2net export" in proposed and "ppdet-res2net eval" not in proposed
 
 
 @pytest.mark.parametrize(

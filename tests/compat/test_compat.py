@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", _failing_import("ppdet.data", error))
     with pytest.raises(SetupError, match="cannot be imported: libGL.so.1: .*Run 'ppdet-res2net doctor'"):
         import_ppdet_quietly()
+
+
+def test_a_file_that_hides_a_module_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("click", "calendar", "mine"):
+        module = ModuleType(name)
+        module.__file__ = str(tmp_path / f"{name}.py")
+        monkeypatch.setitem(sys.modules, name, module)
+    error = AttributeError("module 'click' has no attribute 'Group'")
+    monkeypatch.setattr(builtins, "__import__", _failing_import("ppdet.data", error))
+    with pytest.raises(
+        SetupError, match="no attribute 'Group'.*other modules in its place: .*Rename what hides"
+    ) as caught:
+        import_ppdet_quietly()
+    assert f"'{tmp_path / 'click.py'}' hides the module 'click'" in str(caught.value)
+    assert "calendar.py' hides" in str(caught.value) and "mine.py" not in str(caught.value)
 
 
 def _failing_import(failing, error):

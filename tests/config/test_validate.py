@@ -18,6 +18,8 @@ def message(path: object, *overrides: str) -> str:
 
 OVERRIDE_MISTAKES = {
     # keys and modules
+    "BBoxHead.loss_cls=FocalLoss": "'loss_cls'. ppdet's heads have no such setting. Only the loss of boxes can be chosen, as",
+    "BBoxHead.bbox_los=GIoULoss": "'BBoxHead' has no argument 'bbox_los'. Did you mean 'bbox_loss'?",
     "epochs=3": "unknown key 'epochs'. Did you mean 'epoch'? Correct its name, or remove it.",
     "FASTERRCNN.neck=FPN": "no module named 'FASTERRCNN' is registered. Did you mean 'FasterRCNN'?",
     "FasterRCN.neck=FPN": "no module named 'FasterRCN' is registered. Did you mean 'FasterRCNN'? Correct its",

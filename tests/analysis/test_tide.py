@@ -11,7 +11,7 @@ from ppdet_res2net.analysis.tide import diagnose, share_errors
 from tests.helpers.analysis import evidence_of
 from tests.helpers.made_detections import make_annotations, make_results
 
-GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "tide.json").read_text("utf-8"))
+GOLDENS = json.loads(Path(__file__).with_name("tide.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("golden", GOLDENS, ids=lambda one: f"{one['seed']}-{one['kind']}")

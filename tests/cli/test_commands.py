@@ -262,7 +262,10 @@ def test_max_steps_must_be_positive(capsys):
 def test_eval_prints_the_report_and_writes_json(engine, tmp_path, capsys):
     file = tmp_path / "new" / "figures.json"
     assert cli.main(["eval", "-c", "x", "--classwise", "--json", str(file), "--output_eval", "d"]) == 0
-    assert engine["evaluate_from_config"] == ((engine["recipe"],), {"classwise": True, "output_dir": "d"})
+    assert engine["evaluate_from_config"] == (
+        (engine["recipe"],),
+        {"classwise": True, "output_dir": "d", "finish": None},
+    )
     assert capsys.readouterr().out == "table\n2 images in 1.5 s\n"
     assert json.loads(file.read_text()) == engine["result"].summary
 
@@ -271,7 +274,7 @@ def test_eval_passes_slices_and_augmentation_on(engine, capsys):
     views = {"slicing": Slicing(640, 480, 0.3), "tta": TestTimeAugmentation(True)}
     flags = ["--slice", "640,480", "--overlap", "0.3", "--tta", "flip"]
     assert cli.main(["eval", "-c", "x", *flags]) == 0
-    assert engine["evaluate_from_config"][1] == {"classwise": False, "output_dir": None, **views}
+    assert engine["evaluate_from_config"][1] == {"classwise": False, "output_dir": None, "finish": None, **views}
     assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
     assert engine["evaluate_exported"][1].items() >= views.items()
     with pytest.raises(SystemExit):
@@ -286,7 +289,8 @@ def test_eval_passes_slices_and_augmentation_on(engine, capsys):
 def test_eval_passes_an_export_and_its_engine_on(engine):
     flags = ["--backend", "openvino", "--precision", "int8"]
     assert cli.main(["eval", "-c", "x", "--exported", "d", *flags]) == 0
-    options = {"backend": "openvino", "precision": "int8", "classwise": False, "output_dir": None, "trust_graph": False}
+    engine_options = {"backend": "openvino", "precision": "int8", "trust_graph": False}
+    options = {**engine_options, "classwise": False, "output_dir": None, "finish": None}
     assert engine["evaluate_exported"] == (("d", engine["recipe"]), options)
 
 
@@ -375,6 +379,7 @@ def test_export_verifies_on_the_images_given(engine, tmp_path, capsys):
         "verify": True,
         "verify_images": [str(tmp_path), "b.png"],
         "verify_precisions": ["fp32"],
+        "thresholds": None,
     }
     assert engine["export_model"] == ((engine["recipe"], "output_inference"), expected)
     assert "--model_dir out/x" in capsys.readouterr().out

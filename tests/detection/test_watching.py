@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppdet_res2net.data.ground_truth import ScoredObjects
 from ppdet_res2net.detection import picture_grid
-from ppdet_res2net.detection.evaluate import _class_table
+from ppdet_res2net.detection.coco_figures import _class_table
 from ppdet_res2net.detection.model import Classes
 from ppdet_res2net.detection.picture_grid import PictureGrid
 from ppdet_res2net.detection.task import train

@@ -4,7 +4,7 @@ Run it in an environment of its own, because tidecv needs seaborn and an old Num
 
     python -m venv tidecv-env
     tidecv-env/bin/pip install tidecv==1.0.1 'numpy<2'
-    tidecv-env/bin/python -m tests.goldens.make_tide_goldens
+    tidecv-env/bin/python -m tests.analysis.make_tide_goldens
 """
 
 from __future__ import annotations

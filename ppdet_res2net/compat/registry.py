@@ -10,6 +10,7 @@ from ppdet_res2net.compat import (
     ccache_warning,
     crowd_labels,
     empty_arrays,
+    gloo_timeout,
     host_memory,
     import_noise,
     multiclass_nms,
@@ -47,6 +48,7 @@ DEFECTS: tuple[Defect, ...] = (
     recompute_log.DEFECT,
     statistics_warning.DEFECT,
     host_memory.DEFECT,
+    gloo_timeout.DEFECT,
     # Export
     multiclass_nms.DEFECT,
     rois_num_type.DEFECT,

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import distributed, nn
 
+from ppdet_res2net.compat.gloo_timeout import meet
 from ppdet_res2net.errors import ConfigError
 
 __all__ = ["ALONE", "Processes", "join_processes"]
@@ -58,6 +59,7 @@ class Processes:
         """Return the sum of an array over all processes, element by element."""
         if self.world_size == 1:
             return values
+        meet(self.world_size)
         total = paddle.to_tensor(values)
         distributed.all_reduce(total)
         return total.numpy()
@@ -66,6 +68,7 @@ class Processes:
         """Return the values of all processes in the order of their ranks; every process gets them."""
         if self.world_size == 1:
             return [value]
+        meet(self.world_size)
         values: list = []
         distributed.all_gather_object(values, value)
         return values

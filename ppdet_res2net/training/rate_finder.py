@@ -28,6 +28,7 @@ from ppdet_res2net.training.device import select_device
 from ppdet_res2net.training.parts import CreateTask, Parts, build_parts, load_starting_weights
 from ppdet_res2net.training.processes import join_processes
 from ppdet_res2net.training.run_log import LINE_INTERVAL_S
+from res2net_runtime.console import ending_on_signals
 
 __all__ = ["DEFAULT_STEPS", "RateCurve", "find_learning_rate"]
 
@@ -114,6 +115,7 @@ def find_learning_rate(
         resources.enter_context(drop_statistics_warning())
         parts = build_parts(config, create_task, processes, device, resources, amp, schedule)
         load_starting_weights(config, parts.task)
+        resources.enter_context(ending_on_signals())  # Paddle sets handlers of its own, which print C++ stacks
         logger.info(
             "learning-rate range test of %s on %s: %d steps of %d images, from %g to %g",
             config.name,

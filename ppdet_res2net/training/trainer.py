@@ -34,6 +34,7 @@ from ppdet_res2net.training.signals import StopRequest, stop_on_signals
 from ppdet_res2net.training.step import StepReport
 from ppdet_res2net.training.summary import describe_run
 from ppdet_res2net.training.task import Evaluation
+from res2net_runtime.console import ending_on_signals
 
 __all__ = ["TrainOptions", "TrainResult", "run_training"]
 
@@ -123,15 +124,16 @@ class Trainer:
             continued = None
             if options.resume is not None:
                 continued = self.run_dir if options.resume == AUTO else Path(options.resume).parent
-            config = self.config = fit_batch_size(
-                config,
-                create_task,
-                self.processes,
-                self.device,
-                options.memory_share,
-                amp=options.amp,
-                continued=continued,
-            )
+            with ending_on_signals():  # Paddle sets handlers of its own, which print C++ stacks
+                config = self.config = fit_batch_size(
+                    config,
+                    create_task,
+                    self.processes,
+                    self.device,
+                    options.memory_share,
+                    amp=options.amp,
+                    continued=continued,
+                )
         parts = build_parts(config, create_task, self.processes, self.device, resources, options.amp)
         self.task, self.schedule, self.optimizer, self.step = parts.task, parts.schedule, parts.optimizer, parts.step
         self.batches_per_step, self.steps_per_epoch = parts.batches_per_step, parts.steps_per_epoch

@@ -30,6 +30,8 @@ for name in ("paddle", "ppdet", "ppdet_res2net", "torch"):
     assert importlib.util.find_spec(name) is None, f"{name} is importable"
 print(res2net_runtime.__version__)
 """
+# Code, and the parts of pages
+CODE = ("*.py", "py.typed", "*.html", "*.css", "*.js", "*.svg")
 
 
 def main() -> None:
@@ -47,8 +49,8 @@ def check_wheels(folder: Path) -> Path:
         copy(ROOT / name, source / name)
 
     package, runtime, recipes = ROOT / "ppdet_res2net", ROOT / "deploy" / "python" / "res2net_runtime", ROOT / "configs"
-    runtime_files = {f"res2net_runtime/{name}" for name in files(runtime, "*.py", "py.typed")}
-    own_files = {f"ppdet_res2net/{name}" for name in files(package, "*.py", "py.typed")}
+    runtime_files = {f"res2net_runtime/{name}" for name in files(runtime, *CODE)}
+    own_files = {f"ppdet_res2net/{name}" for name in files(package, *CODE)}
     own_files |= {f"ppdet_res2net/configs/{name}" for name in files(recipes, "*.py", "*.yml")}
     main_wheel = build_wheel(source, folder / "main", runtime_files | own_files)
     runtime_wheel = build_wheel(source / "deploy" / "python", folder / "runtime", runtime_files)

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_utils
 
 from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.ground_truth import ScoredObjects
-from ppdet_res2net.data.masks import rasterize, read_mask
+from ppdet_res2net.data.masks import MAX_COORDINATE_PX, rasterize, read_mask
 from ppdet_res2net.data.text_files import read_json_file
 from ppdet_res2net.data.values import show, to_number, to_whole_number
 from ppdet_res2net.errors import DatasetError
@@ -212,7 +212,7 @@ class _Reader:
     def box(self, value: object) -> list[float]:
         numbers = [to_number(one) for one in value] if isinstance(value, (list, tuple)) else []
         box = [one for one in numbers if one is not None]
-        if len(numbers) != 4 or len(box) != 4 or box[2] < 0 or box[3] < 0:
+        if len(numbers) != 4 or len(box) != 4 or min(box[2:]) < 0 or not max(map(abs, box)) <= MAX_COORDINATE_PX:
             self._refuse(f"bbox must be [x, y, width, height] in pixels, got {show(value)}. Export the results again.")
         return box
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from ppdet_res2net.analysis.scoring import COCO_IOUS, Matching
 from ppdet_res2net.errors import DatasetError
 from ppdet_res2net.files import replacing
 from res2net_runtime.system_errors import explain
-from res2net_runtime.texts import printable
+from res2net_runtime.texts import clip, printable
 
 __all__ = ["MATCHES_NAME", "Matches", "keep_matches", "load_matches", "save_matches"]
 
 MATCHES_NAME = "matches.npz"
+_MOST_BYTES = 1 << 31  # unpacked; 5,000 images with 100 detections each take 30 MB
 _BITS = 1 << np.arange(len(COCO_IOUS))
 
 
@@ -113,13 +115,66 @@ def load_matches(folder: Path) -> dict[str, Matches]:
     names = [field.name for field in fields(Matches)]
     try:
         data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"it unpacks to {size} bytes, and at most {_MOST_BYTES} are read")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             kinds = dict.fromkeys(name.partition(".")[0] for name in file.files)
-            return {kind: Matches(*(file[f"{kind}.{name}"] for name in names)) for kind in kinds}
+            loaded = {kind: Matches(*(file[f"{kind}.{name}"] for name in names)) for kind in kinds}
+        for kind, matches in loaded.items():
+            _check(matches, kind)
+        return loaded
     except OSError as error:
         raise DatasetError(
             f"'{shown}' cannot be read: {error.strerror or error}. A report is compared by this file beside its report.json; "
             "make the report again with eval --report."
         ) from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"'{shown}' is damaged: {error}. Make the report again with eval --report.") from error
+    except (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"'{shown}' is damaged: {clip(str(error), 200)}. Make the report again with eval --report."
+        ) from error
+
+
+def _check(matches: Matches, kind: str) -> None:
+    """Check types, lengths, and what refers to other columns.
+
+    Raises:
+        ValueError: Something does not fit.
+    """
+    detections, objects = matches.scores.shape[:1], matches.object_ids.shape[:1]
+    columns: dict[str, tuple[type, tuple[int, ...]]] = {
+        "image_ids": (np.int64, matches.image_ids.shape[:1]),
+        "category_ids": (np.int64, matches.category_ids.shape[:1]),
+        "images": (np.int32, detections),
+        "classes": (np.int32, detections),
+        "scores": (np.float64, detections),
+        "boxes_xywh": (np.float32, (*detections, 4)),
+        "references": (np.int64, detections),
+        "right": (np.uint16, detections),
+        "ignored": (np.uint16, detections),
+        "taken": (np.int64, detections),
+        "is_ignored": (np.bool_, detections),
+        "object_ids": (np.int64, objects),
+        "object_images": (np.int32, objects),
+        "object_classes": (np.int32, objects),
+        "object_boxes_xywh": (np.float32, (*objects, 4)),
+        "is_set_aside": (np.bool_, objects),
+    }
+    for name, (dtype, shape) in columns.items():
+        column = getattr(matches, name)
+        if column.dtype != dtype or column.shape != shape:
+            raise ValueError(f"{kind}.{name} is {column.dtype} {column.shape}, expected {np.dtype(dtype)} {shape}")
+    places = {
+        "images": (0, matches.image_ids),
+        "classes": (0, matches.category_ids),
+        "taken": (-1, matches.object_ids),
+        "object_images": (0, matches.image_ids),
+        "object_classes": (0, matches.category_ids),
+    }
+    for name, (least, there) in places.items():
+        column = getattr(matches, name)
+        if len(column) and not (least <= column.min() and column.max() < len(there)):
+            raise ValueError(f"{kind}.{name} has places that do not exist")
+    if not ((matches.scores >= 0) & (matches.scores <= 1)).all():
+        raise ValueError(f"{kind}.scores are not from 0 to 1")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 
 import numpy as np
 import pytest
 
 from ppdet_res2net.analysis.compare import compare_reports
+from ppdet_res2net.analysis.matches import Matches
 from ppdet_res2net.analysis.report import make_report, write_report
 from ppdet_res2net.analysis.subject import Settings
 from ppdet_res2net.errors import DatasetError
@@ -145,3 +147,39 @@ def test_reports_that_do_not_fit_are_refused(reports, content, results, tmp_path
     (tmp_path / "alone" / "matches.npz").unlink()
     with pytest.raises(DatasetError, match="A report is compared by this file beside its report.json"):
         compare_reports(reports["base"], tmp_path / "alone")
+
+
+DAMAGES = {
+    "short": lambda column: column[:-1],
+    "text": lambda column: column.astype("U8"),
+    "deep": lambda column: column[..., None],
+    "objects": lambda column: column.astype(object),
+    "beyond": lambda column: np.full_like(column, 10**9),
+}
+PLACES = ("images", "classes", "scores", "taken", "object_images", "object_classes")
+DAMAGED = [
+    (field.name, damage)
+    for field in dataclasses.fields(Matches)
+    for damage in DAMAGES
+    if damage != "beyond" or field.name in PLACES
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGED)
+def test_a_damaged_file_of_matches_is_refused(reports, tmp_path, name, damage):
+    """Whatever is changed: it is damaged, or it is not the report of these images."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    shutil.copy(reports["exact"] / "report.json", folder)
+    with np.load(reports["exact"] / "matches.npz") as file:
+        columns = dict(file)
+    columns[f"bbox.{name}"] = DAMAGES[damage](columns[f"bbox.{name}"])
+    np.savez(folder / "matches.npz", **columns)
+    with pytest.raises(DatasetError, match="is damaged: .*Make the report again|are about different"):
+        compare_reports(reports["base"], folder)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused(reports, tmp_path, monkeypatch):
+    monkeypatch.setattr("ppdet_res2net.analysis.matches._MOST_BYTES", 1000)
+    with pytest.raises(DatasetError, match="it unpacks to [0-9]+ bytes, and at most 1000 are read"):
+        compare_reports(reports["base"], reports["exact"])

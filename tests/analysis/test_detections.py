@@ -100,6 +100,7 @@ def test_masks_in_every_form(objects, segmentation):
             {"bbox": [1, 2, float("inf"), 4]},
             "bbox must be [x, y, width, height] in pixels, got [1, 2, inf, 4].",
         ),
+        ("bbox", {"bbox": [1, 2, 3e300, 4]}, "bbox must be [x, y, width, height] in pixels, got [1, 2, 3e+300, 4]."),
         ("bbox", {"bbox": "1 2 3 4"}, "bbox must be [x, y, width, height] in pixels, got '1 2 3 4'."),
         ("segm", {"segmentation": None}, "it has no segmentation. Masks need run lengths or polygons in segmentation."),
         (

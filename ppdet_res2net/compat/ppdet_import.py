@@ -70,11 +70,12 @@ def _find_hidden_modules() -> dict[str, Path]:
 
 def _is_installed_elsewhere(distributions: Iterable[str], path: Path) -> bool:
     """Tell whether one of these distributions has a file for the module of ``path`` in another place."""
-    return any(
-        (found := Path(str(importlib.metadata.distribution(name).locate_file(path.name.removesuffix(".py"))))) != path
-        and (found.exists() or found.with_suffix(".py").exists())
-        for name in distributions
-    )
+    module = path.name.removesuffix(".py")
+    for name in distributions:
+        found = Path(str(importlib.metadata.distribution(name).locate_file(module))).absolute()  # '' in sys.path is relative
+        if any(one != path and one.exists() for one in (found, found.with_suffix(".py"))):
+            return True
+    return False
 
 
 def _missing_module_message(name: str) -> str:

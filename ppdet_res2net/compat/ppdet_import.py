@@ -72,7 +72,8 @@ def _is_installed_elsewhere(distributions: Iterable[str], path: Path) -> bool:
     """Tell whether one of these distributions has a file for the module of ``path`` in another place."""
     module = path.name.removesuffix(".py")
     for name in distributions:
-        found = Path(str(importlib.metadata.distribution(name).locate_file(module))).absolute()  # '' in sys.path is relative
+        # Relative where sys.path holds '', the current folder
+        found = Path(str(importlib.metadata.distribution(name).locate_file(module))).absolute()
         if any(one != path and one.exists() for one in (found, found.with_suffix(".py"))):
             return True
     return False

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ppdet_res2net.analysis.comparison import Comparison, Difference, KindComparison, ObjectChange
-from ppdet_res2net.analysis.matches import Matches, load_matches
+from ppdet_res2net.analysis.matches import MATCHES_NAME, Matches, load_matches
 from ppdet_res2net.analysis.schema import Report
 from ppdet_res2net.analysis.scoring import COCO_IOUS, RECALLS
 from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef, ImageRef
-from ppdet_res2net.analysis.thresholds import read_report
+from ppdet_res2net.analysis.thresholds import REPORT_NAME, read_report
 from ppdet_res2net.errors import DatasetError
 from res2net_runtime.texts import printable
 
@@ -88,8 +88,16 @@ def compare_reports(
 
 
 def _load(folder: Path) -> _Run:
+    report = read_report(folder)  # also refuses what is neither a folder nor a file
     folder = folder if folder.is_dir() else folder.parent
-    return _Run(folder, read_report(folder), load_matches(folder))
+    matches = load_matches(folder)
+    categories = [one.category_id for one in report.dataset.classes]
+    if set(report.kinds) != set(matches) or any(one.category_ids.tolist() != categories for one in matches.values()):
+        raise DatasetError(
+            f"{REPORT_NAME} and {MATCHES_NAME} of '{printable(folder)}' are not of one report: they have other classes, or "
+            "figures of other kinds. Make the report again with eval --report."
+        )
+    return _Run(folder, report, matches)
 
 
 def _check_settings(first: _Run, second: _Run) -> None:
@@ -107,15 +115,22 @@ def _check_same(first: _Run, second: _Run, kind: str) -> None:
         ("image_ids", "images"),
         ("category_ids", "categories"),
         ("object_ids", "annotations"),
-        ("object_classes", "annotations"),
+        ("object_images", "images of annotations"),
+        ("object_classes", "classes of annotations"),
+        ("object_boxes_xywh", "boxes of annotations"),
+        ("is_set_aside", "crowd regions or ignored annotations"),
     ):
         one, other = getattr(a, name), getattr(b, name)
-        if not np.array_equal(one, other):
-            raise DatasetError(
-                f"The reports '{printable(first.folder)}' and '{printable(second.folder)}' are about different {what}: "
-                f"{len(one)} of '{printable(first.report.dataset.source)}' and {len(other)} of "
-                f"'{printable(second.report.dataset.source)}'. Evaluate both on the same annotation file."
-            )
+        if np.array_equal(one, other):
+            continue
+        number = f"{len(one)} of '{printable(first.report.dataset.source)}' and {len(other)} of"
+        if len(one) == len(other):
+            differing = int((one != other).reshape(len(one), -1).any(axis=1).sum())
+            number = f"{differing} of {len(one)} differ between '{printable(first.report.dataset.source)}' and"
+        raise DatasetError(
+            f"The reports '{printable(first.folder)}' and '{printable(second.folder)}' are about different {what}: {number} "
+            f"'{printable(second.report.dataset.source)}'. Evaluate both on the same annotation file."
+        )
 
 
 def _draw_weights(images: int, resamples: int, seed: int) -> np.ndarray:

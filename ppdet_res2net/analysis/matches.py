@@ -163,7 +163,7 @@ def _check(matches: Matches, kind: str) -> None:
     }
     for name, (dtype, shape) in columns.items():
         column = getattr(matches, name)
-        if column.dtype != dtype or column.shape != shape:
+        if column.dtype != dtype or column.shape != shape or not column.ndim:
             raise ValueError(f"{kind}.{name} is {column.dtype} {column.shape}, expected {np.dtype(dtype)} {shape}")
     places = {
         "images": (0, matches.image_ids),

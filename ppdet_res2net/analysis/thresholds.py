@@ -68,7 +68,17 @@ def read_report(path: str | os.PathLike[str]) -> Report:
             f"There is no report '{printable(file)}'. Pass the folder that 'eval --report' wrote, or make it now."
         )
     source = printable(file)
-    return Report.from_json(parse_json(read_text(file, "report"), f"report '{source}'"), source)
+    report = Report.from_json(parse_json(read_text(file, "report"), f"report '{source}'"), source)
+    if not report.kinds:
+        raise DatasetError(f"The report '{source}' has no figures. Make it again with eval --report.")
+    for kind, figures in report.kinds.items():
+        for best in (figures.best, *(one.best for one in figures.classes)):
+            if best.score is not None and not 0 <= best.score <= 1:
+                raise DatasetError(
+                    f"The report '{source}' has the best score {best.score} in kinds.{kind}, expected a number from 0 to 1. "
+                    "Make it again with eval --report."
+                )
+    return report
 
 
 def choose_best(path: str | os.PathLike[str], kind: str, per_class: bool) -> ChosenThresholds:

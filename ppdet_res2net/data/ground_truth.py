@@ -77,7 +77,11 @@ class ScoredObjects:
 
 
 def select_scored_objects(
-    file: CocoFile, with_masks: bool, source: str, image_ids: Collection[int] | None = None
+    file: CocoFile,
+    with_masks: bool,
+    source: str,
+    image_ids: Collection[int] | None = None,
+    option: str = "-o EvalDataset.anno_path=FILE",
 ) -> ScoredObjects:
     """Choose what can be scored, and log how many objects are left out or treated differently, and which.
 
@@ -88,6 +92,7 @@ def select_scored_objects(
         with_masks: Whether masks are scored.
         source: Name of the file, for messages.
         image_ids: The images that are scored; None for all.
+        option: How a user names another file, for messages.
 
     Raises:
         DatasetError: There is nothing to score, or no mask although masks are to be scored.
@@ -95,7 +100,7 @@ def select_scored_objects(
     wanted = None if image_ids is None else set(image_ids)
     images = [image for image in file.images if wanted is None or image.id in wanted]
     annotations = [one for one in file.annotations if wanted is None or one.image.id in wanted]
-    other_file = "Annotate them, or pass another file with -o EvalDataset.anno_path=FILE."
+    other_file = f"Annotate them, or pass another file with {option}."
     if not annotations:
         raise DatasetError(f"'{source}' has no annotations of these images, so there is nothing to score. {other_file}")
     if with_masks:

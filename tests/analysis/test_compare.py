@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -154,6 +155,7 @@ DAMAGES = {
     "text": lambda column: column.astype("U8"),
     "deep": lambda column: column[..., None],
     "objects": lambda column: column.astype(object),
+    "one number": lambda column: column[:1].reshape(-1)[0],
     "beyond": lambda column: np.full_like(column, 10**9),
 }
 PLACES = ("images", "classes", "scores", "taken", "object_images", "object_classes")
@@ -183,3 +185,38 @@ def test_a_file_that_unpacks_to_gigabytes_is_refused(reports, tmp_path, monkeypa
     monkeypatch.setattr("ppdet_res2net.analysis.matches._MOST_BYTES", 1000)
     with pytest.raises(DatasetError, match="it unpacks to [0-9]+ bytes, and at most 1000 are read"):
         compare_reports(reports["base"], reports["exact"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 1}, "different classes of annotations"),
+        ({"bbox": [1, 1, 30, 30]}, "different boxes of annotations: 1 of"),
+        ({"iscrowd": 1}, "different crowd regions or ignored annotations: 1 of"),
+    ],
+)
+def test_annotations_that_changed_are_refused(reports, content, results, tmp_path, change, message):
+    changed = copy.deepcopy(content)
+    place = next(i for i, one in enumerate(changed["annotations"]) if one["category_id"] != 1 and not one["iscrowd"])
+    changed["annotations"][place].update(change)
+    other = save(tmp_path / "changed", changed, {"bbox": results})
+    with pytest.raises(DatasetError, match=message):
+        compare_reports(reports["base"], other)
+
+
+def test_files_of_two_reports_are_refused(reports, tmp_path):
+    folder = shutil.copytree(reports["exact"], tmp_path / "copy")
+    shutil.copy(reports["base"] / "matches.npz", folder)  # which has masks, too
+    with pytest.raises(DatasetError, match="report.json and matches.npz of .* are not of one report"):
+        compare_reports(folder, reports["base"])
+    shutil.copy(reports["exact"] / "matches.npz", folder)
+    content = json.loads((folder / "report.json").read_text())
+    content["dataset"]["classes"].pop()
+    (folder / "report.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="are not of one report: they have other classes"):
+        compare_reports(folder, reports["base"])
+
+
+def test_a_folder_that_is_not_there_is_not_the_one_above(reports):
+    with pytest.raises(DatasetError, match="There is no report '.*typo'"):
+        compare_reports(reports["exact"], reports["base"] / "typo")

@@ -172,3 +172,25 @@ def test_what_cannot_be_read_or_written_is_named(reports, files, tmp_path, capsy
     call[call.index("--image_dir") + 1] = str(tmp_path / "nowhere")
     assert "There is no folder '" in failure(capsys, *call)
     assert "There is no report '" in failure(capsys, "eval", "--compare", reports[0], tmp_path / "nowhere")
+
+
+def test_a_page_of_something_else_is_kept(reports, files, tmp_path, capsys):
+    page = tmp_path / "index.html"
+    page.write_text("the page of a run")
+    message = "it is the page of something else, and would be lost. Pass another"
+    assert f"has an index.html without a report.json: {message} --report." in failure(
+        capsys, *report_call(files, "good", tmp_path)
+    )
+    assert page.read_text() == "the page of a run" and list(tmp_path.iterdir()) == [page]
+    before = (reports[0] / "index.html").read_bytes()
+    words = ("eval", "--compare", *reports, "--out", reports[0])
+    assert f"has an index.html without a comparison.json: {message} --out." in failure(capsys, *words)
+    assert (reports[0] / "index.html").read_bytes() == before
+
+
+def test_without_objects_the_option_of_result_files_is_named(files, tmp_path, capsys):
+    content = json.loads((files / "val.json").read_text()) | {"annotations": []}
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    call = report_call(files, "good", tmp_path / "report")
+    call[call.index("--anno_file") + 1] = str(tmp_path / "val.json")
+    assert "Annotate them, or pass another file with --anno_file FILE." in failure(capsys, *call)

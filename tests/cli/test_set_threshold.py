@@ -87,6 +87,18 @@ def test_what_is_not_a_report(model, tmp_path, capsys):
     for content, message in (
         ("{", "report.json' is not valid JSON"),
         ("[]", "of version 1, got something else"),
+        (
+            json.dumps(small_report(CLASSES, float("nan")).to_json()),
+            "best score nan in kinds.bbox, expected a number from 0",
+        ),
+        (
+            json.dumps(small_report(CLASSES, 0.5, {17: 7.0}).to_json()),
+            "best score 7.0 in kinds.bbox, expected a number",
+        ),
+        (
+            json.dumps(small_report(CLASSES).to_json() | {"kinds": {}}),
+            "has no figures. Make it again with eval --report.",
+        ),
     ):
         (tmp_path / "report.json").write_text(content)
         assert main(["set-threshold", "--model_dir", str(model), "--report", str(tmp_path)]) == 1

@@ -13,17 +13,17 @@ from typing import Any
 from ppdet_res2net.analysis.compare import compare_reports
 from ppdet_res2net.analysis.comparison import Comparison, Difference, KindComparison
 from ppdet_res2net.analysis.page import page_script, page_style
-from ppdet_res2net.analysis.page.output import PAGE_NAME, find_images
+from ppdet_res2net.analysis.page.output import PAGE_NAME, find_images, prepare_page_folder
 from ppdet_res2net.analysis.page.pictures import box_around, cut_out, read_picture
 from ppdet_res2net.analysis.subject import ImageRef
 from ppdet_res2net.data.annotations import read_annotations
-from ppdet_res2net.errors import ConfigError
-from ppdet_res2net.files import make_output_folder, save_text
+from ppdet_res2net.files import save_text
 from ppdet_res2net.html import save_page
 from res2net_runtime.texts import printable
 
 __all__ = ["compare_folders", "describe_comparison", "say_verdict", "write_comparison_page"]
 
+COMPARISON_NAME = "comparison.json"
 MOST_NAMED = 8  # classes in a sentence
 _KINDS = {"bbox": "box", "segm": "mask"}
 _SCRIPTS = ("base.js", "charts.js", "compare.js")
@@ -84,11 +84,11 @@ def compare_folders(
         image_dir: The folder of the images, for pictures; None for a page without.
 
     Raises:
-        ConfigError: There is no such folder, or it cannot be written.
+        ConfigError: There is no such folder, it cannot be written, or it holds another page.
         DatasetError: A report cannot be read, or they are about different images.
     """
     if out is not None:
-        make_output_folder(out, option="--out", error_class=ConfigError)
+        prepare_page_folder(out, COMPARISON_NAME, "--out")
     comparisons = [compare_reports(folders[0], other) for other in folders[1:]]
     for one, folder in zip(comparisons, folders[1:]):
         one.before, one.after = f"{one.before} ({printable(folders[0])})", f"{one.after} ({printable(folder)})"
@@ -102,7 +102,7 @@ def compare_folders(
     paths = find_images([image for image_id, image in images.items() if image_id in named], image_dir)
     for one in comparisons:
         one.named = [images.get(image.id, image) for image in one.named]
-    save_text(Path(out, "comparison.json"), json.dumps([dataclasses.asdict(one) for one in comparisons]) + "\n")
+    save_text(Path(out, COMPARISON_NAME), json.dumps([dataclasses.asdict(one) for one in comparisons]) + "\n")
     write_comparison_page(comparisons, Path(out, PAGE_NAME), paths)
     return comparisons
 

@@ -14,6 +14,7 @@ from ppdet_res2net.analysis.page import PictureSource, write_report_page
 from ppdet_res2net.analysis.report import make_report, write_report
 from ppdet_res2net.analysis.schema import Report
 from ppdet_res2net.analysis.subject import ImageRef, RunFacts, Settings
+from ppdet_res2net.analysis.thresholds import REPORT_NAME
 from ppdet_res2net.data.annotations import read_annotations
 from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.ground_truth import ScoredObjects, select_scored_objects
@@ -22,7 +23,7 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.files import make_output_folder
 from res2net_runtime.texts import printable
 
-__all__ = ["PAGE_NAME", "ReportOutput", "find_images", "report_on_files", "save_report"]
+__all__ = ["PAGE_NAME", "ReportOutput", "find_images", "prepare_page_folder", "report_on_files", "save_report"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,28 @@ class ReportOutput:
         """Create the folder, before hours of evaluation.
 
         Raises:
-            ConfigError: It cannot be written.
+            ConfigError: It cannot be written, or it holds another page.
         """
-        make_output_folder(self.folder, option="--report", error_class=ConfigError)
+        prepare_page_folder(self.folder, REPORT_NAME, "--report")
+
+
+def prepare_page_folder(folder: str | os.PathLike[str], data_name: str, option: str) -> None:
+    """Create the folder of a page, and protect a page of something else in it, such as a run's.
+
+    Args:
+        folder: The folder.
+        data_name: The file that lies beside the page if it is one of this kind, which may be replaced.
+        option: The option that names the folder, for messages.
+
+    Raises:
+        ConfigError: It cannot be written, or it holds another page.
+    """
+    if Path(folder, PAGE_NAME).exists() and not Path(folder, data_name).exists():
+        raise ConfigError(
+            f"'{printable(folder)}' has an {PAGE_NAME} without a {data_name}: it is the page of something else, and would be "
+            f"lost. Pass another {option}."
+        )
+    make_output_folder(folder, option=option, error_class=ConfigError)
 
 
 def save_report(
@@ -114,7 +134,7 @@ def report_on_files(
     """
     detections = read_result_files(result_files)
     file = read_annotations(annotation_path)
-    objects = select_scored_objects(file, "segm" in detections, os.fspath(annotation_path))
+    objects = select_scored_objects(file, "segm" in detections, os.fspath(annotation_path), option="--anno_file FILE")
     detections = spell_plainly(detections, objects)
     model = ", ".join(dict.fromkeys(Path(path).name for path in result_files))
     return save_report(

@@ -11,8 +11,9 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from res2net_runtime import Predictor
+from res2net_runtime.folder_changes import save_thresholds
 from tests.helpers.runtime_toys import DARK, picture
-from tests.helpers.serving import encoded
+from tests.helpers.serving import encoded, serving_app
 
 URL = "/v1/models/toy:predict"
 BRIGHT_JPEG = encoded(picture(50, 70))
@@ -156,6 +157,14 @@ def test_models_are_described(client):
     (described,) = client.get("/v1/models").json()["models"]
     assert described == client.get("/v1/models/toy").json()
     assert described["labels"] == ["cat", "dog"] and described["task"] == "detection" and described["has_masks"]
+    assert "class_thresholds" not in described
+
+
+def test_the_thresholds_of_classes_are_described(copied_dir):
+    save_thresholds(copied_dir, 0.5, (0.25, 0.75))
+    with serving_app({"toy": copied_dir}) as client:
+        described = client.get("/v1/models/toy").json()
+    assert (described["draw_threshold"], described["class_thresholds"]) == (0.5, [0.25, 0.75])
 
 
 def test_the_description_names_every_address_and_error(client):

@@ -84,6 +84,7 @@ class LoadedModel:
                 "has_masks": self.has_masks,
                 "category_ids": list(info.category_ids),
                 "draw_threshold": info.draw_threshold,
+                "class_thresholds": None if info.class_thresholds is None else list(info.class_thresholds),
             }
         return described
 

@@ -105,7 +105,10 @@ class ModelDescription(BaseModel):
     arch: str | None = None
     has_masks: bool | None = None
     category_ids: list[int] | None = None
-    draw_threshold: float | None = None
+    draw_threshold: float | None = Field(None, description="Smallest score of a detection that is drawn, unless asked")
+    class_thresholds: list[float] | None = Field(
+        None, description="What is used instead of draw_threshold, one per label; absent if all classes have the same"
+    )
 
 
 class ModelList(BaseModel):

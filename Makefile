@@ -17,8 +17,8 @@
 PYTHON ?= python3
 # cpu or gpu: which Paddle to install
 PADDLE ?= cpu
-# Processes that share the tests
-WORKERS ?= 2
+# Processes that share the tests: one more than two cores, since many tests wait for commands that they start
+WORKERS ?= 3
 ARGS ?=
 
 PADDLEDET = paddledet==2.6.0

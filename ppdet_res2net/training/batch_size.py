@@ -59,8 +59,8 @@ def fit_batch_size(
 ) -> Config:
     """Return the configuration with a measured ``TrainReader.batch_size``, or with that of the run that is continued.
 
-    The learning rate is then scaled in proportion: a configuration without ``base_batch_size`` gets the images per step that
-    its rate was meant for.
+    The learning rate is then scaled, as for any ``base_batch_size``: a configuration without one gets the images per step
+    that its rate was meant for.
 
     Args:
         config: The configuration.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import paddle
 import pytest
 
 from ppdet_res2net.errors import TrainingError
+from ppdet_res2net.training import rate_finder, trainer
 from ppdet_res2net.training.rate_finder import HIGHEST_RATE, LOWEST_RATE, RateCurve, find_learning_rate
+from res2net_runtime.console import Ended
 from tests.helpers.toy_task import ToyTask, toy_config
 from tests.helpers.training_runs import messages
 
@@ -74,3 +78,20 @@ def test_a_loss_that_never_falls_is_an_error(tmp_path):
     ):
         find_learning_rate(toy_config(tmp_path, toy={"bad_images": range(16)}), ToyTask, steps=4)
     assert json.loads((tmp_path / "toy" / "lr_finder.json").read_text())["suggestion"] is None
+
+
+def _terminate(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_the_test(tmp_path, monkeypatch):
+    monkeypatch.setattr(rate_finder, "_sweep", _terminate)
+    with pytest.raises(Ended):
+        find_learning_rate(toy_config(tmp_path), ToyTask, steps=5)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_sigterm_ends_the_choice_of_a_batch_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "fit_batch_size", _terminate)
+    with pytest.raises(Ended):
+        trainer.run_training(toy_config(tmp_path), ToyTask, trainer.TrainOptions(memory_share=0.5))

@@ -2,7 +2,10 @@
 
 import sys
 
-from res2net_runtime.serve.cli import main
+from res2net_runtime._interrupts import end_quietly_on_interrupt
 
 if __name__ == "__main__":  # processes that the server starts may import this again
+    end_quietly_on_interrupt()
+    from res2net_runtime.serve.cli import main
+
     sys.exit(main())

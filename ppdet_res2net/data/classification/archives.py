@@ -39,8 +39,8 @@ class Archive:
     sha256: str
 
 
-# The publisher's page has the MD5 c58f3010... and eb9058c3...; Keras and TorchVision's data pipes pin these SHA-256 of the same
-# files.
+# The publisher's page has the MD5 c58f3010... and eb9058c3... of these files. Keras and TorchVision's prototype datasets pin
+# their SHA-256.
 ARCHIVES = {
     "cifar10": Archive(
         "CIFAR-10",

@@ -119,6 +119,7 @@ TRANSFORM_ARGUMENTS: dict[str, Kind] = {
     "prob": Number(0, 1, as_float=True, meaning="probability"),
     "p": _SHARE,
     "keep_ratio": Switch(),
+    "round_size": Switch(meaning="round the resized size to whole pixels, as mmdetection does"),
     "interp": Whole(0, 4, meaning="OpenCV's interpolation: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos"),
     "mean": ListOf(Number(), 3, 3, meaning="RGB"),
     "std": ListOf(_POSITIVE, 3, 3, meaning="RGB"),

@@ -105,13 +105,19 @@ def _check_milestones(arguments: Mapping) -> str | None:
     return None
 
 
+def _check_resize(arguments: Mapping) -> str | None:
+    if arguments.get("round_size") and not arguments.get("keep_ratio", True):
+        return "round_size has no effect if keep_ratio is false: the size is target_size then. Remove round_size."
+    return None
+
+
 def _check_random_sizes(arguments: Mapping) -> str | None:
     sizes, is_range = arguments["target_size"], arguments.get("random_range", False)
     if not isinstance(sizes, list) and (is_range or arguments.get("random_size", True)):
         return f"target_size is {sizes}; expected a list of sizes to choose from, or random_size: false."
     if is_range and len(sizes) != 2:
         return f"target_size has {len(sizes)} entries; expected the smallest and the largest, for random_range."
-    return None
+    return _check_resize(arguments)
 
 
 def _check_mixing(arguments: Mapping) -> str | None:
@@ -132,6 +138,7 @@ RULES: dict[str, Callable[[Mapping], str | None]] = {
     "RPNHead": _check_rpn_head,
     "LearningRate": _check_schedulers,
     "PiecewiseDecay": _check_milestones,
+    "Resize": _check_resize,
     "RandomResize": _check_random_sizes,
     "BatchRandomResize": _check_random_sizes,
     "MixImages": _check_mixing,

@@ -10,13 +10,13 @@ Random numbers are drawn from the same generators in the same order, so a recipe
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from ppdet_res2net.data.augment import AUGMENTATIONS
+from ppdet_res2net.data.resizing import RandomResize, Resize
 from ppdet_res2net.data.transforms import Transforms
 from res2net_runtime.preprocess import Preprocessor
 
@@ -50,7 +50,7 @@ def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms)
     )
     if not is_known:
         return list(sample_transforms), list(batch_transforms)
-    faster = {"Resize": _resize, "RandomResize": _random_resize, "RandomFlip": _flip}
+    faster = {"Resize": _resize, "RandomResize": _resize, "RandomFlip": _flip}
     kept = [
         (name, faster[name](original) if name in faster else original) for name, original in sample_transforms[1:-2]
     ]
@@ -58,25 +58,8 @@ def fuse_transforms(sample_transforms: Transforms, batch_transforms: Transforms)
     return [sample_transforms[0], *kept], [("PadBatch", _lay_out(normalize, pad))]
 
 
-def _resize(original) -> Callable[[dict], dict]:
-    return lambda sample: _resize_sample(sample, original)
-
-
-def _random_resize(original) -> Callable[[dict], dict]:
-    from ppdet.data.transform.operators import Resize
-
-    def resize(sample: dict) -> dict:
-        target_size, interp = original.target_size, original.interp
-        if original.random_range:
-            (shortest, one_long), (longest, other_long) = target_size
-            target_size = [np.random.randint(shortest, longest + 1), max(one_long, other_long + 1)]
-        elif original.random_size:
-            target_size = random.choice(target_size)
-        if original.random_interp:
-            interp = random.choice(original.interps)
-        return _resize_sample(sample, Resize(target_size, original.keep_ratio, interp))
-
-    return resize
+def _resize(original: Resize | RandomResize) -> Callable[[dict], dict]:
+    return lambda sample: _resize_sample(sample, original.for_image(sample["image"].shape[:2]))
 
 
 def _resize_sample(sample: dict, resize) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppdet_res2net.data.augment import AUGMENTATIONS
 from ppdet_res2net.data.image_files import decode_as_annotated, read_image_file
+from ppdet_res2net.data.resizing import RandomResize, Resize
 from ppdet_res2net.errors import ConfigError, did_you_mean
 
 __all__ = ["OWN_TRANSFORMS", "Decode", "Transforms", "build_transforms"]
@@ -54,7 +55,7 @@ class Decode:
 
 
 # Transforms of this package for detectors. They take the place of PaddleDetection's of the same name.
-OWN_TRANSFORMS: dict[str, type] = {"Decode": Decode, **AUGMENTATIONS}
+OWN_TRANSFORMS: dict[str, type] = {"Decode": Decode, "Resize": Resize, "RandomResize": RandomResize, **AUGMENTATIONS}
 
 
 def build_transforms(

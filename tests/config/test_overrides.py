@@ -124,6 +124,7 @@ REFUSED = {
     "TrainReader.sample_transforms.3.NormalizeImage.std=[1, 0, 1]": "NormalizeImage.std.1' is 0; it must be above 0.",
     "TrainReader.sample_transforms.3.NormalizeImage.mean=[1, 0]": "NormalizeImage.mean' has 2 entries; expected 3 (RGB).",
     "EvalReader.sample_transforms.1.Resize.target_size=[800]": "Resize.target_size' has 1 entries; expected 2.",
+    "EvalReader.sample_transforms.1.Resize={target_size: 8, keep_ratio: false, round_size: true}": "round_size has no effect",
     "TrainReader.batch_transforms.0.PadBatch.pad_to_stride=abc": "PadBatch.pad_to_stride' is 'abc'; expected a whole number",
     "num_classes=3.5": "'num_classes' is 3.5; expected a whole number from 1 to 100000 (object classes, backgr",
     "ema_decay=1": "'ema_decay' is 1; it must be below 1 (decay of the moving average).",

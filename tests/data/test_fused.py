@@ -34,6 +34,8 @@ CHAINS = {
         FLIP,
     ],
     "fixed size": [{"Resize": {"target_size": [90, 70], "keep_ratio": False, "interp": 2}}, FLIP],
+    "whole pixels": [{"RandomResize": {"target_size": SIZES, "random_interp": True, "round_size": True}}, FLIP],
+    "fixed size in whole pixels": [{"Resize": {"target_size": [77, 101], "keep_ratio": True, "round_size": True}}],
     "one number": [{"Resize": {"target_size": 100, "keep_ratio": True}}],
     "no random size": [{"RandomResize": {"target_size": [70, 90], "random_size": False, "random_interp": True}}],
     "no resize": [FLIP],

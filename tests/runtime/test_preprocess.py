@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zlib  # noqa: F401  (before paddle, which ppdet imports: Paddle 2.6.2 brings zlib symbols of its own)
 
 import cv2
@@ -12,6 +13,8 @@ from PIL import Image
 
 from res2net_runtime import ImageError, ModelFolderError, Preprocessor, collate, decode_image
 from res2net_runtime._image_header import read_image_size
+from res2net_runtime.preprocess import fit_whole_pixels
+from tests.goldens import mmdet_settings as mmdet
 
 MEAN_STD = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 OPERATORS = [
@@ -92,6 +95,60 @@ def test_batch_equals_ppdet_to_the_bit(ppdet_transforms):
     assert batch["im_shape"].shape == batch["scale_factor"].shape == (3, 2)
 
 
+MMDET = with_settings(
+    Resize={"round_size": True},
+    # mmdetection's 123.675, 116.28, 103.53 and 58.395, 57.12, 57.375 in its float32
+    NormalizeImage={
+        "is_scale": False,
+        "mean": [123.67500305175781, 116.27999877929688, 103.52999877929688],
+        "std": [58.39500045776367, 57.119998931884766, 57.375],
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return json.loads(mmdet.FILE.read_text())
+
+
+def test_sizes_equal_mmdetections(golden):
+    sizes = [fit_whole_pixels((height, width), mmdet.LIMITS) for height, width in mmdet.make_sizes().tolist()]
+    assert sizes == [tuple(size) for size in golden["sizes"]]
+
+
+def test_normalized_pixels_equal_mmdetections_to_the_bit(golden):
+    def crc32(operators):
+        return zlib.crc32(Preprocessor.from_config(operators).table.tobytes())
+
+    assert crc32(MMDET) == golden["normalized_crc32"]
+    decimal = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "is_scale": False}
+    assert crc32(with_settings(NormalizeImage=decimal)) != golden["normalized_crc32"]
+    assert crc32(OPERATORS) != golden["normalized_crc32"]
+
+
+def test_image_is_resized_as_mmdetection_does():
+    """mmcv gives OpenCV the rounded size; equal pixels, with one factor per axis, follow from it."""
+    preprocessor, image = Preprocessor.from_config(MMDET), photo(431, 639)
+    result = preprocessor(image)
+    resized = cv2.resize(image, (1186, 800), interpolation=cv2.INTER_LINEAR)
+    for channel in range(3):
+        np.testing.assert_array_equal(
+            result["image"][channel, :800, :1186], preprocessor.table[channel][resized[:, :, channel]]
+        )
+    assert not result["image"][:, :, 1186:].any() and result["image"].shape == (3, 800, 1216)
+    assert result["im_shape"].tolist() == [800, 1186]
+    np.testing.assert_array_equal(result["scale_factor"], np.float32([800 / 431, 1186 / 639]))
+    plain = Preprocessor.from_config(with_settings(NormalizeImage=MMDET[1]))(image)
+    assert plain["im_shape"][1] == np.float32(639 * 800 / 431)  # 1186.08
+    assert plain["scale_factor"][0] == plain["scale_factor"][1]
+    assert not np.array_equal(plain["image"], result["image"])
+
+
+def test_other_scales_are_in_whole_pixels_too():
+    result = Preprocessor.from_config(MMDET).scaled(0.25)(photo(431, 639))
+    assert result["im_shape"].tolist() == [200, 297]
+
+
 def test_without_resize_and_normalisation_pixels_pass_through():
     image = photo(5, 7)
     result = Preprocessor.from_config([{"type": "Permute"}])(image)
@@ -99,8 +156,9 @@ def test_without_resize_and_normalisation_pixels_pass_through():
     assert result["scale_factor"].tolist() == [1, 1]
 
 
-def test_very_long_image_keeps_one_pixel_of_its_short_side():
-    result = Preprocessor.from_config(OPERATORS)(photo(1, 5000))
+@pytest.mark.parametrize("round_size", [False, True])
+def test_very_long_image_keeps_one_pixel_of_its_short_side(round_size):
+    result = Preprocessor.from_config(with_settings(Resize={"round_size": round_size}))(photo(1, 5000))
     assert result["image"].shape == (3, 32, 1344)
     assert result["im_shape"].tolist() == [1, 1333]
     np.testing.assert_allclose(result["scale_factor"], [1, 1333 / 5000], rtol=1e-6)

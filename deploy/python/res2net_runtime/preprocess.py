@@ -20,7 +20,16 @@ from res2net_runtime.errors import ImageError, ModelFolderError
 from res2net_runtime.files import read_image_bytes
 from res2net_runtime.texts import clip, printable
 
-__all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "Preprocessor", "collate", "decode_image", "describe_source"]
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "ImageSource",
+    "Preprocessor",
+    "collate",
+    "decode_image",
+    "describe_source",
+    "fit_size",
+    "fit_whole_pixels",
+]
 
 ImageSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, np.ndarray]
 
@@ -134,6 +143,8 @@ class Preprocessor:
             keep the size.
         keep_ratio: Scale both sides by the same factor, so that the short side is at most ``min(target_size)`` and
             the long side at most ``max(target_size)``.
+        round_size: With ``keep_ratio``, round the size to whole pixels and scale each side to exactly that, as mmdetection
+            does. Otherwise both sides have one factor, and the size may have a fraction of a pixel.
         interp: Interpolation flag of OpenCV.
         table: float32 (3, 256): the network's input value of each pixel value, per RGB channel.
         stride: The padded height and width are multiples of it.
@@ -141,6 +152,7 @@ class Preprocessor:
 
     target_size: tuple[int, int] | None
     keep_ratio: bool
+    round_size: bool
     interp: int
     table: np.ndarray
     stride: int
@@ -161,6 +173,7 @@ class Preprocessor:
         settings: dict[str, Any] = {
             "target_size": None,
             "keep_ratio": True,
+            "round_size": False,
             "interp": cv2.INTER_LINEAR,
             "table": _normalization_table(),
             "stride": 1,
@@ -242,12 +255,11 @@ class Preprocessor:
         height, width = image.shape[:2]
         if self.target_size is None:
             return image, (height, width), (1.0, 1.0)
-        if self.keep_ratio:
-            scale = min(min(self.target_size) / min(height, width), max(self.target_size) / max(height, width))
-            scale_y = scale_x = scale
-            im_shape = (scale * height, scale * width)
+        if self.keep_ratio and not self.round_size:
+            scale_y = scale_x = fit_size((height, width), self.target_size)
+            im_shape: tuple[float, float] = (scale_y * height, scale_x * width)
         else:
-            im_shape = self.target_size
+            im_shape = fit_whole_pixels((height, width), self.target_size) if self.keep_ratio else self.target_size
             scale_y, scale_x = im_shape[0] / height, im_shape[1] / width
         if round(height * scale_y) > 0 and round(width * scale_x) > 0:
             # Given the scales, not the size, OpenCV samples at scales that are not rounded to whole pixels.
@@ -257,6 +269,26 @@ class Preprocessor:
         im_shape = (max(1.0, im_shape[0]), max(1.0, im_shape[1]))
         resized = cv2.resize(image, (round(im_shape[1]), round(im_shape[0])), interpolation=self.interp)
         return resized, im_shape, (im_shape[0] / height, im_shape[1] / width)
+
+
+def fit_size(image_hw: tuple[int, int], target_size: Sequence[float]) -> float:
+    """Return the factor by which ``keep_ratio`` scales an image: as large as both limits allow.
+
+    Args:
+        image_hw: (height, width) in pixels.
+        target_size: Two limits in pixels, the smaller one for the short side and the larger one for the long side.
+    """
+    return min(min(target_size) / min(image_hw), max(target_size) / max(image_hw))
+
+
+def fit_whole_pixels(image_hw: tuple[int, int], target_size: Sequence[float]) -> tuple[int, int]:
+    """Return the (height, width) of an image scaled by :func:`fit_size`, rounded to whole pixels and at least 1.
+
+    Source: ``rescale_size`` of mmcv; newer versions of PaddleDetection compute the same.
+    """
+    scale = fit_size(image_hw, target_size)
+    height, width = (max(1, int(side * scale + 0.5)) for side in image_hw)
+    return height, width
 
 
 def collate(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -285,7 +317,7 @@ def _round_up(size: int, multiple: int) -> int:
 
 
 def _resize_settings(
-    target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR
+    target_size: int | Sequence[int], keep_ratio: bool, interp: int = cv2.INTER_LINEAR, round_size: bool = False
 ) -> dict[str, Any]:
     if isinstance(target_size, int):
         target_size = [target_size, target_size]
@@ -296,7 +328,12 @@ def _resize_settings(
         raise ValueError(f"target_size may have at most {_MAX_TARGET_PIXELS} pixels")
     if interp not in range(5):  # nearest, linear, cubic, area, Lanczos
         raise ValueError(f"interp must be a flag of OpenCV from 0 to 4, got {interp}")
-    return {"target_size": (height, width), "keep_ratio": bool(keep_ratio), "interp": interp}
+    return {
+        "target_size": (height, width),
+        "keep_ratio": bool(keep_ratio),
+        "round_size": bool(round_size),
+        "interp": interp,
+    }
 
 
 def _normalize_settings(

@@ -13,19 +13,25 @@ from ppdet_res2net.compat.ccache_warning import ignore_ccache_warning
 from ppdet_res2net.compat.import_noise import drop_import_noise
 from ppdet_res2net.compat.outdated_pins import PADDLEDET_INSTALL
 from ppdet_res2net.compat.truncated_images import keep_truncated_images_an_error
+from ppdet_res2net.compat.unused_imports import defer_unused_imports
 from ppdet_res2net.errors import SetupError
 
 __all__ = ["import_ppdet_quietly"]
 
 
 def import_ppdet_quietly() -> None:
-    """Import ppdet without its output and without its change to Pillow.
+    """Import ppdet without its output, its change to Pillow, and the packages that only its other models use.
 
     Raises:
         SetupError: paddle, paddledet or one of its dependencies is missing, hidden by a file of the user, or cannot be loaded.
     """
     try:
-        with drop_import_noise(), keep_truncated_images_an_error(), warnings.catch_warnings():
+        with (
+            drop_import_noise(),
+            keep_truncated_images_an_error(),
+            defer_unused_imports(),
+            warnings.catch_warnings(),
+        ):
             ignore_ccache_warning()
             import ppdet.data
             import ppdet.modeling

@@ -25,6 +25,7 @@ from ppdet_res2net.compat import (
     statistics_warning,
     tracing_warnings,
     truncated_images,
+    unused_imports,
     zero_dim,
     zlib_order,
 )
@@ -40,6 +41,7 @@ DEFECTS: tuple[Defect, ...] = (
     ccache_warning.DEFECT,
     import_noise.DEFECT,
     truncated_images.DEFECT,
+    unused_imports.DEFECT,
     # Training and evaluation
     zero_dim.DEFECT,
     one_element.DEFECT,

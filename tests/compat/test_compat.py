@@ -63,6 +63,21 @@ def test_importing_paddledet_drops_its_warnings_and_nothing_else():
         assert word not in result.stderr
 
 
+def test_packages_that_r_cnns_never_use_are_imported_when_they_are_used():
+    code = (
+        "import sys\n"
+        "from ppdet_res2net.compat import prepare_ppdet; prepare_ppdet()\n"
+        "print(sorted({'matplotlib', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)))\n"
+        "from ppdet.modeling.mot.motion import kalman_filter\n"
+        "from ppdet.modeling.transformers import matchers\n"
+        "print(matchers.linear_sum_assignment([[0, 1], [1, 0]])[1].tolist(), 'scipy.optimize' in sys.modules)\n"
+        "import scipy.linalg\n"
+        "print(kalman_filter.scipy.linalg.LinAlgError is scipy.linalg.LinAlgError)\n"
+    )
+    result = run_python(code)
+    assert result.stdout.splitlines() == ["[]", "[0, 1] True", "True"], result.stderr
+
+
 def test_compat_itself_imports_nothing_heavy():
     code = "import sys, ppdet_res2net.compat; print(sorted({'paddle', 'ppdet', 'cv2'} & set(sys.modules)))"
     assert run_python(code).stdout == "[]\n"
@@ -78,8 +93,8 @@ def test_compat_itself_imports_nothing_heavy():
         ),
         ("paddle", "Paddle is not installed. Run 'pip install paddlepaddle' (CPU) or"),
         (
-            "sklearn",
-            "paddledet needs the module 'sklearn', which is not installed. Run 'ppdet-res2net doctor'",
+            "requests",
+            "paddledet needs the module 'requests', which is not installed. Run 'ppdet-res2net doctor'",
         ),
     ],
 )

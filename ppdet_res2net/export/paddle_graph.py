@@ -35,6 +35,9 @@ def save_paddle_graph(network: nn.Layer, folder: Path, inputs: Sequence[InputSpe
     tensors = network.state_dict().values()
     check_space(folder, sum(tensor.size * tensor.element_size() + _HEADER_BYTES for tensor in tensors))
     drop_out_warning()
+    # Paddle would rewrite the source of every function first, for control flow that depends on tensors. These networks have
+    # none, so the graph is the same, and rewriting takes most of the time.
+    paddle.jit.not_to_static(type(network).forward)
     with drop_tracing_warnings():
         static = paddle.jit.to_static(network, input_spec=list(inputs), full_graph=True)
         paddle.jit.save(static, str(folder / "model"))

@@ -82,6 +82,9 @@ ARGUMENTS: dict[str, Kind] = {
     "sampling_ratio": Whole(-1, 64, meaning="samples per bin of RoIAlign; 0: as many as pixels"),
     "canconical_level": Whole(0, 10),
     "canonical_size": Whole(1, 16384),
+    "level_epsilon": Number(
+        0, 1e-3, meaning="added to the size of a region over canonical_size, before the logarithm that is its level"
+    ),
     "start_level": Whole(0, 9),
     "end_level": Whole(0, 9),
     "stage_name": Text(),
@@ -109,6 +112,8 @@ ARGUMENTS: dict[str, Kind] = {
     "post_nms_top_n": COUNT_OF_BOXES,
     "nms_thresh": SHARE,
     "min_size": Number(0, 100_000, meaning="pixels"),
+    "exact_min_size": Switch(meaning="take min_size as it is, even below one pixel"),
+    "limit_shrinking": Switch(meaning="let boxes shrink by no more than they may grow"),
     "eta": Number(0, 1, above=True),
     "batch_size_per_im": Whole(1, 1_000_000, meaning="samples per image"),
     "fg_fraction": SHARE,

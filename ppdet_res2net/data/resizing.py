@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import cv2
@@ -37,9 +36,9 @@ class Resize:
         interp: int = cv2.INTER_LINEAR,
         round_size: bool = False,
     ) -> None:
-        if not isinstance(target_size, (Integral, Sequence)):
+        if not isinstance(target_size, (int, Sequence)):
             raise TypeError(f"target_size must be a number or two numbers, got {target_size!r}")
-        self.target_size = [target_size, target_size] if isinstance(target_size, Integral) else target_size
+        self.target_size = [target_size, target_size] if isinstance(target_size, int) else target_size
         self.keep_ratio = keep_ratio
         self.interp = interp
         self.round_size = round_size

@@ -8,19 +8,19 @@ dense operators, takes any batch size, and can return empty results. Its results
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
-from paddle.vision.ops import generate_proposals
 
 from ppdet_res2net.compat.empty_arrays import add_spare_class, find_real_rows
 from ppdet_res2net.compat.multiclass_nms import multiclass_nms
 from ppdet_res2net.compat.onednn_division import divide_out_of_place
 from ppdet_res2net.compat.rois_num_type import correct_rois_num_type
 from ppdet_res2net.errors import ConfigError
+from ppdet_res2net.ppdet_modules.boxes import decode_boxes
+from ppdet_res2net.ppdet_modules.rows import count_per_image, image_of_row, rank_in_image
 
 __all__ = ["OUTPUT_NAMES", "RCNNInference"]
 
@@ -58,7 +58,7 @@ class RCNNInference(nn.Layer):
         else:
             self.shared_feature_head = None
         self.nms = detector.bbox_post_process.nms
-        self.prior_box_var = detector.bbox_post_process.decode.prior_box_var
+        self.decode = detector.bbox_post_process.decode
         self.cell_anchors = [anchors.numpy() for anchors in detector.rpn_head.anchor_generator.cell_anchors]
 
     @property
@@ -88,12 +88,12 @@ class RCNNInference(nn.Layer):
             features = self.neck(features)
         rois, rois_num = self._proposals(features, im_shape)
         boxes, scores, labels, num = self._detect(features, rois, rois_num, im_shape)
-        image_index = _image_of_row(num, boxes)
+        image_index = image_of_row(num, boxes)
         original_boxes, keep = _to_original(boxes, image_index, im_shape, scale_factor)
         boxes, scores, labels, image_index, original_boxes = (
             paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
         )
-        num = _count_per_image(image_index, im_shape)
+        num = count_per_image(image_index, im_shape)
         real = find_real_rows(scores)
         outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
         if self.mask_head is not None:
@@ -105,34 +105,23 @@ class RCNNInference(nn.Layer):
         head, settings = self.rpn_head, self.rpn_head.test_proposal
         level_rois, level_probs, level_images = [], [], []
         for level, feature in enumerate(head.rpn_feat(features)):
-            anchors = self._anchors(level, feature)
-            rois, probs, num = generate_proposals(
-                head.rpn_rois_score(feature),
-                head.rpn_rois_delta(feature),
-                im_shape,
-                anchors,
-                paddle.ones_like(anchors),
-                pre_nms_top_n=settings.pre_nms_top_n,
-                post_nms_top_n=settings.pre_nms_top_n if settings.topk_after_collect else settings.post_nms_top_n,
-                nms_thresh=settings.nms_thresh,
-                min_size=settings.min_size,
-                eta=settings.eta,
-                return_rois_num=True,
+            rois, probs, num = settings.propose(
+                head.rpn_rois_score(feature), head.rpn_rois_delta(feature), self._anchors(level, feature), im_shape
             )
             level_rois.append(rois)
             level_probs.append(probs.reshape([-1]))
             num = correct_rois_num_type(num, im_shape[:, 0].cast("int32"))
-            level_images.append(_image_of_row(num, rois))
+            level_images.append(image_of_row(num, rois))
         rois, probs, images = (paddle.concat(t) for t in (level_rois, level_probs, level_images))
         # Best first within each image: sort by score, then by image and place in that order, which are unique keys.
         order = paddle.argsort(probs, descending=True)
         rows = paddle.arange(0, paddle.shape(order)[0], dtype="int64")
         order = paddle.gather(order, paddle.argsort(paddle.gather(images, order) * paddle.shape(order)[0] + rows))
         images = paddle.gather(images, order)
-        rank = _rank_in_image(_count_per_image(images, im_shape), images)
+        rank = rank_in_image(count_per_image(images, im_shape), images)
         chosen = paddle.nonzero(rank < settings.post_nms_top_n).flatten()
         order, images = paddle.gather(order, chosen), paddle.gather(images, chosen)
-        return paddle.gather(rois, order), _count_per_image(images, im_shape)
+        return paddle.gather(rois, order), count_per_image(images, im_shape)
 
     def _anchors(self, level: int, feature: paddle.Tensor) -> paddle.Tensor:
         """Return the anchors of one level, (H * W * A, 4) xyxy, position by position."""
@@ -160,13 +149,15 @@ class RCNNInference(nn.Layer):
         if head.with_pool:
             roi_features = F.adaptive_avg_pool2d(roi_features, output_size=1).squeeze([2, 3])
         probabilities = F.softmax(head.bbox_score(roi_features))[:, :-1]  # (R, C)
-        boxes = _decode(head.bbox_delta(roi_features), rois, self.prior_box_var)  # (R, C or 1, 4)
-        limits = paddle.gather(im_shape, _image_of_row(rois_num, rois))  # (R, 2)
+        boxes = decode_boxes(  # (R, C or 1, 4)
+            head.bbox_delta(roi_features), rois, self.decode.prior_box_var, limit_shrinking=self.decode.limit_shrinking
+        )
+        limits = paddle.gather(im_shape, image_of_row(rois_num, rois))  # (R, 2)
         limits = paddle.concat([limits[:, 1:2], limits[:, 0:1]], axis=1)  # (R, 2) width, height
         limits = paddle.concat([limits, limits], axis=1).unsqueeze(1)  # (R, 1, 4)
         boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
         boxes = boxes.expand([-1, head.num_classes, 4])
-        boxes, probabilities = add_spare_class(boxes, probabilities, _rank_in_image(rois_num, rois) == 0)
+        boxes, probabilities = add_spare_class(boxes, probabilities, rank_in_image(rois_num, rois) == 0)
         nms = self.nms
         detections, num = multiclass_nms(
             boxes,
@@ -200,33 +191,6 @@ class RCNNInference(nn.Layer):
         side = mask_features.shape[-1]
         logits = paddle.bmm(weight, mask_features.flatten(2)).reshape([-1, side, side])
         return F.sigmoid(logits + bias)
-
-
-def _decode(deltas: paddle.Tensor, rois: paddle.Tensor, weights: Sequence[float]) -> paddle.Tensor:
-    """Return boxes (R, K, 4) from deltas (R, 4 K) relative to rois (R, 4)."""
-    from ppdet.modeling.bbox_utils import delta2bbox
-
-    return delta2bbox(deltas, rois, weights)
-
-
-def _image_of_row(num: paddle.Tensor, rows: paddle.Tensor) -> paddle.Tensor:
-    """Return the image index (R,) int64 of R rows that are grouped by image; ``num`` (N,) counts them."""
-    index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64").unsqueeze(1)  # (R, 1)
-    ends = paddle.cumsum(num.cast("int64")).unsqueeze(0)  # (1, N)
-    return (index >= ends).cast("int64").sum(axis=1)
-
-
-def _rank_in_image(num: paddle.Tensor, rows: paddle.Tensor) -> paddle.Tensor:
-    """Return the place (R,) int64, from 0, of each of R rows among those of its image; ``num`` (N,) counts them."""
-    index = paddle.arange(0, paddle.shape(rows)[0], dtype="int64")
-    num = num.cast("int64")
-    return index - paddle.gather(paddle.cumsum(num) - num, _image_of_row(num, rows))
-
-
-def _count_per_image(image_index: paddle.Tensor, im_shape: paddle.Tensor) -> paddle.Tensor:
-    """Return the number of rows of each image, (N,) int32."""
-    images = paddle.arange(0, paddle.shape(im_shape)[0], dtype="int64").unsqueeze(0)  # (1, N)
-    return (image_index.unsqueeze(1) == images).cast("int32").sum(axis=0).cast("int32")
 
 
 def _to_original(

@@ -96,8 +96,9 @@ def _add_detections(
         hidden = add_linear(graph, hidden, layer, relu=True)
     scores = graph.op("Softmax", add_linear(graph, hidden, head.bbox_score), axis=1)
     scores = graph.slice(scores, 1, 0, head.num_classes)  # (R, C), without the background
-    deltas = _add_deltas(graph, hidden, head.bbox_delta, head.num_classes, network.prior_box_var)
-    boxes = add_decode(graph, deltas, graph.unsqueeze(proposals.boxes, 2), axis=1)  # (R, 4, C)
+    deltas = _add_deltas(graph, hidden, head.bbox_delta, head.num_classes, network.decode.prior_box_var)
+    boxes = graph.unsqueeze(proposals.boxes, 2)
+    boxes = add_decode(graph, deltas, boxes, axis=1, limit_shrinking=network.decode.limit_shrinking)  # (R, 4, C)
     limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), proposals.image)
     boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))
 

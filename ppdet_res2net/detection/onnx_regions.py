@@ -7,7 +7,6 @@ images take the place of the classes; rows that do not belong to a level or imag
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,10 +15,11 @@ from paddle import nn
 
 from ppdet_res2net.export.onnx_builder import Graph, Value, integers
 from ppdet_res2net.export.onnx_layers import add_conv
+from ppdet_res2net.ppdet_modules.boxes import MAX_LOG_SCALE
+from ppdet_res2net.ppdet_modules.roi_align import PADDLE_LEVEL_EPSILON
 
 __all__ = ["Rows", "add_best_per_image", "add_decode", "add_image_mask", "add_proposals", "add_roi_features"]
 
-_MAX_LOG_SCALE = math.log(1000 / 16)
 _ABSENT = np.array([-1e30], np.float32)  # a logit that no network produces
 _NOT_ABSENT = np.array([-1e29], np.float32)
 
@@ -59,7 +59,7 @@ def add_proposals(
     boxes = graph.op("Max", graph.op("Min", boxes, limits), np.float32(0))
     extent = graph.slice(boxes, 2, 2, 4) - graph.slice(boxes, 2, 0, 2)
     smallest = graph.op("ReduceMin", extent, axes=[2], keepdims=0)  # (N, K) the shorter side
-    scores = graph.op("Where", smallest >= np.float32(max(settings.min_size, 1.0)), scores, _ABSENT)
+    scores = graph.op("Where", smallest >= np.float32(settings.least_side_px), scores, _ABSENT)
 
     levels = [
         graph.op("Expand", integers(level), graph.shape(part_scores, 1))
@@ -109,17 +109,28 @@ def _add_level_candidates(
     shift = graph.concat(graph.unsqueeze(shift_x, 2), graph.unsqueeze(shift_y, 2), axis=2)
     cells = graph.gather(cell_anchors.astype(np.float32), graph.op("Mod", index, integers(anchors)))
     boxes = graph.concat(shift, shift, axis=2) + cells  # (N, k, 4)
-    return scores, add_decode(graph, deltas, boxes)
+    return scores, add_decode(graph, deltas, boxes, limit_shrinking=head.test_proposal.limit_shrinking)
 
 
-def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1) -> Value:
-    """Apply deltas to boxes, which are broadcast to them. ``axis`` holds the four numbers of each."""
+def add_decode(graph: Graph, deltas: Value, boxes: Value, axis: int = -1, *, limit_shrinking: bool) -> Value:
+    """Apply deltas to boxes, which are broadcast to them.
+
+    Args:
+        graph: The graph.
+        deltas: Shifts and logarithms of scales.
+        boxes: What they are relative to.
+        axis: The axis that holds the four numbers of each.
+        limit_shrinking: As in :class:`~ppdet_res2net.ppdet_modules.boxes.RCNNBox`.
+    """
     top_left, bottom_right = _halves(graph, boxes, axis)
     size = bottom_right - top_left
     centre = top_left + size * 0.5
     shift, log_scale = _halves(graph, deltas, axis)
     centre = shift * size + centre
-    half = graph.op("Exp", graph.op("Min", log_scale, np.float32(_MAX_LOG_SCALE))) * size * 0.5
+    log_scale = graph.op("Min", log_scale, np.float32(MAX_LOG_SCALE))
+    if limit_shrinking:
+        log_scale = graph.op("Max", log_scale, np.float32(-MAX_LOG_SCALE))
+    half = graph.op("Exp", log_scale) * size * 0.5
     return graph.concat(centre - half, centre + half, axis=axis)
 
 
@@ -157,9 +168,14 @@ def add_roi_features(
     corners = (graph.slice(rows.boxes, 1, i, i + 2) for i in (0, 2))
     size = graph.op("Sub", *reversed(list(corners)))
     area = graph.op("ReduceProd", size, axes=[1], keepdims=0)
-    scale = graph.op("Sqrt", area) / float(extractor.canonical_size) + 1e-8
-    level = graph.op("Floor", graph.op("Log", scale) / float(np.log(2)) + float(extractor.canconical_level))
-    level = graph.op("Clip", level, np.float32(first + 2), np.float32(last + 2))
+    least_areas = extractor.least_areas
+    if least_areas is None:
+        scale = graph.op("Sqrt", area) / float(extractor.canonical_size) + PADDLE_LEVEL_EPSILON
+        level = graph.op("Floor", graph.op("Log", scale) / float(np.log(2)) + float(extractor.canconical_level))
+        level = graph.op("Clip", level, np.float32(first + 2), np.float32(last + 2))
+    else:
+        reaches = graph.cast(graph.unsqueeze(area, 1) >= least_areas, np.float32)
+        level = graph.op("ReduceSum", reaches, integers(1), keepdims=0) + float(first + 2)
     pooled, parts, order = [], [], []
     for i in range(first, last + 1):
         index = graph.where_true(graph.op("Equal", level, np.float32(i + 2)))

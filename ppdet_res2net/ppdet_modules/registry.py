@@ -29,19 +29,30 @@ def register_modules() -> None:
     """Put our modules into ppdet's registry under ppdet's names, in place of paddledet's. Idempotent."""
     prepare_ppdet()
     from ppdet.core.workspace import global_config, register, serializable
+    from ppdet.modeling.heads import bbox_head, cascade_head, mask_head
+    from ppdet.modeling.proposal_generator import rpn_head
 
     from ppdet_res2net.data.classification.cifar import CIFARDataSet
     from ppdet_res2net.data.classification.imagenet import ImageNetDataSet
     from ppdet_res2net.data.classification.sources import ClassFolderDataSet, ClassListDataSet
     from ppdet_res2net.data.coco import COCODataSet
     from ppdet_res2net.ppdet_modules.backbone import Res2Net, Res2NetC5
+    from ppdet_res2net.ppdet_modules.boxes import ProposalGenerator, RCNNBox
     from ppdet_res2net.ppdet_modules.classifier import Res2NetClassifier
     from ppdet_res2net.ppdet_modules.mask_assigner import MaskAssigner
+    from ppdet_res2net.ppdet_modules.roi_align import RoIAlign
 
     datasets = (COCODataSet, ClassFolderDataSet, ClassListDataSet, CIFARDataSet, ImageNetDataSet)
-    for cls in (Res2Net, Res2NetC5, Res2NetClassifier, MaskAssigner, *datasets):
+    modules = (Res2Net, Res2NetC5, Res2NetClassifier, MaskAssigner, ProposalGenerator, RCNNBox, RoIAlign)
+    for cls in (*modules, *datasets):
         global_config.pop(cls.__name__, None)  # ppdet refuses a second class of the same name
         register(serializable(cls))
+    # ppdet's heads make these parts themselves, from the class that they have imported.
+    for head, part in (
+        (rpn_head, ProposalGenerator),
+        *((head, RoIAlign) for head in (bbox_head, cascade_head, mask_head)),
+    ):
+        setattr(head, part.__name__, part)
 
 
 def create_from_config(config: Mapping, name: str, **kwargs) -> Any:

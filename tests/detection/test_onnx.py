@@ -28,33 +28,12 @@ from res2net_runtime import Predictor  # noqa: E402
 from res2net_runtime.backends.openvino_runtime import read_network  # noqa: E402
 from res2net_runtime.results import Detections  # noqa: E402
 from tests.helpers import tiny_detector as tiny  # noqa: E402
+from tests.helpers.onnx_engines import ENGINES  # noqa: E402
 from tests.helpers.runtime_toys import compile_in_bfloat16  # noqa: E402
 
 ONE_IMAGE = ([(150, 180)], [(1.5, 1.5)])
 TWO_DIFFERENT = ([(150, 180), (96, 192)], [(1.5, 1.2), (0.8, 0.64)])
 STRICT = Tolerance(0.999, 1e-4, 1e-3, 0.0)
-
-
-def run_onnxruntime(model, inputs):
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs)))
-
-
-def run_openvino(model, inputs):
-    import openvino
-
-    compiled = openvino.compile_model(
-        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    outputs = compiled(inputs)
-    names = [output.name for output in model.graph.output]
-    return {name: outputs[name] for name in names}
-
-
-ENGINES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino}
 
 
 @pytest.fixture(scope="module")

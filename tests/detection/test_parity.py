@@ -76,7 +76,12 @@ def count_different_pixels(found, bitmaps):
 
 def test_the_two_detectors_are_of_different_classes(pair_of):
     ours, theirs = pair_of("mask-c4")
-    for get in (lambda m: m.backbone, lambda m: m.bbox_head.head, lambda m: m.mask_head.mask_assigner):
+    parts = (
+        *(lambda m: m.backbone, lambda m: m.bbox_head.head, lambda m: m.mask_head.mask_assigner),
+        *(lambda m: m.bbox_head.roi_extractor, lambda m: m.mask_head.roi_extractor),
+        *(lambda m: m.rpn_head.train_proposal, lambda m: m.bbox_post_process.decode),
+    )
+    for get in parts:
         assert type(get(ours)).__module__.startswith("ppdet_res2net.")
         assert type(get(theirs)).__module__.startswith("ppdet.")
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Iterator
+from unittest import mock
 
 import numpy as np
 import paddle
@@ -113,18 +114,27 @@ def _proposals(fpn: bool, before: int, after: int) -> dict:
 
 @contextlib.contextmanager
 def paddledet_modules() -> Iterator[None]:
-    """While active, the registry holds paddledet's own classes where this package has replaced them."""
+    """While active, paddledet's own classes are where this package has replaced them: in the registry, and in its heads."""
     register_modules()
     from ppdet.core.config.schema import extract_schema
     from ppdet.core.workspace import global_config
+    from ppdet.modeling import layers
     from ppdet.modeling.backbones import res2net
-    from ppdet.modeling.proposal_generator import target_layer
+    from ppdet.modeling.heads import bbox_head, cascade_head, mask_head, roi_extractor
+    from ppdet.modeling.proposal_generator import proposal_generator, rpn_head, target_layer
 
-    originals = (res2net.Res2Net, res2net.Res2NetC5, target_layer.MaskAssigner)
+    originals = (
+        *(res2net.Res2Net, res2net.Res2NetC5, target_layer.MaskAssigner, layers.RCNNBox),
+        *(roi_extractor.RoIAlign, proposal_generator.ProposalGenerator),
+    )
     replaced = {cls.__name__: global_config[cls.__name__] for cls in originals}
     global_config.update({cls.__name__: extract_schema(cls) for cls in originals})
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            for head in (bbox_head, cascade_head, mask_head):
+                stack.enter_context(mock.patch.object(head, "RoIAlign", roi_extractor.RoIAlign))
+            stack.enter_context(mock.patch.object(rpn_head, "ProposalGenerator", proposal_generator.ProposalGenerator))
+            yield
     finally:
         global_config.update(replaced)
 

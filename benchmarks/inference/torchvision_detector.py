@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["create_gemm", "create_torchvision"]
+__all__ = ["create_gemm", "create_model", "create_torchvision"]
 
 _TRUNK = "backbone.body."
 
@@ -24,10 +24,7 @@ def create_torchvision(weights: str, threads: int, precision: str, compiled: boo
     from pycocotools import mask
 
     torch.set_num_threads(threads)
-    model = _create_model(weights).eval().to(memory_format=torch.channels_last)
-    if compiled:
-        torch._inductor.config.freezing = True
-        model.backbone = torch.compile(model.backbone)
+    model = create_model(weights, compiled)
 
     @torch.inference_mode()
     def run(image: np.ndarray) -> int:
@@ -40,7 +37,8 @@ def create_torchvision(weights: str, threads: int, precision: str, compiled: boo
     return run
 
 
-def _create_model(weights: str):
+def create_model(weights: str, compiled: bool):
+    """Return the model, ready for inference; the arguments are those of :func:`create_torchvision`."""
     import timm
     import torch
     from safetensors.torch import load_file
@@ -65,6 +63,10 @@ def _create_model(weights: str):
     model = MaskRCNN(Backbone(), classes, rpn_anchor_generator=anchors)
     model.roi_heads.box_roi_pool.featmap_names = model.roi_heads.mask_roi_pool.featmap_names = [0, 1, 2, 3]
     model.load_state_dict(_translate(tensors, model.state_dict()))
+    model.eval().to(memory_format=torch.channels_last)
+    if compiled:
+        torch._inductor.config.freezing = True
+        model.backbone = torch.compile(model.backbone)
     return model
 
 

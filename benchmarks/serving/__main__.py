@@ -1,7 +1,10 @@
 """Measure a server: requests per second and latencies, against the bare predictor; memory; twice the load that it can take.
 
     python -m benchmarks.serving --model_dir MODEL --image PHOTO [--clients 1,4,16,64] [--seconds 10] [--overload_s 60]
-        [--memory_requests 10000]
+        [--memory_requests 10000] [--torch_python TORCH_ENV/bin/python --torch_weights output/benchmark/weights.safetensors]
+
+``--torch_python`` compares with the endpoint that people write around torchvision (``torchvision_server.py``);
+MODEL is then ``output/benchmark/model``, which ``python -m benchmarks.inference`` makes from the same weights.
 
 The load runs on the same machine, and so does whatever else runs there: compare the figures of one run with each other.
 """
@@ -95,6 +98,10 @@ def parse_args() -> argparse.Namespace:
         "--overload_s", type=float, default=0.0, help="how long it gets twice the load that it can take"
     )
     parser.add_argument("--memory_requests", type=int, default=0)
+    parser.add_argument("--torch_python", help="Python with torch, torchvision, timm, fastapi and uvicorn")
+    parser.add_argument(
+        "--torch_weights", default="output/benchmark/weights.safetensors", help="(default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -112,6 +119,8 @@ def main() -> int:
     print(f"{'':34}{'images/s':>8}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}   other statuses")
     with tempfile.TemporaryDirectory() as folder:
         with start(Path(folder), words, args.threads) as server:
+            if args.torch_python:
+                compare_with_torchvision(args, server, address, data, Path(folder))
             compare(args, server, address, data)
             for clients in map(int, args.clients.split(",")):
                 print(row(f"{clients} clients", measure(server, address, data, clients, args.seconds)), flush=True)
@@ -148,6 +157,22 @@ def compare(args: argparse.Namespace, server: Server, address: str, data: bytes)
             flush=True,
         )
     print(f"ratios: {', '.join(f'{ratio:.3f}' for ratio in ratios)}; median {_median(ratios):.3f}", flush=True)
+
+
+def compare_with_torchvision(args: argparse.Namespace, server: Server, address: str, data: bytes, folder: Path) -> None:
+    """Print the images per second of the plain endpoint around torchvision, eager and compiled, in turn with ours."""
+    for form in ([], ["--compiled"]):
+        module = "benchmarks.serving.torchvision_server"
+        words = ("-m", module, "--weights", Path(args.torch_weights).absolute(), "--threads", args.threads, *form)
+        with start(folder, words, args.threads, args.torch_python) as other:
+            ratios: list[float] = []
+            for _ in range(args.rounds):
+                ours = measure(server, address, data, CLIENTS_AT_SATURATION, args.seconds)
+                theirs = measure(other, "/predict", data, CLIENTS_AT_SATURATION, args.seconds)
+                ratios.append(ours.per_second / theirs.per_second)
+                name = " ".join(["torchvision and FastAPI", *("compiled" for _ in form)])
+                print(f"{row('server', ours)}\n{row(name, theirs)}   ratio {ratios[-1]:.2f}", flush=True)
+        print(f"ratios: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; median {_median(ratios):.2f}", flush=True)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -50,18 +50,19 @@ class Server:
 
 
 @contextlib.contextmanager
-def start(folder: Path, words: Sequence[object], threads: int) -> Iterator[Server]:
+def start(folder: Path, words: Sequence[object], threads: int, python: str = sys.executable) -> Iterator[Server]:
     """Start a server at a free port, and kill it at the end if it still runs.
 
     Args:
         folder: Where its log goes.
         words: The command, from ``-m`` on; it prints ``Serving ... at URL`` to standard error when it is ready.
         threads: Threads of the network.
+        python: Interpreter to use.
     """
     log = folder / f"server-{time.monotonic_ns()}.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, *map(str, words)], env=child_environment(threads), stdout=subprocess.DEVNULL, stderr=errors
+            [python, *map(str, words)], env=child_environment(threads), stdout=subprocess.DEVNULL, stderr=errors
         )
     try:
         while not (found := re.search(r"Serving .*at (http://[\w.:]+)", log.read_text())):

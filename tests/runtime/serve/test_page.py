@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from res2net_runtime.folder_changes import save_thresholds
 from tests.helpers.runtime_toys import picture
 from tests.helpers.serving import KEY, encoded, start_server
 
@@ -55,7 +56,15 @@ def server(toy_dir, tmp_path_factory):
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(KEY)
     keys.chmod(0o600)
-    words = ("--model_dir", f"toy={toy_dir}", "--model_dir", f"other={toy_dir}", "--backend", "onnxruntime")
+    strict_dir = tmp_path_factory.mktemp("strict") / "model"
+    shutil.copytree(toy_dir, strict_dir)
+    save_thresholds(strict_dir, 0.5, [0.3, 0.8])
+    models = {"toy": toy_dir, "other": toy_dir, "strict": strict_dir}
+    words = [
+        "--backend",
+        "onnxruntime",
+        *(word for item in models.items() for word in ("--model_dir", "=".join(map(str, item)))),
+    ]
     with start_server(*words, "--api_key_file", keys) as server:
         yield server
 
@@ -146,6 +155,16 @@ def test_the_keyboard_and_other_models(page):
     with page.expect_response("**/v1/models/other:predict**") as answered:
         page.get_by_label("Model").select_option("other")
     assert answered.value.status == 200
+    page.get_by_text("1 of 1 object").wait_for()
+
+
+def test_sliders_start_at_the_thresholds_of_the_classes(page):
+    page.get_by_label("Model").select_option("strict")
+    drop(page, picture(100, 100))
+    page.get_by_text("0 of 1 object").wait_for()  # a dog of 0.757
+    assert page.get_by_label("Least score", exact=True).input_value() == "0.3"
+    assert page.get_by_label("Least score of dog").input_value() == "0.8"
+    set_slider(page, page.get_by_label("Least score of dog"), 0.75)
     page.get_by_text("1 of 1 object").wait_for()
 
 

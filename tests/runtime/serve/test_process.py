@@ -51,6 +51,22 @@ def test_sigterm_finishes_what_is_in_flight(toy_dir):
     assert [(line["status"], line["model"], line["images"]) for line in lines] == [(200, "toy", 1)] * 3
 
 
+def test_connections_beyond_the_limit_are_told_and_the_others_go_on(toy_dir):
+    words = ("--model_dir", f"toy={toy_dir}", "--backend", "onnxruntime", "--max_connections", 2)
+    with start_server(*words) as server, httpx.Client() as first, httpx.Client() as second:
+        live = f"{server.url}/v2/health/live"
+        assert [client.get(live).status_code for client in (first, second)] == [200, 200]
+        refused = httpx.get(live)
+        assert refused.status_code == 503 and refused.headers["Retry-After"] == "1"
+        assert refused.json()["error"].startswith("The server has as many open connections as it may have")
+        assert first.get(live).status_code == 200
+        assert 'res2net_rejections_total{reason="connections"} 1.0' in first.get(f"{server.url}/metrics").text
+        second.close()
+        until_s = time.monotonic() + 30
+        while httpx.get(live).status_code != 200:
+            assert time.monotonic() < until_s
+
+
 def test_workers_share_the_socket_follow_a_reload_and_are_replaced_if_killed(copied_dir, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text(KEY)

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import res2net_runtime
 from res2net_runtime.classification.classifier import Classification
@@ -99,6 +100,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _answer_wrong_parameter)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_middleware(Accounting, metrics=service.metrics, logs=settings.access_log)
+    app.state.refuse_connection = Accounting(_refuse_connection, service.metrics, settings.access_log)
     return app
 
 
@@ -249,6 +251,14 @@ def _times_ms(outcomes: Sequence[Outcome | ImageError], postprocessing_s: float)
     times = [outcome.times for outcome in outcomes if isinstance(outcome, Outcome)]
     parts = {part: max(getattr(one, part) for one in times) for part in ("queue", "decode", "network")}
     return {part: round(1000 * seconds, 2) for part, seconds in {**parts, "postprocessing": postprocessing_s}.items()}
+
+
+async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request over a connection that is one too many."""
+    request = Request(scope)
+    limit = "The server has as many open connections as it may have (--max_connections). Try again in 1 s."
+    error = RequestError(503, limit, "connections", {"Retry-After": "1", "Connection": "close"})
+    await (await _answer_request_error(request, error))(scope, receive, send)
 
 
 async def _answer_request_error(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from res2net_runtime.console import PrintableFormatter
@@ -89,14 +90,13 @@ def run_server(settings: ServeSettings, listening: socket.socket, tell_ready: Ca
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http=_protocol_class(settings.body_timeout_s),
+        http=_protocol_class(settings.body_timeout_s, settings.max_connections, app.state.refuse_connection),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         backlog=_BACKLOG,
@@ -152,14 +152,24 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _protocol_class(header_timeout_s: float) -> type[H11Protocol]:
-    """Return uvicorn's protocol with a limit for the time in which a client sends the headers of a request."""
+def _protocol_class(header_timeout_s: float, max_connections: int, refuse: ASGIApp) -> type[H11Protocol]:
+    """Return uvicorn's protocol with a limit for the time of a request's headers, and one for connections.
+
+    uvicorn's own limit answers without a sentence, and also refuses requests over the connections that were there before.
+
+    Args:
+        header_timeout_s: How long a client may take to send the headers of a request.
+        max_connections: Connections at once.
+        refuse: Answers instead of the application over further connections.
+    """
 
     class Protocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if len(self.connections) > max_connections:
+                self.app = refuse
             self._timer = self.loop.call_later(header_timeout_s, self._close_if_waiting)
 
         def data_received(self, data: bytes) -> None:

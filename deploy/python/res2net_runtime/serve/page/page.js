@@ -9,7 +9,7 @@ const PARTS = { queue: "Queue", decode: "Decoding", network: "Network", postproc
 const MOST_PX = 4096;
 const LEAST_PX = 720;
 
-const state = { models: [], picture: null, answer: null, detections: [], chosen: null, hidden: new Set(), least: new Map(), stream: null, sending: null };
+const state = { models: [], picture: null, answer: null, detections: [], chosen: null, hidden: new Set(), threshold: 0, least: new Map(), stream: null, sending: null };
 
 function say(text, isError = false) {
   at("message").textContent = text;
@@ -78,7 +78,7 @@ async function send() {
     state.answer = answer;
     state.detections = found.detections || [];
     Object.assign(state.picture, { width: found.width || state.picture.width, height: found.height || state.picture.height });
-    if (chosenModel.task === "detection") setThreshold(chosenModel.draw_threshold);
+    if (chosenModel.task === "detection") setThresholds(chosenModel);
     showTimes(answer.times_ms, performance.now() - started);
     listClasses();
   } catch (error) {
@@ -89,15 +89,21 @@ async function send() {
   refresh();
 }
 
+// Classes may have thresholds of their own. The slider of all classes then starts at the least of them.
+function setThresholds({ draw_threshold, class_thresholds }) {
+  (class_thresholds || []).forEach((least, label) => state.least.set(label, least));
+  setThreshold(class_thresholds ? Math.min(...class_thresholds) : draw_threshold);
+}
+
 function setThreshold(value) {
+  state.threshold = Number(value);
   at("threshold").value = value;
   at("threshold-value").value = Number(value).toFixed(2);
 }
 
 function visible() {
-  const least = Number(at("threshold").value);
   return state.detections.filter(
-    (one) => one.score >= Math.max(least, state.least.get(one.label) || 0) && !state.hidden.has(one.label),
+    (one) => one.score >= Math.max(state.threshold, state.least.get(one.label) || 0) && !state.hidden.has(one.label),
   );
 }
 
@@ -158,7 +164,8 @@ function listClasses() {
       state.hidden[box.checked ? "delete" : "add"](label);
       refresh();
     });
-    const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, ariaLabel: `Least score of ${name}` });
+    const value = state.least.get(label) || 0;
+    const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, value, ariaLabel: `Least score of ${name}` });
     slider.addEventListener("input", () => {
       state.least.set(label, Number(slider.value));
       slider.title = Number(slider.value).toFixed(2);

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 paddle = pytest.importorskip("paddle")
 for package in ("onnx", "onnxruntime", "openvino", "ppdet"):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed", allow_module_level=True)
 
+from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.detection.agreement import Tolerance, compare_detections  # noqa: E402
 from ppdet_res2net.detection.inference import RCNNInference  # noqa: E402
+from ppdet_res2net.detection.model import Classes, make_model_info  # noqa: E402
 from ppdet_res2net.detection.onnx_detector import make_onnx_model  # noqa: E402
 from ppdet_res2net.detection.onnx_regions import Rows, add_proposals, add_roi_features  # noqa: E402
 from ppdet_res2net.detection.paddle_graph import save_detector_graph  # noqa: E402
@@ -23,6 +28,7 @@ from ppdet_res2net.export.onnx_builder import Graph  # noqa: E402
 from ppdet_res2net.ppdet_modules.boxes import ProposalGenerator, RCNNBox, decode_boxes  # noqa: E402
 from ppdet_res2net.ppdet_modules.registry import register_modules  # noqa: E402
 from ppdet_res2net.ppdet_modules.roi_align import RoIAlign  # noqa: E402
+from res2net_runtime import Preprocessor  # noqa: E402
 from res2net_runtime.backends.base import EngineOptions  # noqa: E402
 from res2net_runtime.backends.paddle_inference import PaddleBackend  # noqa: E402
 from res2net_runtime.masks import masks_to_rles  # noqa: E402
@@ -51,6 +57,40 @@ TEST_SHAPE = [list(mmdet.IMAGE_HW)]
 @pytest.fixture(scope="module")
 def golden():
     return json.loads(mmdet.FILE.read_text())
+
+
+BASES = Path(__file__).parents[2] / "configs" / "res2net" / "_base_"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe of Mask R-CNN with the two base files for mmdetection's numbers."""
+    files = ("runtime", "schedules/1x", "readers/mmdet_reader", "detectors/mask_rcnn_fpn", "detectors/mmdet_heads")
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yml"
+    path.write_text("_BASE_:\n" + "".join(f"- {BASES}/{name}.yml\n" for name in files))
+    return load_config(path)
+
+
+@pytest.mark.parametrize("reader", ["TrainReader", "EvalReader", "TestReader"])
+def test_base_files_prepare_images_as_mmdetection_does(golden, recipe, reader):
+    if reader == "TrainReader":
+        _, resize, flip, normalize, permute = recipe[reader]["sample_transforms"]
+        assert flip == {"RandomFlip": {"prob": 0.5}}
+        operators = [{"type": name, **part[name]} for part in (resize, normalize, permute) for name in part]
+    else:
+        info = make_model_info(recipe, Classes(("a",), (1,)), ("boxes", "scores", "labels", "num"), reader)
+        operators = yaml.safe_load(yaml.safe_dump(list(info.preprocess)))  # as infer_cfg.yml holds them
+    preprocessor = Preprocessor.from_config(operators)
+    assert zlib.crc32(preprocessor.table.tobytes()) == golden["normalized_crc32"]
+    result = preprocessor(np.zeros((61, 83, 3), np.uint8))
+    assert result["im_shape"].tolist() == [800, 1089]  # and not 1088.52
+
+
+def test_base_files_set_the_heads(recipe):
+    for stage in ("train_proposal", "test_proposal"):
+        assert recipe["RPNHead"][stage].items() >= {**PROPOSALS, "min_size": 0.0}.items()
+    assert recipe["RCNNBox"] == {"limit_shrinking": True}
+    assert {recipe[head]["roi_extractor"]["level_epsilon"] for head in ("BBoxHead", "MaskHead")} == {2.5e-7}
 
 
 # ---------------------------------------------------------------- proposals

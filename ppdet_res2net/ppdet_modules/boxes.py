@@ -157,4 +157,4 @@ def _limit_shrinking(deltas: paddle.Tensor, weights: Sequence[float]) -> paddle.
     anything = np.finfo(np.float32).min
     least = np.array([anything, anything, -MAX_LOG_SCALE * weights[2], -MAX_LOG_SCALE * weights[3]], np.float32)
     least = np.tile(least, deltas.shape[1] // 4).reshape(1, -1, *[1] * (deltas.ndim - 2))
-    return paddle.maximum(deltas, paddle.to_tensor(least))
+    return paddle.maximum(deltas, paddle.to_tensor(least, dtype=deltas.dtype))

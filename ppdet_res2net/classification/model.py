@@ -14,6 +14,7 @@ from ppdet_res2net.data.classification.labelled import LabelledImages
 from ppdet_res2net.data.classification.transforms import ClassifierInput
 from ppdet_res2net.errors import ConfigError, DatasetError, WeightsError
 from ppdet_res2net.modeling import Res2NetClassifier
+from ppdet_res2net.modeling.initial_values import without_initial_values
 from ppdet_res2net.ppdet_modules.registry import create_from_config
 from ppdet_res2net.ppdet_modules.size_limit import limit_weights
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
@@ -121,7 +122,7 @@ def load_classifier(
 def _from_description(weights: str, info: Mapping) -> tuple[Res2NetClassifier, ClassifierPreprocessor]:
     """Return the network that the .json beside its weights describes, and what prepares its images."""
     try:
-        with limit_weights():
+        with limit_weights(), without_initial_values():
             network = Res2NetClassifier(len(info["class_names"]), **info["backbone"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _not_described(weights, error) from error
@@ -145,7 +146,8 @@ def _from_zoo(spec: ModelSpec, weights: str | None, info: Mapping | None) -> Loa
     names = tuple(info["class_names"]) if info else None
     if weights is None and spec.task != "classifier":
         raise ConfigError(f"{spec.name} is published as a {spec.task}; choose a model whose task is 'classifier'.")
-    network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
+    with without_initial_values():
+        network = create_classifier(spec.name, num_classes=len(names) if names else spec.num_classes)
     weights = weights or spec.name
     logger.info("%s", load_weights(network, weights))  # the last layer must fit too
     preprocessor = preprocessor_of_spec(spec)
@@ -164,7 +166,8 @@ def _from_config(config: Config, weights: str | None, names: tuple[str, ...] | N
         raise ConfigError(f"'{config.name}' names no weights. Pass -o weights=PATH, for instance a run's model_final.")
     if names:
         config.set_num_classes(len(names), f"classes of {weights}")
-    network = create_from_config(config, CLASSIFIER)
+    with without_initial_values():
+        network = create_from_config(config, CLASSIFIER)
     logger.info("%s", load_weights(network, weights))
     return LoadedClassifier(config.name, str(weights), network, preprocessor_of_config(config), names)
 

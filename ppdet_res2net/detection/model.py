@@ -17,6 +17,7 @@ from ppdet_res2net.data.annotations import read_categories
 from ppdet_res2net.data.coco import COCODataSet
 from ppdet_res2net.detection.inference import RCNNInference
 from ppdet_res2net.errors import ConfigError, WeightsError
+from ppdet_res2net.modeling.initial_values import without_initial_values
 from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_config
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 from ppdet_res2net.training.checkpoint import read_checkpoint_info
@@ -98,7 +99,8 @@ def create_trained_detector(config: Config) -> tuple[nn.Layer, Classes]:
     loaded = read_weights(weights)
     classes = _find_classes(config, weights, loaded)
     config.set_num_classes(len(classes.names), f"classes of {weights}")
-    detector = create_from_config(config, config["architecture"])
+    with without_initial_values():
+        detector = create_from_config(config, config["architecture"])
     logger.info("%s", load_weights(detector, loaded))
     detector.eval()
     return detector, classes

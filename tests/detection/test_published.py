@@ -45,11 +45,13 @@ FASTER = next(iter(RECIPES))
 # The weights find only these labels; COCO's ids are 1, 13 and 90: first, after a gap, last.
 FOUND_LABELS = [0, 11, 79]
 FOUND_IDS = {1, 13, 90}
-# The recipes' 800 pixels would take most of the time and make no difference here. The low threshold of suppression leaves
-# few boxes of each label, so that all labels are among the best 100.
+# The recipes' 800 pixels, 1000 proposals and 100 masks would take most of the time and make no difference here. The low
+# threshold of suppression leaves few boxes of each label, so that all labels are among the best.
 QUICKLY = [
     "BBoxPostProcess.nms.nms_threshold=0.05",
-    "TestReader.sample_transforms=[{Decode: {}}, {Resize: {interp: 2, target_size: [128, 256], keep_ratio: true}}, "
+    "BBoxPostProcess.nms.keep_top_k=24",
+    "RPNHead.test_proposal.post_nms_top_n=100",
+    "TestReader.sample_transforms=[{Decode: {}}, {Resize: {interp: 2, target_size: [64, 128], keep_ratio: true}}, "
     "{NormalizeImage: {is_scale: true, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}, {Permute: {}}]",
     "use_gpu=false",
 ]

@@ -14,6 +14,8 @@ Each source needs its own environment. The committed files contain the versions 
     ppdet            as paddleclas, and paddledet==2.6.0 without its requirements
     ppdet_detectors  as ppdet
 
+mmdetection's whole detectors have a module of their own, ``mmdet_detectors.py``.
+
 Nothing of this project is imported: only the names that the sources themselves use, and ``synthetic.py``.
 """
 

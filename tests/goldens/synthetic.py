@@ -10,7 +10,18 @@ import zlib
 
 import numpy as np
 
-__all__ = ["IMAGE_SHAPE", "make_image", "make_tensor", "run_detector", "sample", "without_random_weights"]
+__all__ = [
+    "IMAGE_SHAPE",
+    "PHOTO_SCALE",
+    "PHOTO_SHAPES",
+    "make_detector_tensor",
+    "make_image",
+    "make_photo",
+    "make_tensor",
+    "run_detector",
+    "sample",
+    "without_random_weights",
+]
 
 # Odd sizes at every stage, so that differences in padding and ceil mode, and so in the dialects, show.
 IMAGE_SHAPE = (1, 3, 75, 98)
@@ -37,6 +48,37 @@ def make_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def make_image(shape: tuple[int, ...] = IMAGE_SHAPE) -> np.ndarray:
     """Return a normalised image."""
     return 2 * _uniform("image", shape)
+
+
+# Photos for whole detectors, whose resized sizes have to be rounded; and mmdetection's limits of their long and short side.
+PHOTO_SHAPES = ((107, 149), (301, 227))
+PHOTO_SCALE = (256, 128)
+# Factors for layers of mmdetection, so that scores spread without many ties, and boxes move far from their anchors.
+_FACTORS = {"lateral_convs": 0.15, "fc_cls": 12.0, "fc_reg": 3.0, "rpn_cls": 3.0, "rpn_reg": 2.0, "conv_logits": 8.0}
+
+
+def make_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the tensor of a detector of mmdetection, with which it finds objects of many classes and scores."""
+    tensor = make_tensor(name, shape)
+    if name.startswith("backbone."):
+        return tensor
+    if len(shape) > 1 and not name.endswith("upsample.weight"):
+        tensor = tensor - tensor.mean(axis=tuple(range(1, len(shape))), keepdims=True)
+    tensor = tensor * np.float32(next((factor for layer, factor in _FACTORS.items() if f".{layer}." in name), 1.0))
+    if name.endswith("fc_cls.bias"):
+        tensor[-1] += 16 if name.endswith("bbox_head.fc_cls.bias") else 11  # most regions are background
+    return tensor
+
+
+def make_photo(number: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return a photo of coloured rectangles with some noise, (H, W, 3) uint8."""
+    random = _random(f"photo{number}")
+    photo = np.full((*shape, 3), random.randint(0, 256, 3), np.int64)
+    for extent in np.geomspace(0.8, 0.04, 40):
+        height, width = (max(2, round(extent * side * random.uniform(0.5, 1))) for side in shape)
+        top, left = (random.randint(0, side - size + 1) for side, size in zip(shape, (height, width)))
+        photo[top : top + height, left : left + width] = random.randint(0, 256, 3)
+    return np.clip(photo + random.randint(-12, 13, photo.shape), 0, 255).astype(np.uint8)
 
 
 # Regions of the image, one of them whole: xyxy in pixels.

@@ -123,7 +123,11 @@ class RoIAlign(nn.Layer):
         area = (extent[:, 0] * extent[:, 1]).unsqueeze(1)
         levels = (area >= paddle.to_tensor(least_areas)).cast("int64").sum(axis=1) + self.start_level
         image = image_of_row(rois_num, regions)
-        rows = [paddle.nonzero(levels == level).flatten() for level in range(self.start_level, self.end_level + 1)]
+        rows, counts = [], []
+        for level in range(self.start_level, self.end_level + 1):
+            is_here = levels == level
+            rows.append(paddle.nonzero(is_here).flatten())
+            # Counted among all regions, because Paddle 2.6 cannot compare arrays without elements.
+            counts.append(count_per_image(paddle.where(is_here, image, paddle.full_like(image, -1)), rois_num))
         parts = [paddle.gather(regions, index) for index in rows]
-        counts = [count_per_image(paddle.gather(image, index), rois_num) for index in rows]
         return parts, paddle.argsort(paddle.concat(rows)), counts

@@ -44,7 +44,7 @@ def test_the_files_that_a_page_names_exist(page):
 CALL = re.compile(
     r"ppdet-res2net ([a-z][a-z-]*)(?= |$)"
     r"|(?:python (?:\S+ )*)?tools/([a-z_]+)\.py"
-    r"|python -m res2net_runtime\.(quantize|serve)"
+    r"|python -m res2net_runtime\.(quantize|batch|serve)"
     r"|python -m res2net_runtime(?= )|(?:python )?deploy/python/infer\.py"
 )
 

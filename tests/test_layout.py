@@ -33,7 +33,8 @@ LAYERS = (
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 USERS_OF_DATASETS = {"cli", "detection"}  # and of analysis
 ENGINES = {"paddle", "onnx", "onnxruntime", "openvino"}
-# Of the extras serve and client.
+# Of the extras ray and parquet, and of serve and client.
+BATCH = {"ray", "pyarrow"}
 SERVER = {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client", "httpx"}
 RUNTIME_NEEDS = {"numpy", "cv2", "PIL", "pycocotools", "yaml", "tqdm", "av"} | ENGINES | {"res2net_runtime"}
 
@@ -121,5 +122,5 @@ def test_the_runtime_needs_little():
     for file in (ROOT / "deploy" / "python").rglob("*.py"):
         needed = {dotted.partition(".")[0] for dotted in imports(file)} - set(sys.stdlib_module_names)
         is_of_server = file.parent.name in ("serve", "page") or file.name == "client.py"
-        needed -= SERVER if is_of_server else set()
+        needed -= SERVER if is_of_server else BATCH if file.parent.name == "batch" else set()
         assert needed <= RUNTIME_NEEDS, f"{file.relative_to(ROOT)} imports {sorted(needed - RUNTIME_NEEDS)}"

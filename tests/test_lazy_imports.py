@@ -26,6 +26,8 @@ OPTIONAL = {
     "mlflow": "train --loggers mlflow",
     "matplotlib": "plots",
     "sklearn": "make-class-folders --digits, and paddledet",
+    "pyarrow": "batches: tables in Parquet",
+    "ray": "batches on a cluster",
     "resource": "POSIX only; peak memory is not logged elsewhere",
 }
 

@@ -29,6 +29,7 @@ def test_examples_are_valid(command, help_of):
     modules = {
         "runtime": "res2net_runtime",
         "quantize": "res2net_runtime.quantize",
+        "runtime.batch": "res2net_runtime.batch",
         "runtime.serve": "res2net_runtime.serve",
     }
     last = modules.get(command, command.split()[-1])

@@ -11,6 +11,7 @@ from ppdet_res2net.cli import main as cli
 from res2net_runtime import cli as runtime
 from res2net_runtime import quantize
 from res2net_runtime.arguments import FlagParser
+from res2net_runtime.batch import cli as batch
 from res2net_runtime.serve import cli as serve
 
 # Command -> how it is called with arguments; the formats of convert-dataset have options of their own.
@@ -22,6 +23,7 @@ MAINS: dict[str, Callable[[Sequence[str]], int]] = {
     },
     "runtime": lambda argv: runtime.main([*argv]),
     "quantize": lambda argv: quantize.main([*argv]),
+    "runtime.batch": lambda argv: batch.main([*argv]),
     "runtime.serve": lambda argv: serve.main([*argv]),
 }
 

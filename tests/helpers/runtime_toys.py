@@ -179,6 +179,29 @@ _SAVERS = {
 }
 
 
+def save_toy_classifier(path: Path) -> None:
+    """Write a classifier in ONNX's format into a folder: its logits are the mean red, green and blue."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0)],
+        "toy_classifier",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (path / "model.onnx").write_bytes(model.SerializeToString())
+    config = {
+        "schema": {"name": "res2net_runtime", "version": 2},
+        "task": "classification",
+        "formats": {"onnx": {"model_file": "model.onnx"}},
+        "outputs": ["logits"],
+        "Preprocess": {"size_px": 32},
+        "label_list": ["red", "green", "blue"],
+    }
+    (path / "infer_cfg.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
 def compile_in_bfloat16(network):
     """Return a network (or the path of its file) compiled by OpenVINO for bfloat16; skip the test if that is impossible.
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from starlette.testclient import TestClient
 
 from res2net_runtime.serve import ServeSettings, create_app
+from tests.helpers.runtime_toys import save_toy_classifier
 
 __all__ = ["KEY", "ServerProcess", "encoded", "save_toy_classifier", "serving_app", "start_server"]
 
@@ -30,29 +30,6 @@ def encoded(image: np.ndarray, suffix: str = ".jpg") -> bytes:
     done, data = cv2.imencode(suffix, image[..., ::-1] if image.ndim == 3 else image)
     assert done
     return data.tobytes()
-
-
-def save_toy_classifier(path: Path) -> None:
-    """Write a classifier in ONNX's format into a folder: its logits are the mean red, green and blue."""
-    from onnx import TensorProto, helper
-
-    graph = helper.make_graph(
-        [helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0)],
-        "toy_classifier",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    (path / "model.onnx").write_bytes(model.SerializeToString())
-    config = {
-        "schema": {"name": "res2net_runtime", "version": 2},
-        "task": "classification",
-        "formats": {"onnx": {"model_file": "model.onnx"}},
-        "outputs": ["logits"],
-        "Preprocess": {"size_px": 32},
-        "label_list": ["red", "green", "blue"],
-    }
-    (path / "infer_cfg.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ __all__ = [
     "SELECTION_OPTIONS",
     "ImageFile",
     "Shard",
+    "check_listed",
     "find_misplaced",
     "leave_out_done",
     "make_image_ids",
@@ -162,7 +163,7 @@ def select_images(
     elif list_file is not None:
         root = Path(list_root) if list_root is not None else Path(list_file).parent
         paths = [root / path for path in read_image_list(list_file)]
-        _check_listed(paths, list_file, root)
+        check_listed(paths, list_file, root)
         images = name_images(paths, root)
     else:
         if image is not None and is_url(image):
@@ -207,7 +208,7 @@ def read_image_list(file: str | os.PathLike[str]) -> list[str]:
     return paths
 
 
-def _check_listed(paths: Sequence[Path], file: str, root: Path) -> None:
+def check_listed(paths: Sequence[Path], file: str, root: Path) -> None:
     """Refuse a list whose missing images are there if its lines are read otherwise, as other tools write lists."""
     missing = (path for path in paths if not os.path.lexists(path))
     for path in itertools.islice(missing, _MISSING_LOOKED_AT):

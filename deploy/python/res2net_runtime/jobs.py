@@ -7,14 +7,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from res2net_runtime.ahead import map_ahead
 from res2net_runtime.draw import draw_detections
 from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.image_lists import ImageFile, leave_out_done
@@ -22,7 +22,7 @@ from res2net_runtime.label_files import LabelWriter, open_labels
 from res2net_runtime.labels import LabelledImage, LabelOutput
 from res2net_runtime.pictures import check_pictures, picture_names, save_picture
 from res2net_runtime.predictor import Prediction, Predictor
-from res2net_runtime.result_files import JsonLines, ResultFiles, read_json_lines
+from res2net_runtime.result_files import JsonLines, ResultFiles, detections_record, read_json_lines
 from res2net_runtime.results import Detections
 from res2net_runtime.session import FailedPrediction
 from res2net_runtime.system_errors import is_lasting
@@ -33,11 +33,6 @@ from res2net_runtime.video_writer import VideoWriter
 __all__ = ["Output", "Summary", "run_camera", "run_images", "run_video"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-_DRAWING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ def run_images(predictor: Predictor, images: Sequence[ImageFile], output: Output
             sinks.open()  # an empty share has results, too: none
         predictions = zip(left, predictor.predict_iter([image.path for image in left]))
         with _progress(len(left), "image") as progress:
-            for image, outcome in zip(left, _map_ahead(finish, predictions)):
+            for image, outcome in zip(left, map_ahead(finish, predictions)):
                 progress.update()
                 if isinstance(outcome, Res2NetError):
                     if is_lasting(outcome):
@@ -206,7 +201,7 @@ def run_video(predictor: Predictor, path: Path, output: Output) -> Summary:
         write = _open_video(stack, summary, path.stem, video.fps)
         progress = stack.enter_context(_progress(video.frame_count, "frame"))
         predictions = ((sent.popleft(), one) for one in predictor.predict_iter(remember(video)))
-        for moment, picture, outcome in _map_ahead(finish, predictions):
+        for moment, picture, outcome in map_ahead(finish, predictions):
             if picture is not None:
                 write(picture)
             _note(summary, outcome, sinks, file_name=path.name, time_s=round(moment.time_s, 3))
@@ -345,12 +340,8 @@ def _outcome(detections: Detections, image_id: int, output: Output) -> _Outcome:
     entries: list[dict[str, Any]] = []
     if output.save_results or output.save_jsonl or output.skip_done:
         entries = detections.to_coco(image_id)
-    height, width = detections.image_hw
-    found = []
-    if output.save_jsonl or output.skip_done:
-        for name, entry in zip(detections.class_names, entries):
-            found.append({"category": name, **{key: value for key, value in entry.items() if key != "image_id"}})
-    record = {"image_id": image_id, "width": width, "height": height, "detections": found}
+    has_lines = output.save_jsonl or output.skip_done
+    record = detections_record(detections, image_id, entries if has_lines else ())
     return _Outcome(detections.filter(output.threshold), entries, record)
 
 
@@ -375,15 +366,3 @@ def _open_video(stack: contextlib.ExitStack, summary: Summary, stem: str, fps: f
 def _progress(total: int | None, unit: str) -> tqdm[Any]:
     # For tqdm, None means to show the bar on a terminal only.
     return tqdm(total=total, unit=unit, disable=True if total == 1 else None)
-
-
-def _map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``function(item)`` for each item, in order. Other threads call it while this one waits for the next items."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="res2net-draw") as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > _DRAWING_THREADS:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()

@@ -17,10 +17,11 @@ from typing import Any
 from res2net_runtime.errors import Res2NetError
 from res2net_runtime.files import replacing, unfinished_name
 from res2net_runtime.locks import LockedError, WriterLock
+from res2net_runtime.results import Detections
 from res2net_runtime.system_errors import find_remedy
 from res2net_runtime.texts import printable, storable
 
-__all__ = ["JsonLines", "ResultFiles", "read_json_lines"]
+__all__ = ["JsonLines", "ResultFiles", "detections_record", "read_json_lines"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,21 @@ class ResultFiles:
 
 def _part_of(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key == kind or key not in _FILES}
+
+
+def detections_record(detections: Detections, image_id: int, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return an image's line for :class:`JsonLines`, without its file name.
+
+    Args:
+        detections: What was found.
+        image_id: The image.
+        entries: What ``detections.to_coco(image_id)`` gives, or nothing to leave the detections out.
+    """
+    height, width = detections.image_hw
+    found = []
+    for name, entry in zip(detections.class_names, entries):
+        found.append({"category": name, **{key: value for key, value in entry.items() if key != "image_id"}})
+    return {"image_id": image_id, "width": width, "height": height, "detections": found}
 
 
 class JsonLines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,10 @@ class Classification:
         """Return label, name and score of the most probable classes, the most probable first."""
         labels = np.argsort(-self.scores, kind="stable")[:count].tolist()
         return [(label, self.label_list[label], float(self.scores[label])) for label in labels]
+
+    def rows(self, count: int = 5) -> list[dict[str, Any]]:
+        """Return the same as result files have it: mappings with ``label``, ``name`` and ``score``, rounded to 6 digits."""
+        return [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in self.top(count)]
 
 
 @dataclass(frozen=True, eq=False)

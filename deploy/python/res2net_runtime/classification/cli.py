@@ -67,7 +67,7 @@ def run_classifier(args: argparse.Namespace, options: Mapping[str, Any]) -> int:
                 classes = prediction.classification.top(_TOP)
                 shown = ", ".join(f"{name} {100 * score:.1f} %" for _, name, score in classes)
                 say(f"{printable(image.path)}: {printable(shown)}")
-                rows = [{"label": label, "name": name, "score": round(score, 6)} for label, name, score in classes]
+                rows = prediction.classification.rows(_TOP)
                 results.append({"file_name": storable(image.name), "image_id": image.image_id, "classes": rows})
                 if lines is not None:
                     lines.add(results[-1])

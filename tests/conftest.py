@@ -2,6 +2,9 @@
 
 import gc
 import signal
+import sys
+
+import pytest
 
 from tests.helpers.datasets import turned_jpeg  # noqa: F401
 from tests.helpers.training_runs import demo_data, detecting, trained  # noqa: F401
@@ -13,6 +16,14 @@ gc.disable()
 for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Leave out the curves of runs: drawing them takes longer than all steps. Fixtures of several tests still draw them."""
+    run_log = sys.modules.get("ppdet_res2net.training.run_log")  # most tests do not need it, and it imports Paddle
+    if run_log is not None:
+        monkeypatch.setattr(run_log, "plot_runs", lambda *args: None)
 
 
 def pytest_collection_finish():

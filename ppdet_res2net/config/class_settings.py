@@ -102,9 +102,13 @@ class ScheduleSetting(Named):
         return SCHEDULES
 
     def classes(self) -> Mapping[str, type]:
-        from ppdet.optimizer import optimizer
+        return serializable_classes(_is_schedule)
 
-        return {name: found for name, found in serializable_classes().items() if hasattr(optimizer, name)}
+
+def _is_schedule(name: str, cls: type) -> bool:
+    from ppdet.optimizer import optimizer
+
+    return hasattr(optimizer, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +121,11 @@ class DatasetSetting(Named):
         return DATASETS
 
     def classes(self) -> Mapping[str, type]:
-        return {name: found for name, found in serializable_classes().items() if hasattr(found, "parse_dataset")}
+        return serializable_classes(_is_dataset)
+
+
+def _is_dataset(name: str, cls: type) -> bool:
+    return hasattr(cls, "parse_dataset")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,10 +225,7 @@ class TransformList(Kind):
             from ppdet_res2net.data.classification.transforms import BATCH_TRANSFORMS, SAMPLE_TRANSFORMS
 
             return {**SAMPLE_TRANSFORMS, **BATCH_TRANSFORMS}
-        from ppdet.data import transform
-
-        theirs = {name: found for name, found in serializable_classes().items() if hasattr(transform, name)}
-        return {**theirs, **OWN_TRANSFORMS}
+        return {**serializable_classes(_is_transform), **OWN_TRANSFORMS}
 
     def read(self, value: Any, place: Place, report: Report) -> Any:
         if not isinstance(value, list):
@@ -257,6 +262,12 @@ class TransformList(Kind):
             return None
         index = position(key, value)
         return None if index is None else (TransformEntry(self), value[index])
+
+
+def _is_transform(name: str, cls: type) -> bool:
+    from ppdet.data import transform
+
+    return hasattr(transform, name)
 
 
 @functools.cache

@@ -153,7 +153,7 @@ class ModuleSection(Kind):
             return self._read_arguments(self.name, value, place, report)
         if not isinstance(value, Tagged):
             return self._refuse(value, place, report)
-        known = {name for name in MODULES if name in serializable_classes()}
+        known = MODULES.keys() & serializable_classes().keys()
         allowed = (
             [name for name in known if MODULES[name].role == MODULES[self.name].role] if self.name in MODULES else []
         )

@@ -190,25 +190,34 @@ def shared_settings(names: Iterable[str] | None = None) -> set[str]:
     }
 
 
-def serializable_classes() -> dict[str, type]:
+def _is_any(name: str, cls: type) -> bool:
+    return True
+
+
+def serializable_classes(condition: Callable[[str, type], bool] = _is_any) -> dict[str, type]:
     """Return the classes that YAML may name: those that ppdet and this package registered with ``@serializable``.
 
     ``Callable``, with which ppdet lets YAML call any Python function, is left out.
+
+    Args:
+        condition: Which of them, by name and class. Its answers are kept until another class is registered.
     """
     register_modules()
     import yaml
 
-    return dict(_classes_behind(tuple(yaml.Loader.yaml_constructors.items())))
+    return dict(_classes_behind(tuple(yaml.Loader.yaml_constructors.items()), condition))
 
 
-@functools.lru_cache(maxsize=1)  # a recipe asks for every value; what is registered hardly ever changes
-def _classes_behind(constructors: tuple[tuple[str | None, Callable], ...]) -> dict[str, type]:
+@functools.lru_cache(maxsize=8)  # a recipe asks for every value; what is registered hardly ever changes
+def _classes_behind(
+    constructors: tuple[tuple[str | None, Callable], ...], condition: Callable[[str, type], bool]
+) -> dict[str, type]:
     classes = {}
     for tag, constructor in constructors:
         if tag is None or not tag.startswith("!") or tag == "!Callable":
             continue
         found = _class_behind(constructor)
-        if found is not None:
+        if found is not None and condition(tag[1:], found):
             classes[tag[1:]] = found
     return classes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
 
@@ -70,6 +71,18 @@ class RectangleFinder:
 
     def close(self) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"slicing": Slicing(35, 300)}, {"tta": TestTimeAugmentation(True, (1.0, 2.0))}]
+)
+def test_sizes_in_whole_pixels_go_back_with_one_factor_per_axis(settings):
+    """35 rows at a tenth of the size are 3.5 rows, which become 4."""
+    resize = {"type": "Resize", "target_size": [40, 40], "keep_ratio": True, "round_size": True}
+    info = model_info()
+    info = dataclasses.replace(info, preprocess=(resize, *info.preprocess))
+    found = Predictor.over(info, RectangleFinder(), **settings)(scene(35, 400, (100, 0, 200, 35)))
+    np.testing.assert_allclose(found.boxes_xyxy, [[100, 0, 200, 35]], atol=1e-3)
 
 
 def scene(height: int, width: int, *boxes: tuple[int, ...], value: int = 200) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from ppdet_res2net.compat import (
+    cascade_ignored,
     ccache_warning,
     crowd_labels,
     empty_arrays,
@@ -46,6 +47,7 @@ DEFECTS: tuple[Defect, ...] = (
     zero_dim.DEFECT,
     one_element.DEFECT,
     crowd_labels.DEFECT,
+    cascade_ignored.DEFECT,
     omp_threads.DEFECT,
     recompute_log.DEFECT,
     statistics_warning.DEFECT,

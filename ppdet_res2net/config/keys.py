@@ -32,7 +32,9 @@ EXPORT_KEYS: dict[str, Kind] = {
 
 PLAIN_KEYS: dict[str, Kind] = {
     # model
-    "architecture": Text(meaning=f"registered module that is the whole model: FasterRCNN, MaskRCNN or {CLASSIFIER}"),
+    "architecture": Text(
+        meaning=f"registered module that is the whole model: FasterRCNN, MaskRCNN, CascadeRCNN or {CLASSIFIER}"
+    ),
     "num_classes": Whole(1, 100_000, meaning="object classes, background not counted"),
     "norm_type": Text(("bn", "sync_bn", "gn"), meaning="normalization of every module that sets none itself"),
     "pretrain_weights": nullable(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from ppdet_res2net.config.cascade import find_cascade_mistakes
 from ppdet_res2net.config.class_settings import DatasetSetting, reader_setting
 from ppdet_res2net.config.keys import CLASSIFIER, PLAIN_KEYS, is_classifier
 from ppdet_res2net.config.kinds import Anything, Kind, Switch
@@ -46,7 +47,7 @@ def check_config(config: dict, layers: list[Layer], trust_recipe: bool = False) 
         for key, value in config.items():
             checked[key] = _read_key(config, key, value, report)
         _check_architecture(config, report)
-        for place, text in find_unsupported(config):
+        for place, text in (*find_unsupported(config), *find_cascade_mistakes(config)):
             report.add(place, text)
     except TooManyMistakes:
         there_are_more = True
@@ -136,10 +137,10 @@ def _check_architecture(config: Mapping, report: Report) -> None:
             )
         _check_neck(config, name, report)
     elif name not in registered_classes():
-        advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN or {CLASSIFIER}."
+        advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN, CascadeRCNN or {CLASSIFIER}."
         report.add(place, f"'architecture' is '{clip(name)}', which is not registered.{advice}")
     elif getattr(registered_classes()[name], "__category__", None) != "architecture":
-        advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN or {CLASSIFIER}."
+        advice = hint(name, known) or f" Expected for instance FasterRCNN, MaskRCNN, CascadeRCNN or {CLASSIFIER}."
         report.add(place, f"'architecture' is '{name}', which is a module but not a whole detector.{advice}")
     elif not report.trust:
         report.add(place, refuse_class(f"'architecture' is '{name}'", known))

@@ -1,4 +1,4 @@
-"""Inference of ppdet's Faster and Mask R-CNN: one definition for evaluation, prediction and export.
+"""Inference of ppdet's Faster, Mask and Cascade R-CNN: one definition for evaluation, prediction and export.
 
 paddledet's own inference loops over images and detections in Python, which becomes ``while`` blocks in a static graph. It
 pastes masks inside the graph, handles one image at a time, and invents a box where nothing was found. This one has only
@@ -8,7 +8,8 @@ dense operators, takes any batch size, and can return empty results. Its results
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -22,13 +23,30 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.boxes import decode_boxes
 from ppdet_res2net.ppdet_modules.rows import count_per_image, image_of_row, rank_in_image
 
-__all__ = ["OUTPUT_NAMES", "RCNNInference"]
+__all__ = ["OUTPUT_NAMES", "BoxStage", "RCNNInference"]
 
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
+_BOX_HEADS = {"FasterRCNN": "BBoxHead", "MaskRCNN": "BBoxHead", "CascadeRCNN": "CascadeHead"}
+
+
+class BoxStage(NamedTuple):
+    """The layers that classify and move regions once. Cascade R-CNN has several stages, the others have one.
+
+    Attributes:
+        head: From the pooled features of regions to their hidden features.
+        score: From hidden features to logits (R, C + 1); the last one is the background.
+        delta: From hidden features to offsets (R, 4 C), or (R, 4) if the classes share them.
+        weights: What the offsets x, y, width and height are divided by.
+    """
+
+    head: nn.Layer
+    score: nn.Linear
+    delta: nn.Linear
+    weights: Sequence[float]
 
 
 class RCNNInference(nn.Layer):
-    """The inference side of a ppdet ``FasterRCNN`` or ``MaskRCNN``, whose parameters it shares.
+    """The inference side of a ppdet ``FasterRCNN``, ``MaskRCNN`` or ``CascadeRCNN``, whose parameters it shares.
 
     Args:
         detector: The ppdet model, built with our configuration.
@@ -40,31 +58,37 @@ class RCNNInference(nn.Layer):
     def __init__(self, detector: nn.Layer) -> None:
         super().__init__()
         architecture = type(detector).__name__
-        if architecture not in ("FasterRCNN", "MaskRCNN"):
+        if architecture not in _BOX_HEADS:
+            *others, last = _BOX_HEADS
             raise ConfigError(
-                f"architecture is {architecture}; evaluation, prediction and export support FasterRCNN and MaskRCNN."
+                f"architecture is {architecture}; evaluation, prediction and export support {', '.join(others)} and {last}."
             )
         head_type = type(detector.bbox_head).__name__
-        if head_type != "BBoxHead" or getattr(detector.bbox_head, "use_cot", False):
-            raise ConfigError(f"{architecture}.bbox_head is {head_type}; only BBoxHead without use_cot is supported.")
+        if head_type != _BOX_HEADS[architecture] or getattr(detector.bbox_head, "use_cot", False):
+            raise ConfigError(
+                f"{architecture}.bbox_head is {head_type}; only {_BOX_HEADS[architecture]} without use_cot is supported."
+            )
         self.backbone = detector.backbone
         self.neck = detector.neck
         self.rpn_head = detector.rpn_head
         self.bbox_head = detector.bbox_head
-        self.mask_head: Any = detector.mask_head if architecture == "MaskRCNN" else None
-        if self.mask_head is not None and self.mask_head.share_bbox_feat:
+        mask_head: Any = getattr(detector, "mask_head", None)
+        # One, none, or one for each stage of a cascade.
+        self.mask_heads = nn.LayerList(getattr(mask_head, "stages", [] if mask_head is None else [mask_head]))
+        if mask_head is not None and mask_head.share_bbox_feat:
             # C4 heads: the mask features are computed from those of the box head, so this layer calls the box head too.
             self.shared_feature_head = detector.bbox_head.get_head()
         else:
             self.shared_feature_head = None
         self.nms = detector.bbox_post_process.nms
         self.decode = detector.bbox_post_process.decode
+        self.box_stages = _box_stages(detector.bbox_head, self.decode.prior_box_var)
         self.cell_anchors = [anchors.numpy() for anchors in detector.rpn_head.anchor_generator.cell_anchors]
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of what ``forward`` returns, in order; Faster R-CNN has no ``masks``."""
-        return tuple(name for name in OUTPUT_NAMES if name != "masks" or self.mask_head is not None)
+        return tuple(name for name in OUTPUT_NAMES if name != "masks" or self.mask_heads)
 
     def forward(
         self, image: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
@@ -96,7 +120,7 @@ class RCNNInference(nn.Layer):
         num = count_per_image(image_index, im_shape)
         real = find_real_rows(scores)
         outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
-        if self.mask_head is not None:
+        if self.mask_heads:
             outputs.append(paddle.gather(self._masks(features, boxes, labels, num), real))
         return (*outputs, num - 1)
 
@@ -144,18 +168,23 @@ class RCNNInference(nn.Layer):
         One spare row per image goes through NMS and everything after it: see ``compat/empty_arrays.py``.
         """
         head = self.bbox_head
-        roi_features = head.roi_extractor(features, [rois], rois_num)
-        roi_features = head.head(roi_features)
-        if head.with_pool:
-            roi_features = F.adaptive_avg_pool2d(roi_features, output_size=1).squeeze([2, 3])
-        probabilities = F.softmax(head.bbox_score(roi_features))[:, :-1]  # (R, C)
-        boxes = decode_boxes(  # (R, C or 1, 4)
-            head.bbox_delta(roi_features), rois, self.decode.prior_box_var, limit_shrinking=self.decode.limit_shrinking
-        )
         limits = paddle.gather(im_shape, image_of_row(rois_num, rois))  # (R, 2)
         limits = paddle.concat([limits[:, 1:2], limits[:, 0:1]], axis=1)  # (R, 2) width, height
         limits = paddle.concat([limits, limits], axis=1).unsqueeze(1)  # (R, 1, 4)
-        boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
+        logits: list[paddle.Tensor] = []
+        boxes = rois.unsqueeze(1)
+        for stage in self.box_stages:
+            rois = _boxes_of_best_class(boxes, logits)
+            hidden = stage.head(head.roi_extractor(features, [rois], rois_num))
+            if getattr(head, "with_pool", False):
+                hidden = F.adaptive_avg_pool2d(hidden, output_size=1).squeeze([2, 3])
+            logits.append(stage.score(hidden))  # (R, C + 1)
+            boxes = decode_boxes(  # (R, C or 1, 4)
+                stage.delta(hidden), rois, stage.weights, limit_shrinking=self.decode.limit_shrinking
+            )
+            boxes = paddle.maximum(paddle.minimum(boxes, limits), paddle.zeros_like(limits))
+        probabilities = head.average(logits) if len(logits) > 1 else F.softmax(logits[0])
+        probabilities = probabilities[:, :-1]  # (R, C)
         boxes = boxes.expand([-1, head.num_classes, 4])
         boxes, probabilities = add_spare_class(boxes, probabilities, rank_in_image(rois_num, rois) == 0)
         nms = self.nms
@@ -179,18 +208,40 @@ class RCNNInference(nn.Layer):
     def _masks(
         self, features: list[paddle.Tensor], boxes: paddle.Tensor, labels: paddle.Tensor, num: paddle.Tensor
     ) -> paddle.Tensor:
-        """Run the mask head: (M, 28, 28) probabilities of each detection's own class."""
-        head = self.mask_head
-        roi_features = head.roi_extractor(features, [boxes], num)
+        """Run the mask heads: (M, 28, 28) probabilities of each detection's own class."""
+        heads = self.mask_heads
+        roi_features = heads[0].roi_extractor(features, [boxes], num)
         if self.shared_feature_head is not None:
             roi_features = self.shared_feature_head(roi_features)
-        mask_features = head.head(roi_features)  # (M, F, 28, 28)
-        # The last 1x1 convolution is computed for the detected class only.
-        weight = paddle.gather(head.mask_fcn_logits.weight.flatten(1), labels).unsqueeze(1)  # (M, 1, F)
-        bias = paddle.gather(head.mask_fcn_logits.bias, labels).reshape([-1, 1, 1])
-        side = mask_features.shape[-1]
-        logits = paddle.bmm(weight, mask_features.flatten(2)).reshape([-1, side, side])
-        return F.sigmoid(logits + bias)
+        masks = [F.sigmoid(_mask_logits(head, roi_features, labels)) for head in heads]
+        return masks[0] if len(masks) == 1 else paddle.add_n(masks) / len(masks)
+
+
+def _box_stages(head: nn.Layer, last_weights: Sequence[float]) -> list[BoxStage]:
+    """Return the stages of ppdet's ``BBoxHead`` or ``CascadeHead``. The last offsets have weights of the post-processing."""
+    if not hasattr(head, "num_cascade_stages"):
+        return [BoxStage(head.head, head.bbox_score, head.bbox_delta, last_weights)]
+    weights = [*head.bbox_weight[: head.num_cascade_stages - 1], last_weights]
+    return [BoxStage(*parts) for parts in zip(head.head.head_list, head.bbox_score_list, head.bbox_delta_list, weights)]
+
+
+def _boxes_of_best_class(boxes: paddle.Tensor, logits: Sequence[paddle.Tensor]) -> paddle.Tensor:
+    """Return a box (R, 4) of each region, from boxes (R, C or 1, 4): that of the best class in the last of ``logits``."""
+    if boxes.shape[1] == 1:
+        return boxes.squeeze(1)
+    best = paddle.argmax(logits[-1][:, :-1], axis=1)
+    return paddle.take_along_axis(boxes, best.reshape([-1, 1, 1]).expand([-1, 1, 4]), axis=1).squeeze(1)
+
+
+def _mask_logits(head: nn.Layer, roi_features: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    """Return logits (M, 28, 28) of regions of classes ``labels`` (M,)."""
+    mask_features = head.head(roi_features)  # (M, F, 28, 28)
+    # The last 1x1 convolution is computed for the detected class only.
+    weight = paddle.gather(head.mask_fcn_logits.weight.flatten(1), labels).unsqueeze(1)  # (M, 1, F)
+    bias = paddle.gather(head.mask_fcn_logits.bias, labels).reshape([-1, 1, 1])
+    side = mask_features.shape[-1]
+    logits = paddle.bmm(weight, mask_features.flatten(2)).reshape([-1, side, side])
+    return logits + bias
 
 
 def _to_original(

@@ -9,7 +9,7 @@ import onnx
 from paddle import nn
 
 import ppdet_res2net
-from ppdet_res2net.detection.inference import RCNNInference
+from ppdet_res2net.detection.inference import BoxStage, RCNNInference
 from ppdet_res2net.detection.onnx_regions import (
     Rows,
     add_best_per_image,
@@ -23,6 +23,8 @@ from ppdet_res2net.export.onnx_builder import Graph, Value, integers
 from ppdet_res2net.export.onnx_layers import add_feature_pyramid, add_linear, add_mask_logits, add_trunk
 
 __all__ = ["make_onnx_model"]
+
+_BOX_FEATURES = {"BBoxHead": "TwoFCHead", "CascadeHead": "CascadeTwoFCHead"}
 
 
 def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
@@ -40,15 +42,15 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     features = add_feature_pyramid(graph, add_trunk(graph, image, network.backbone), network.neck)
     proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
     rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
-    if network.mask_head is not None:  # before empty boxes are dropped, because it replaces the rows
-        masks, rows = _add_masks(graph, features, rows, labels, network.mask_head)
+    if network.mask_heads:  # before empty boxes are dropped, because it replaces the rows
+        masks, rows = _add_masks(graph, features, rows, labels, network.mask_heads)
     boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
 
     graph.output("boxes", graph.gather(boxes, index), ["M", 4], np.float32)
     graph.output("scores", graph.gather(scores, index), ["M"], np.float32)
     graph.output("labels", graph.cast(graph.gather(labels, index), np.int32), ["M"], np.int32)
-    if network.mask_head is not None:
-        side = network.mask_head.roi_extractor.resolution * 2
+    if network.mask_heads:
+        side = network.mask_heads[0].roi_extractor.resolution * 2
         graph.output("masks", graph.gather(masks, index), ["M", side, side], np.float32)
     image_of_row = graph.gather(rows.image, index)
     of_image = graph.cast(add_image_mask(graph, image_of_row, im_shape), np.int64)
@@ -60,19 +62,20 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
 def _check_parts(network: RCNNInference) -> None:
     """Refuse parts that this module would write incorrectly."""
     head, nms, proposals = network.bbox_head, network.nms, network.rpn_head.test_proposal
+    box_head = type(head).__name__
     parts = {
         "backbone": (type(network.backbone).__name__, "Res2Net"),
         "neck": (type(network.neck).__name__, "FPN"),
-        "BBoxHead.head": (type(head.head).__name__, "TwoFCHead"),
-        "BBoxHead.with_pool": (head.with_pool, False),
+        f"{box_head}.head": (type(head.head).__name__, _BOX_FEATURES[box_head]),
+        f"{box_head}.with_pool": (getattr(head, "with_pool", False), False),
         "RPNHead.test_proposal.eta": (proposals.eta, 1.0),
         "BBoxPostProcess.nms.nms_eta": (nms.nms_eta, 1.0),
         "BBoxPostProcess.nms.nms_top_k": (nms.nms_top_k, -1),
         "BBoxPostProcess.nms.normalized": (nms.normalized, True),
     }
-    if network.mask_head is not None:
-        parts["MaskHead.head"] = (type(network.mask_head.head).__name__, "MaskFeat")
-        parts["MaskHead.share_bbox_feat"] = (network.mask_head.share_bbox_feat, False)
+    for mask_head in network.mask_heads:
+        parts["MaskHead.head"] = (type(mask_head.head).__name__, "MaskFeat")
+        parts["MaskHead.share_bbox_feat"] = (mask_head.share_bbox_feat, False)
     for name, (value, known) in parts.items():
         if value != known:
             raise ExportError(
@@ -90,22 +93,15 @@ def _add_detections(
 ) -> tuple[Rows, Value, Value]:
     """Add box head and suppression: detections, scores (M,), labels (M,) int64; grouped by image, best first."""
     head, nms = network.bbox_head, network.nms
-    hidden, proposals, _ = add_roi_features(graph, features, proposals, head.roi_extractor)
-    hidden = graph.op("Flatten", hidden)
-    for layer in (head.head.fc6, head.head.fc7):
-        hidden = add_linear(graph, hidden, layer, relu=True)
-    scores = graph.op("Softmax", add_linear(graph, hidden, head.bbox_score), axis=1)
+    rows, scores, boxes = _add_box_stages(graph, features, proposals, network, im_shape)
     scores = graph.slice(scores, 1, 0, head.num_classes)  # (R, C), without the background
-    deltas = _add_deltas(graph, hidden, head.bbox_delta, head.num_classes, network.decode.prior_box_var)
-    boxes = graph.unsqueeze(proposals.boxes, 2)
-    boxes = add_decode(graph, deltas, boxes, axis=1, limit_shrinking=network.decode.limit_shrinking)  # (R, 4, C)
-    limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), proposals.image)
-    boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))
 
     # The classes form the batch, because each has boxes of its own; the images take the place of the classes.
-    boxes = graph.op("Transpose", boxes, perm=[2, 0, 1])  # (C, R, 4)
+    boxes = graph.op("Transpose", boxes, perm=[2, 0, 1])  # (C or 1, R, 4)
+    if len(network.box_stages[-1].delta.bias) < 4 * head.num_classes:  # the classes share their boxes
+        boxes = graph.op("Expand", boxes, integers(head.num_classes, 1, 1))
     scores = graph.unsqueeze(graph.op("Transpose", scores, perm=[1, 0]), 1)  # (C, 1, R)
-    of_image = graph.unsqueeze(add_image_mask(graph, proposals.image, im_shape), 0)  # (1, N, R)
+    of_image = graph.unsqueeze(add_image_mask(graph, rows.image, im_shape), 0)  # (1, N, R)
     scores = graph.op("Where", of_image, scores, np.float32(-1))  # (C, N, R)
     kept = graph.op(
         "NonMaxSuppression",
@@ -130,11 +126,48 @@ def _add_detections(
     return rows, graph.gather(scores, index), label
 
 
-def _add_deltas(graph: Graph, hidden: Value, layer: nn.Linear, num_classes: int, multipliers: Sequence[float]) -> Value:
-    """Add box deltas (R, 4, C) in units of the boxes. Vectorised kernels are faster with the many classes last."""
-    weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
+def _add_box_stages(
+    graph: Graph, features: list[Value], rows: Rows, network: RCNNInference, im_shape: Value
+) -> tuple[Rows, Value, Value]:
+    """Add the stages of the box head: regions of the last one, probabilities (R, C + 1), boxes (R, 4, C or 1)."""
+    head = network.bbox_head
+    total: Value | None = None  # logits or probabilities of the stages so far
+    averages_logits = getattr(head, "averaged", None) == "logits"
+    for number, stage in enumerate(network.box_stages, 1):
+        pooled, rows, order = add_roi_features(graph, features, rows, head.roi_extractor)
+        hidden = graph.op("Flatten", pooled)
+        for layer in (stage.head.fc6, stage.head.fc7):
+            hidden = add_linear(graph, hidden, layer, relu=True)
+        logits = add_linear(graph, hidden, stage.score)
+        scores = logits if averages_logits else graph.op("Softmax", logits, axis=1)
+        total = scores if total is None else graph.gather(total, order) + scores
+        boxes = graph.unsqueeze(rows.boxes, 2)
+        deltas = _add_deltas(graph, hidden, stage)
+        boxes = add_decode(graph, deltas, boxes, axis=1, limit_shrinking=network.decode.limit_shrinking)
+        limits = graph.gather(graph.gather(im_shape, integers(1, 0, 1, 0), axis=1), rows.image)
+        boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))  # (R, 4, C or 1)
+        if number < len(network.box_stages):
+            rows = Rows(_add_boxes_of_best_class(graph, boxes, logits, stage), rows.image)
+    if len(network.box_stages) > 1:
+        total = total / float(len(network.box_stages))
+    return rows, graph.op("Softmax", total, axis=1) if averages_logits else total, boxes
+
+
+def _add_boxes_of_best_class(graph: Graph, boxes: Value, logits: Value, stage: BoxStage) -> Value:
+    """Return a box (R, 4) of each region, from boxes (R, 4, C or 1): that of the class with the highest logit."""
+    num_classes = len(stage.delta.bias) // 4
+    if num_classes == 1:
+        return graph.reshape(boxes, -1, 4)
+    best = graph.op("ArgMax", graph.slice(logits, 1, 0, num_classes), axis=1, keepdims=1)  # (R, 1)
+    return graph.op("GatherND", graph.op("Transpose", boxes, perm=[0, 2, 1]), best, batch_dims=1)
+
+
+def _add_deltas(graph: Graph, hidden: Value, stage: BoxStage) -> Value:
+    """Add box deltas (R, 4, C or 1) in units of the boxes. Vectorised kernels are faster with the many classes last."""
+    weight, bias = (tensor.numpy().astype(np.float64) for tensor in (stage.delta.weight, stage.delta.bias))
+    num_classes = len(bias) // 4
     weight, bias = (
-        (array.reshape(-1, num_classes, 4) / np.array(multipliers)).swapaxes(1, 2).reshape(len(array), -1)
+        (array.reshape(-1, num_classes, 4) / np.array(stage.weights)).swapaxes(1, 2).reshape(len(array), -1)
         for array in (weight, bias[None])
     )
     deltas = graph.op("Gemm", hidden, weight.astype(np.float32), bias[0].astype(np.float32))
@@ -153,10 +186,13 @@ def _add_original_boxes(graph: Graph, rows: Rows, im_shape: Value, scale_factor:
     return boxes, graph.where_true(smallest > np.float32(0))
 
 
-def _add_masks(graph: Graph, features: list[Value], rows: Rows, labels: Value, head: nn.Layer) -> tuple[Value, Rows]:
-    """Add the mask head: (M, side, side) probabilities of each detection's own class, and the boxes they belong to."""
-    pooled, ordered, order = add_roi_features(graph, features, rows, head.roi_extractor)
-    logits = add_mask_logits(graph, pooled, graph.gather(labels, order), head)
-    masks = graph.op("Sigmoid", logits)
+def _add_masks(
+    graph: Graph, features: list[Value], rows: Rows, labels: Value, heads: Sequence[nn.Layer]
+) -> tuple[Value, Rows]:
+    """Add the mask heads: (M, side, side) probabilities of each detection's own class, and the boxes they belong to."""
+    pooled, ordered, order = add_roi_features(graph, features, rows, heads[0].roi_extractor)
+    labels = graph.gather(labels, order)
+    first, *others = (graph.op("Sigmoid", add_mask_logits(graph, pooled, labels, head)) for head in heads)
+    masks = sum(others, first) / float(len(heads)) if others else first
     back = graph.op("ScatterElements", order, order, graph.arange(graph.shape(order, 0)))
     return graph.gather(masks, back), ordered.take(back)

@@ -107,7 +107,7 @@ class DetectionTask(Task):
 
     def check_evaluation(self) -> None:
         """Read ``EvalDataset``, as an evaluation does."""
-        iou_types = ["bbox", "segm"] if hasattr(self.model, "mask_head") else ["bbox"]
+        iou_types = ["bbox", "segm"] if _has_masks(self.model) else ["bbox"]
         self._ground_truth = read_ground_truth(self._config, self.classes, iou_types)
         seed = int(self._config.get("seed", 0))
         self._grid = PictureGrid(self._ground_truth.objects, self.classes, seed, self._processes)
@@ -170,10 +170,13 @@ class DetectionTask(Task):
         ]
 
 
+def _has_masks(model: nn.Layer) -> bool:
+    return getattr(model, "mask_head", None) is not None  # a CascadeRCNN without masks has the attribute, too
+
+
 def _check_data_fields(model: nn.Layer, dataset: COCODataSet, architecture: str) -> None:
     """Refuse a dataset without the fields that the losses of the detector need."""
-    has_masks = hasattr(model, "mask_head")
-    needed = ["gt_bbox", "gt_class", *(["gt_poly"] if has_masks else [])]
+    needed = ["gt_bbox", "gt_class", *(["gt_poly"] if _has_masks(model) else [])]
     missing = [name for name in needed if name not in dataset.data_fields]
     if missing:
         fields = ",".join(["image", *needed, "is_crowd"])

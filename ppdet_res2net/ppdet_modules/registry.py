@@ -38,13 +38,14 @@ def register_modules() -> None:
     from ppdet_res2net.data.coco import COCODataSet
     from ppdet_res2net.ppdet_modules.backbone import Res2Net, Res2NetC5
     from ppdet_res2net.ppdet_modules.boxes import ProposalGenerator, RCNNBox
+    from ppdet_res2net.ppdet_modules.cascade import CascadeHead, CascadeMaskHead, CascadeRCNN
     from ppdet_res2net.ppdet_modules.classifier import Res2NetClassifier
     from ppdet_res2net.ppdet_modules.mask_assigner import MaskAssigner
     from ppdet_res2net.ppdet_modules.roi_align import RoIAlign
 
     datasets = (COCODataSet, ClassFolderDataSet, ClassListDataSet, CIFARDataSet, ImageNetDataSet)
     modules = (Res2Net, Res2NetC5, Res2NetClassifier, MaskAssigner, ProposalGenerator, RCNNBox, RoIAlign)
-    for cls in (*modules, *datasets):
+    for cls in (*modules, CascadeRCNN, CascadeHead, CascadeMaskHead, *datasets):
         global_config.pop(cls.__name__, None)  # ppdet refuses a second class of the same name
         register(serializable(cls))
     # ppdet's heads make these parts themselves, from the class that they have imported.

@@ -46,7 +46,9 @@ RULES = {
         Rule(
             "the detector has a different number of classes",
             "misshapen",
-            re.compile(r"bbox_head\.bbox_(score|delta)\.(weight|bias)|mask_head\.mask_fcn_logits\.(weight|bias)"),
+            re.compile(
+                r"bbox_head\.bbox_(score|delta)(_stage\d+)?\.(weight|bias)|mask_head\.(stages\.\d+\.)?mask_fcn_logits\.(weight|bias)"
+            ),
         ),
         # Zero offsets make a deformable convolution an ordinary one.
         Rule(
@@ -150,10 +152,13 @@ def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
 def _describe_heads(shapes: Mapping[str, Sequence[int]]) -> str:
     if "fc.weight" in shapes:
         return f", a classifier of {shapes['fc.weight'][-1]} classes"
-    score = shapes.get("bbox_head.bbox_score.bias")
-    if score is not None:
-        kind = "Mask" if any(name.startswith("mask_head.") for name in shapes) else "Faster"
-        return f", a {kind} R-CNN of {score[0] - 1} classes"
+    has_masks = any(name.startswith("mask_head.") for name in shapes)
+    for name, kind in (
+        ("bbox_head.bbox_score.bias", "Mask" if has_masks else "Faster"),
+        ("bbox_head.bbox_score_stage0.bias", "Cascade Mask" if has_masks else "Cascade"),
+    ):
+        if name in shapes:
+            return f", a {kind} R-CNN of {shapes[name][0] - 1} classes"
     return ""
 
 

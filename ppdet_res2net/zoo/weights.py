@@ -52,8 +52,10 @@ class Weights:
     @property
     def num_classes(self) -> int | None:
         """Number of classes that a detector finds, without the background; None if there is no box head."""
-        bias = self.tensors.get("bbox_head.bbox_score.bias")
-        return None if bias is None else len(bias) - 1
+        for name in ("bbox_head.bbox_score.bias", "bbox_head.bbox_score_stage0.bias"):
+            if name in self.tensors:
+                return len(self.tensors[name]) - 1
+        return None
 
 
 def read_weights(

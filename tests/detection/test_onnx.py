@@ -33,6 +33,24 @@ from tests.helpers.runtime_toys import compile_in_bfloat16  # noqa: E402
 
 ONE_IMAGE = ([(150, 180)], [(1.5, 1.5)])
 TWO_DIFFERENT = ([(150, 180), (96, 192)], [(1.5, 1.2), (0.8, 0.64)])
+CASCADES = {
+    "cascade with boxes per class": (
+        "CascadeRCNN",
+        {"CascadeRCNN": {"mask_head": None}, "CascadeHead": {"reg_class_agnostic": False}},
+    ),
+    "cascade as in mmdetection": (
+        "CascadeRCNN",
+        {
+            "CascadeRCNN": {"mask_head": "CascadeMaskHead"},
+            "CascadeHead": {"averaged": "logits"},
+            "CascadeMaskHead": {
+                "head": "MaskFeat",
+                "roi_extractor": {"resolution": 14, "sampling_ratio": 0, "aligned": True},
+                "mask_assigner": "MaskAssigner",
+            },
+        },
+    ),
+}
 STRICT = Tolerance(0.999, 1e-4, 1e-3, 0.0)
 
 
@@ -41,11 +59,12 @@ def pair_of():
     """A tiny detector of an architecture and its ONNX model, made once."""
     made = {}
 
-    def get(architecture):
-        if architecture not in made:
-            detector = tiny.build_ours(tiny.detector_config(architecture))
-            made[architecture] = detector, make_onnx_model(inference_of(detector))
-        return made[architecture]
+    def get(name):
+        if name not in made:
+            architecture, settings = CASCADES.get(name, (name, None))
+            detector = tiny.build_ours(tiny.detector_config(architecture, settings=settings))
+            made[name] = detector, make_onnx_model(inference_of(detector))
+        return made[name]
 
     return get
 
@@ -77,7 +96,7 @@ def by_image(outputs):
 
 
 @pytest.mark.parametrize("sizes", [ONE_IMAGE, TWO_DIFFERENT], ids=["one", "two"])
-@pytest.mark.parametrize("architecture", ["MaskRCNN", "FasterRCNN"])
+@pytest.mark.parametrize("architecture", ["MaskRCNN", "FasterRCNN", "CascadeRCNN", *CASCADES])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_detections_are_those_of_the_eager_model(pair_of, engine, architecture, sizes):
     detector, model = pair_of(architecture)

@@ -36,6 +36,15 @@ GN_HEADS = {
     "XConvNormHead": {"num_convs": 1, "conv_dim": 32, "out_channel": 64, "norm_type": "gn"},
     "MaskFeat": {"num_convs": 1, "out_channel": 32, "norm_type": "gn"},
 }
+CASCADE_GN_HEADS = {
+    "CascadeHead": {"head": "CascadeXConvNormHead"},
+    "CascadeXConvNormHead": GN_HEADS["XConvNormHead"],
+}
+CASCADE_OF_TWO = {
+    "CascadeHead": {"num_cascade_stages": 2},
+    "CascadeTwoFCHead": {"num_cascade_stage": 2, "out_channel": 64},
+    "BBoxPostProcess": {"decode": {"name": "RCNNBox", "prior_box_var": [20.0, 20.0, 10.0, 10.0]}},
+}
 VARIETIES = {
     "mask-fpn": {},
     "faster-fpn": {"architecture": "FasterRCNN"},
@@ -43,7 +52,16 @@ VARIETIES = {
     "mask-gn-heads": {"settings": GN_HEADS},
     "mask-c4": {"layout": "c4"},
     "faster-c4": {"architecture": "FasterRCNN", "layout": "c4"},
+    "mask-cascade": {"architecture": "CascadeRCNN"},
+    "cascade": {"architecture": "CascadeRCNN", "settings": {"CascadeRCNN": {"mask_head": None}}},
+    "cascade-boxes-per-class": {
+        "architecture": "CascadeRCNN",
+        "settings": {"CascadeRCNN": {"mask_head": None}, "CascadeHead": {"reg_class_agnostic": False}},
+    },
+    "mask-cascade-gn-heads": {"architecture": "CascadeRCNN", "settings": CASCADE_GN_HEADS},
+    "mask-cascade-of-two": {"architecture": "CascadeRCNN", "settings": CASCADE_OF_TWO},
 }
+CASCADES = [name for name in VARIETIES if "cascade" in name]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +120,7 @@ def test_detections_and_masks_are_paddledets(pair_of, variety, sizes):
         assert "masks" not in found
 
 
-@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-c4"])
+@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-c4", "mask-cascade"])
 def test_images_of_different_size_in_a_batch(pair_of, variety):
     ours, theirs = pair_of(variety)
     inputs = tiny.make_inputs(*TWO_DIFFERENT)
@@ -123,7 +141,7 @@ def test_images_of_different_size_in_a_batch(pair_of, variety):
             assert different <= MAX_DIFFERENT_PIXELS
 
 
-@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-c4"])
+@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-c4", "mask-cascade"])
 def test_no_detection_in_any_image(variety):
     config = tiny.detector_config(**VARIETIES[variety])
     model = tiny.build_ours(config)
@@ -138,7 +156,8 @@ def test_no_detection_in_any_image(variety):
 
 
 @pytest.mark.parametrize(
-    "variety, empty", [("mask-fpn", 0), ("mask-fpn", 1), ("mask-fpn", 2), ("faster-fpn", 0), ("mask-c4", 0)]
+    "variety, empty",
+    [("mask-fpn", 0), ("mask-fpn", 1), ("mask-fpn", 2), ("faster-fpn", 0), ("mask-c4", 0), ("mask-cascade", 1)],
 )
 def test_one_image_without_detections_changes_nothing_for_the_others(variety, empty):
     ours = tiny.build_ours(tiny.detector_config(**VARIETIES[variety]))
@@ -158,13 +177,14 @@ def test_one_image_without_detections_changes_nothing_for_the_others(variety, em
 
 
 def find_nothing(model, background):
-    bias = np.zeros(model.bbox_head.bbox_score.bias.shape, "float32")
-    bias[-1] = background
-    model.bbox_head.bbox_score.bias.set_value(bias)
+    for layer in getattr(model.bbox_head, "bbox_score_list", None) or [model.bbox_head.bbox_score]:
+        bias = np.zeros(layer.bias.shape, "float32")
+        bias[-1] = background
+        layer.bias.set_value(bias)
 
 
 def test_only_known_detectors_can_be_served(pair_of):
-    with pytest.raises(ConfigError, match="architecture is Linear; .* support FasterRCNN and MaskRCNN"):
+    with pytest.raises(ConfigError, match="architecture is Linear; .* support FasterRCNN, MaskRCNN and CascadeRCNN"):
         RCNNInference(paddle.nn.Linear(1, 1))
     ours, _ = pair_of("mask-fpn")
     head, ours.bbox_head = ours.bbox_head, paddle.nn.Linear(1, 1)
@@ -180,7 +200,7 @@ def test_only_known_detectors_can_be_served(pair_of):
 # ---------------------------------------------------------------- exported
 
 
-@pytest.fixture(scope="module", params=["mask-fpn", "mask-c4"])
+@pytest.fixture(scope="module", params=["mask-fpn", "mask-c4", "mask-cascade"])
 def exported(request, pair_of, tmp_path_factory):
     """The eager model and the folder of its static graph."""
     model, _ = pair_of(request.param)
@@ -237,7 +257,7 @@ def test_the_exported_graph_gives_the_eager_results(exported, onednn):
 OBJECTS = [[(10, 10, 60, 60), (50, 50, 150, 120)], [(20, 20, 90, 90)]]
 
 
-@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-one-class", "mask-gn-heads", "mask-c4"])
+@pytest.mark.parametrize("variety", ["mask-fpn", "faster-fpn", "mask-one-class", "mask-gn-heads", "mask-c4", *CASCADES])
 def test_losses_and_gradients_are_paddledets(variety):
     frozen = {"Res2Net": {**tiny.detector_config()["Res2Net"], "freeze_at": 0}}
     options = dict(VARIETIES[variety])
@@ -245,6 +265,10 @@ def test_losses_and_gradients_are_paddledets(variety):
         options["settings"] = {**options.get("settings", {}), **frozen}
     config = tiny.detector_config(**options)
     ours = tiny.build_ours(config)
+    for layer in getattr(ours.bbox_head, "bbox_delta_list", []):
+        # Otherwise the regions of the second and third stage have no objects.
+        layer.weight.set_value(layer.weight * 0.02)
+        layer.bias.set_value(layer.bias * 0)
     theirs = tiny.build_paddledets(config, ours)
     batch = tiny.make_training_batch(OBJECTS)
     losses = []

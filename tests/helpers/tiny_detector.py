@@ -1,4 +1,4 @@
-"""A tiny Faster or Mask R-CNN through ppdet's registry, once with our modules and once with paddledet's own."""
+"""A tiny Faster, Mask or Cascade R-CNN through ppdet's registry, once with our modules and once with paddledet's own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ _OUTPUT_STD = {
     "bbox_head.bbox_score": 2.0,
     "bbox_head.bbox_delta": 1.0,
     "mask_head.mask_fcn_logits": 2.0,
+    **{f"bbox_head.bbox_score_stage{stage}": 2.0 for stage in range(3)},
+    **{f"bbox_head.bbox_delta_stage{stage}": 1.0 for stage in range(3)},
+    **{f"mask_head.stages.{stage}.mask_fcn_logits": 2.0 for stage in range(3)},
 }
 _ANCHOR_SIZES = (16, 32, 64, 128, 256)
 
@@ -31,7 +34,7 @@ def detector_config(
     """Return the configuration of a tiny detector.
 
     Args:
-        architecture: ``MaskRCNN`` or ``FasterRCNN``.
+        architecture: ``MaskRCNN``, ``FasterRCNN`` or ``CascadeRCNN``; the last one has masks, and ``fpn``.
         num_classes: Foreground classes.
         layout: ``fpn``, or ``c4``: no neck, and the last stage of the trunk as the heads' shared features.
         settings: Module name -> arguments that replace or add to those chosen here.
@@ -88,7 +91,14 @@ def detector_config(
     if not fpn:
         config["Res2Net"].update(return_idx=[2], num_stages=3)
         config["Res2NetC5"] = {"width": 8, "variant": "b"}
-    if architecture == "MaskRCNN":
+    if architecture == "CascadeRCNN":
+        head = config.pop("BBoxHead")
+        del head["with_pool"]
+        config["CascadeHead"] = {**head, "head": "CascadeTwoFCHead"}
+        config["CascadeTwoFCHead"] = config.pop("TwoFCHead")
+        config["BBoxPostProcess"]["decode"] = {"name": "RCNNBox", "prior_box_var": [30.0, 30.0, 15.0, 15.0]}
+        config[architecture]["bbox_head"] = "CascadeHead"
+    if architecture != "FasterRCNN":
         config[architecture].update(mask_head="MaskHead", mask_post_process="MaskPostProcess")
         config["MaskHead"] = {
             "head": "MaskFeat",
@@ -119,6 +129,7 @@ def paddledet_modules() -> Iterator[None]:
     from ppdet.core.config.schema import extract_schema
     from ppdet.core.workspace import global_config
     from ppdet.modeling import layers
+    from ppdet.modeling.architectures import cascade_rcnn
     from ppdet.modeling.backbones import res2net
     from ppdet.modeling.heads import bbox_head, cascade_head, mask_head, roi_extractor
     from ppdet.modeling.proposal_generator import proposal_generator, rpn_head, target_layer
@@ -126,6 +137,7 @@ def paddledet_modules() -> Iterator[None]:
     originals = (
         *(res2net.Res2Net, res2net.Res2NetC5, target_layer.MaskAssigner, layers.RCNNBox),
         *(roi_extractor.RoIAlign, proposal_generator.ProposalGenerator),
+        *(cascade_rcnn.CascadeRCNN, cascade_head.CascadeHead),
     )
     replaced = {cls.__name__: global_config[cls.__name__] for cls in originals}
     global_config.update({cls.__name__: extract_schema(cls) for cls in originals})

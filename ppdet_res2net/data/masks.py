@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +61,10 @@ def read_mask(segmentation: object, height: int, width: int) -> MaskReading:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
     """
+    if type(segmentation) is list and len(segmentation) != height:  # no bitmap
+        polygons = _read_plain(segmentation, height if height > width else width)
+        if polygons is not None:
+            return MaskReading(polygons)
     if isinstance(segmentation, str) and (parsed := parse_text(segmentation)) is not segmentation:
         reading = read_mask(parsed, height, width)
         reading.form = "JSON written as text"
@@ -70,8 +76,7 @@ def read_mask(segmentation: object, height: int, width: int) -> MaskReading:
         return MaskReading(None, "no segmentation" if missing else f"a segmentation that is {show(segmentation)}")
     if len(segmentation) == height and all(isinstance(row, list) and len(row) == width for row in segmentation):
         return MaskReading(None, f"a bitmap of {height} rows of {width} pixels; write run lengths")
-    polygons = _read_plain(segmentation, float(max(height, width)))
-    return _ListReader(height, width).read(segmentation) if polygons is None else MaskReading(polygons)
+    return _ListReader(height, width).read(segmentation)
 
 
 def mask_area(mask: Mask, height: int, width: int) -> float:
@@ -88,7 +93,13 @@ def outline_box(mask: Sequence | dict) -> np.ndarray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _read_plain(segmentation: list, far_px: float) -> list[np.ndarray] | None:
+@functools.lru_cache(maxsize=1024)
+def _doubles(count: int) -> struct.Struct:
+    """Return what writes so many numbers into an array: in half the time that NumPy takes for a list."""
+    return struct.Struct(f"{count}d")
+
+
+def _read_plain(segmentation: list, far_px: int) -> list[np.ndarray] | None:
     """Return the polygons of an ordinary segmentation; None if anything has to be looked at more closely.
 
     Nearly all segmentations are ordinary, so this decides how long it takes to read a large file.
@@ -99,16 +110,16 @@ def _read_plain(segmentation: list, far_px: float) -> list[np.ndarray] | None:
             return None
         if not _NUMBERS.issuperset(map(type, part)):
             return None
+        polygon = np.empty(len(part))
         try:
-            total, low, high = float(sum(part)), min(part), max(part)
-        except OverflowError:
+            _doubles(len(part)).pack_into(polygon, 0, *part)
+        except struct.error:  # an integer beyond the range of float64
             return None
-        is_near = (
-            total - total == 0.0 and low >= -far_px and high <= far_px
-        )  # the first is false if a number is not finite
-        if not is_near or len(part) * (high - low) > MAX_OUTLINE_PX:
+        # NaN is the extreme that these find, and is not near.
+        low, high = polygon.item(polygon.argmin()), polygon.item(polygon.argmax())
+        if not (low >= -far_px and high <= far_px) or len(part) * (high - low) > MAX_OUTLINE_PX:
             return None
-        polygons.append(np.array(part, np.float64))
+        polygons.append(polygon)
     return polygons or None
 
 

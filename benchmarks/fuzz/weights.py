@@ -27,7 +27,7 @@ from benchmarks.fuzz.harness import run_main
 from ppdet_res2net.zoo.formats import read_weights_file
 from ppdet_res2net.zoo.trunks import choose_trunk
 
-__all__ = ["prepare", "try_one"]
+__all__ = ["change_opcodes", "prepare", "try_one"]
 
 _GOLDENS = pathlib.Path(__file__).parents[2] / "tests" / "goldens"
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**47, 2**62, 2**63 - 1, 2**64 - 1)
@@ -91,7 +91,7 @@ def _mutations(content: bytes) -> list[_Mutation]:
     if content.startswith(b"PK"):
         return [_change_bytes, _change_member, _change_member, _change_member]
     if content[:1] in (b"\x80", b"(", b"c", b"}"):
-        return [_change_bytes, _change_opcodes, _change_opcodes, _change_opcodes]
+        return [_change_bytes, change_opcodes, change_opcodes, change_opcodes]
     return [_change_bytes]
 
 
@@ -122,7 +122,7 @@ def _change_member(content: bytes, random: random.Random) -> bytes:
     elif action < 0.1:
         members[index] = (name, data + bytes(random.choice((1, 1 << 10, 32 << 20))))
     else:
-        changed = _change_opcodes(data, random) if name.endswith(".pkl") else _change_bytes(data, random)
+        changed = change_opcodes(data, random) if name.endswith(".pkl") else _change_bytes(data, random)
         members[index] = (name, changed)
     buffer = io.BytesIO()
     kind = zipfile.ZIP_DEFLATED if random.random() < 0.3 else zipfile.ZIP_STORED
@@ -132,7 +132,7 @@ def _change_member(content: bytes, random: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def _change_opcodes(content: bytes, random: random.Random) -> bytes:
+def change_opcodes(content: bytes, random: random.Random) -> bytes:
     """Delete, double, exchange, insert or change whole opcodes of a pickle; what follows the pickle stays."""
     if len(content) > _SLOW_BYTES:  # pickletools takes seconds for what is deep already
         return _change_bytes(content, random)

@@ -112,7 +112,7 @@ def _read_plain(segmentation: list, far_px: int) -> list[np.ndarray] | None:
             return None
         polygon = np.empty(len(part))
         try:
-            _doubles(len(part)).pack_into(polygon, 0, *part)
+            _doubles(len(part)).pack_into(polygon.data, 0, *part)
         except struct.error:  # an integer beyond the range of float64
             return None
         # NaN is the extreme that these find, and is not near.

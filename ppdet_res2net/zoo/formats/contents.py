@@ -135,16 +135,17 @@ def _holds_tensors(key: object, value: object, limits: Limits, depth: int = 2) -
     if not isinstance(value, dict) or not isinstance(key, str) or any(state in key.lower() for state in _STATES):
         return False
     limits.count_object(len(value))
-    if any(is_tensor(inner) for inner in value.values()):
+    if any(map(is_tensor, value.values())):
         return True
-    return depth > 0 and any(_holds_tensors(name, inner, limits, depth - 1) for name, inner in value.items())
+    inner = [(name, one) for name, one in value.items() if isinstance(one, dict)] if depth > 0 else []
+    return any(_holds_tensors(name, one, limits, depth - 1) for name, one in inner)
 
 
 def _flattened(content: object, limits: Limits) -> object:
     """Join the names of a dictionary of models: ``{"backbone": {...}, "head": {...}}``."""
     if not isinstance(content, Mapping):
         return content
-    parts = [key for key, value in content.items() if _holds_tensors(key, value, limits)]
+    parts = [key for key, value in content.items() if isinstance(value, dict) and _holds_tensors(key, value, limits)]
     if not parts:
         return content
     flat: dict[Any, Any] = {key: value for key, value in content.items() if key not in parts}

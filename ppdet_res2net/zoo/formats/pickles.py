@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import IO, Any
 
+from ppdet_res2net.zoo.formats.array_runs import ArrayRuns
 from ppdet_res2net.zoo.formats.harmless import is_dictionary, is_harmless
 from ppdet_res2net.zoo.formats.limits import Limits
 from ppdet_res2net.zoo.formats.stand_ins import ArrayStandIn, DTypeStandIn, Storage, TensorStandIn
@@ -257,4 +258,4 @@ def load_pickle(
         EOFError: The pickle is cut off.
         Exception: Any other exception, if the pickle is damaged.
     """
-    return Machine(file, _find, find_storage, limits).load()
+    return Machine(file, _find, find_storage, limits, lambda source: ArrayRuns(source).read).load()

@@ -169,14 +169,17 @@ class ArrayStandIn(StandIn):
         kind = dtype.dtype  # before the bytes: an array of objects has none
         if not isinstance(data, (bytes, bytearray)):
             raise pickle.UnpicklingError("an array has no bytes")
-        if not isinstance(shape, tuple) or any(not isinstance(n, int) or not 0 <= n < 2**63 for n in shape):
+        if not isinstance(shape, tuple):
             raise pickle.UnpicklingError("an array has no shape")
+        for n in shape:
+            if not isinstance(n, int) or not 0 <= n < 2**63:
+                raise pickle.UnpicklingError("an array has no shape")
         size = math.prod(shape) * kind.itemsize
         if size != len(data):
             raise EOFError(f"an array has {len(data)} of {size} bytes")
         limits.add_bytes(size, "an array")
         if order != "F" and kind.isnative:  # nothing has to be turned: without a copy, so the array is read-only
-            return np.frombuffer(data, kind).reshape(shape)
+            return np.ndarray(shape, kind, data)
         array = np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
         return np.ascontiguousarray(array, kind.newbyteorder("=")).reshape(shape)
 
@@ -189,6 +192,8 @@ def as_array(value: Any, limits: Limits) -> np.ndarray | None:
     Raises:
         pickle.UnpicklingError: The tensor reaches outside its bytes, or takes more memory than the file may.
     """
+    if type(value) is ArrayStandIn:
+        return value.array(limits)
     value = _unnamed(value)
     if isinstance(value, np.ndarray):
         return value

@@ -21,7 +21,7 @@ from typing import IO, Any, NoReturn
 from ppdet_res2net.zoo.formats.limits import Limits
 from ppdet_res2net.zoo.formats.window import Window
 
-__all__ = ["Known", "Machine", "Opaque", "StandIn"]
+__all__ = ["Known", "Machine", "Opaque", "Shortcut", "StandIn"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class StandIn:
         """
         raise pickle.UnpicklingError(f"it changes the state of a {type(self).__name__}")
 
+
+# Runs many opcodes at once, as the machine would, where an object has got its state. It takes the position in the window, the
+# stack above the last mark, the memo, and how many opcodes there may be. It returns the position after them, and their number.
+Shortcut = Callable[[int, list[Any], list[Any], int], tuple[int, int]]
 
 # What may be a key or an element of a set. Others may have hashes that take forever, or recurse.
 _PLAIN = (str, bytes, int, float, bool, complex, type(None))
@@ -106,6 +110,7 @@ class Machine:
         find: Returns what a name stands for, or raises.
         find_storage: Answers persistent references; None if there may be none.
         limits: Of the file.
+        make_shortcut: Returns the machine's :data:`Shortcut`.
     """
 
     def __init__(
@@ -114,12 +119,14 @@ class Machine:
         find: Callable[[str, str], Known],
         find_storage: Callable[[tuple[Any, ...]], object] | None,
         limits: Limits,
+        make_shortcut: Callable[[Window], Shortcut] | None = None,
     ) -> None:
         self._source, self._find, self._find_storage, self._limits = Window(file, limits), find, find_storage, limits
         # What lies above the last mark. A mark puts it aside, so nothing can be taken from below a mark.
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self._memo: list[Any] | _MemoWithGaps = []
+        self._shortcut = make_shortcut(self._source) if make_shortcut is not None else None
 
     def load(self) -> object:
         """Run the pickle.
@@ -141,94 +148,117 @@ class Machine:
         # longer than most of them do. All other opcodes are in _STEPS.
         source, stack, below, memo = self._source, self._stack, self._below, self._memo
         data, position, end = source.at(0)
-        for count in range(1, self._limits.objects_left() + 1):
-            if position >= end:
-                data, position, end = source.at(position)
-            code = data[position]
-            position += 1
-            if code == _MEMOIZE:
-                memo[len(memo)] = stack[-1]
-            elif code == _BINPUT:
-                memo[data[position]] = stack[-1]
+        shortcut = self._shortcut
+        while True:
+            for count in range(1, self._limits.objects_left() + 1):
+                if position >= end:
+                    data, position, end = source.at(position)
+                code = data[position]
                 position += 1
-            elif code == _BINGET:
-                index = data[position]
-                position += 1
-                stack.append(memo[index] if index in memo else self._stored(index))
-            elif code == _BININT1:
-                stack.append(data[position])
-                position += 1
-            elif code == _MARK:
-                below.append(stack)
-                stack = []
-            elif code == _TUPLE:
-                items = tuple(stack)
-                stack = below.pop()
-                stack.append(items)
-            elif code == _SHORT_BINUNICODE or code == _BINUNICODE or code == _BINBYTES or code == _SHORT_BINBYTES:
-                if code == _SHORT_BINUNICODE or code == _SHORT_BINBYTES:
-                    size = data[position]
+                if code == _MEMOIZE:
+                    memo.append(stack[-1])
+                elif code == _BINPUT:
+                    if data[position] == len(memo):
+                        memo.append(stack[-1])
+                    else:
+                        memo = self._store(data[position], stack[-1])
                     position += 1
-                else:
-                    (size,) = _UINT4(data, position)
+                elif code == _BINGET:
+                    try:
+                        stack.append(memo[data[position]])
+                    except LookupError:
+                        raise _not_stored(data[position]) from None
+                    position += 1
+                elif code == _BININT1:
+                    stack.append(data[position])
+                    position += 1
+                elif code == _MARK:
+                    below.append(stack)
+                    stack = []
+                elif code == _TUPLE:
+                    items = tuple(stack)
+                    stack = below.pop()
+                    stack.append(items)
+                elif code == _SHORT_BINUNICODE or code == _BINUNICODE or code == _BINBYTES or code == _SHORT_BINBYTES:
+                    if code == _SHORT_BINUNICODE or code == _SHORT_BINBYTES:
+                        size = data[position]
+                        position += 1
+                    else:
+                        (size,) = _UINT4(data, position)
+                        position += 4
+                    if position + size <= source.size:
+                        content = data[position : position + size]
+                        position += size
+                    else:
+                        source.position = position
+                        content = source.read(size)
+                        data, position, end = source.at(source.position)
+                    is_text = code == _SHORT_BINUNICODE or code == _BINUNICODE
+                    stack.append(str(content, "utf-8", "surrogatepass") if is_text else content)
+                elif code == _REDUCE:
+                    arguments = stack.pop()
+                    stack[-1] = self._made(stack[-1], arguments)
+                elif code == _TUPLE1:
+                    stack[-1] = (stack[-1],)
+                elif code == _LONG_BINPUT:
+                    (index,) = _UINT4(data, position)
+                    if index == len(memo):
+                        memo.append(stack[-1])
+                    else:
+                        memo = self._store(index, stack[-1])
                     position += 4
-                if position + size <= source.size:
-                    content = data[position : position + size]
-                    position += size
-                else:
-                    source.position = position
-                    content = source.read(size)
+                elif code == _NEWFALSE:
+                    stack.append(False)
+                elif code == _TUPLE3:
+                    third, second = stack.pop(), stack.pop()
+                    stack[-1] = (stack[-1], second, third)
+                elif code == _BININT2:
+                    stack.append(data[position] | data[position + 1] << 8)
+                    position += 2
+                elif code == _BUILD:
+                    state = stack.pop()
+                    self._complete(stack[-1], state)
+                    if shortcut is not None and isinstance(memo, list):
+                        position, more = shortcut(position, stack, memo, self._limits.objects_left() - count)
+                        if more:
+                            self._limits.count_object(count + more)
+                            break
+                        data, position, end = source.at(position)
+                elif code == _LONG_BINGET:
+                    (index,) = _UINT4(data, position)
+                    try:
+                        stack.append(memo[index])
+                    except LookupError:
+                        raise _not_stored(index) from None
+                    position += 4
+                elif code == _BININT:
+                    stack.append(_INT4(data, position)[0])
+                    position += 4
+                elif code == _BINPERSID:
+                    stack[-1] = self._stored_outside(stack[-1])
+                elif code == _EMPTY_TUPLE:
+                    stack.append(())
+                elif code == _TUPLE2:
+                    second = stack.pop()
+                    stack[-1] = (stack[-1], second)
+                elif code == _STOP:
+                    self._limits.count_object(count)
+                    source.leave(position)
+                    return stack.pop()
+                elif code in _STEPS:
+                    reader, step = _STEPS[code]
+                    self._stack, source.position = stack, position
+                    if reader is None:
+                        step(self)
+                    else:
+                        step(self, reader(source))
+                    stack, memo = self._stack, self._memo
                     data, position, end = source.at(source.position)
-                is_text = code == _SHORT_BINUNICODE or code == _BINUNICODE
-                stack.append(str(content, "utf-8", "surrogatepass") if is_text else content)
-            elif code == _REDUCE:
-                arguments = stack.pop()
-                stack[-1] = self._made(stack[-1], arguments)
-            elif code == _TUPLE1:
-                stack[-1] = (stack[-1],)
-            elif code == _LONG_BINPUT:
-                memo[_UINT4(data, position)[0]] = stack[-1]
-                position += 4
-            elif code == _NEWFALSE:
-                stack.append(False)
-            elif code == _TUPLE3:
-                third, second = stack.pop(), stack.pop()
-                stack[-1] = (stack[-1], second, third)
-            elif code == _BININT2:
-                stack.append(data[position] | data[position + 1] << 8)
-                position += 2
-            elif code == _BUILD:
-                state = stack.pop()
-                self._complete(stack[-1], state)
-            elif code == _LONG_BINGET:
-                stack.append(self._stored(_UINT4(data, position)[0]))
-                position += 4
-            elif code == _BININT:
-                stack.append(_INT4(data, position)[0])
-                position += 4
-            elif code == _BINPERSID:
-                stack[-1] = self._stored_outside(stack[-1])
-            elif code == _EMPTY_TUPLE:
-                stack.append(())
-            elif code == _TUPLE2:
-                second = stack.pop()
-                stack[-1] = (stack[-1], second)
-            elif code == _STOP:
-                self._limits.count_object(count)
-                source.leave(position)
-                return stack.pop()
-            elif code in _STEPS:
-                reader, step = _STEPS[code]
-                self._stack, source.position = stack, position
-                if reader is None:
-                    step(self)
                 else:
-                    step(self, reader(source))
-                stack = self._stack
-                data, position, end = source.at(source.position)
+                    raise pickle.UnpicklingError(f"it has an unknown opcode {bytes([code])!r}")
             else:
-                raise pickle.UnpicklingError(f"it has an unknown opcode {bytes([code])!r}")
-        raise self._limits.too_many_objects()
+                raise self._limits.too_many_objects()
+            data, position, end = source.at(position)
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
@@ -346,13 +376,33 @@ class Machine:
 
     # Memo
 
-    def _stored(self, index: int) -> object:
-        if index not in self._memo:
-            raise pickle.UnpicklingError(f"it refers to value {index}, which it has not stored")
-        return self._memo[index]
+    def _store(self, index: int, value: object) -> list[Any] | _MemoWithGaps:
+        """Store a value at any place, and return the memo."""
+        if isinstance(self._memo, list) and not 0 <= index < len(self._memo):
+            self._memo = _MemoWithGaps(enumerate(self._memo))
+        self._memo[index] = value
+        return self._memo
 
-    def _store(self, index: int) -> None:
-        self._memo[index] = self._stack[-1]
+    def _put(self, index: int) -> None:
+        self._store(index, self._stack[-1])
+
+    def _get(self, index: int) -> None:
+        memo = self._memo
+        if not (0 <= index < len(memo) if isinstance(memo, list) else index in memo):
+            raise _not_stored(index)
+        self._push(memo[index])
+
+
+class _MemoWithGaps(dict[int, Any]):
+    """The memo of a pickle that does not store under 0, 1, 2, ... in this order."""
+
+    def append(self, value: object) -> None:
+        """Store a value as MEMOIZE does."""
+        self[len(self)] = value
+
+
+def _not_stored(index: int) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(f"it refers to value {index}, which it has not stored")
 
 
 def _kind(value: object) -> str:
@@ -370,7 +420,7 @@ def _update(target: dict[Any, Any], items: list[Any]) -> None:
     if len(items) % 2:
         raise pickle.UnpicklingError("a dictionary has a key without a value")
     for key, value in zip(items[::2], items[1::2]):
-        target[_as_key(key)] = value
+        target[key if type(key) is str else _as_key(key)] = value
 
 
 _Step = Callable[..., None]
@@ -397,8 +447,8 @@ def _steps() -> dict[int, tuple[Callable[[Any], Any] | None, _Step]]:
         "SETITEM": M._set_item,
         "SETITEMS": lambda m: m._set_items(m._pop_mark()),
         "ADDITEMS": M._add_items,
-        "GET": lambda m, index: m._push(m._stored(index)),
-        "PUT": M._store,
+        "GET": M._get,
+        "PUT": M._put,
         "GLOBAL": M._global,
         "STACK_GLOBAL": M._stack_global,
         "INST": M._inst,

@@ -11,7 +11,7 @@ __all__ = ["Window"]
 
 # An opcode can have a number of four bytes. Longer arguments are read by Window.read.
 _LONGEST_NUMBER = 4
-_WINDOW_BYTES = 1 << 14
+_WINDOW_BYTES = 1 << 16
 
 
 class Window:
@@ -53,6 +53,17 @@ class Window:
                 self._data += bytes(_LONGEST_NUMBER)
         self.position = position
         return self._data, position, self.size if is_last else self.size - _LONGEST_NUMBER
+
+    def holding(self, position: int, count: int) -> tuple[bytes, int, int]:
+        """Return the window with ``count`` bytes from ``position`` on, if the file has them and the window has room for them.
+
+        Returns:
+            The bytes, the position in the window, and the end of the window.
+        """
+        if self.size - position < count:
+            self._data = self._data[position : self.size] + self._file.read(_WINDOW_BYTES)
+            position, self.size = 0, len(self._data)
+        return self._data, position, self.size
 
     def read(self, size: int) -> bytes:
         """Return the next ``size`` bytes."""

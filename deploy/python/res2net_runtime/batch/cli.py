@@ -166,6 +166,10 @@ def _run(args: argparse.Namespace) -> int:
         check_pyarrow()
     if args.address is not None:
         check_ray()
+        if ":" in args.device:
+            raise Res2NetError(
+                f"--device {printable(args.device)} names a GPU, but Ray chooses one for each process. Pass GPU."
+            )
     source = open_source(args.images, recursive=args.recursive, list_root=args.list_root, column=args.column)
     work = _work_settings(args, source.root)
     with ending_on_signals():

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _LOOKING_S = 1.0
 _COUNTING_S = 10.0  # between looks at how large the cluster is
+_HIGHEST_PORT = 65_535
+_ANSWERING_S = 10.0
 _WAITING_S = 60.0  # until the log says that the cluster is full
 _MOST_FAILED_STARTS = 3
 
@@ -64,18 +67,44 @@ def _connected(address: str) -> Iterator[None]:
 
     # Ray ships the package, so that every machine runs the version of this one.
     package = Path(res2net_runtime.__file__).parent
+    _check_address(address)
     try:
         ray.init(address=address, runtime_env={"py_modules": [str(package)]}, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise Res2NetError(
-            f"There is no Ray cluster at '{printable(address)}': {reason}. Start one with 'ray start --head', or leave out "
-            "--address."
-        ) from error
+        raise _no_cluster(address, str(error).strip().partition("\n")[0].rstrip(".")) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse at once what Ray would try for minutes.
+
+    Raises:
+        Res2NetError: Nothing answers at the address, or it is one for Ray's clients.
+    """
+    if address.startswith("ray://"):
+        raise Res2NetError(
+            f"'{printable(address)}' is an address for clients outside the cluster. Run the command on a machine of the "
+            "cluster, with --address auto."
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:  # auto, local, or the name of a session
+        return
+    if not port.isascii() or not port.isdigit() or int(port) > _HIGHEST_PORT:
+        raise _no_cluster(address, "expected auto or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERING_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> Res2NetError:
+    return Res2NetError(
+        f"There is no Ray cluster at '{printable(address)}': {reason}. Start one with 'ray start --head', or leave out "
+        "--address."
+    )
 
 
 class RemoteWorker:

@@ -23,6 +23,7 @@ NAME_COLUMNS = ("file_name", "path", "image_path", "filepath", "filename", "imag
 _ID_COLUMN = "image_id"
 _MOST_BITS = 63
 _LOOKED_AT = 100
+_LONGEST_ROW = 2**20  # characters of a table's row
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _LINES_SUFFIXES = (".jsonl", ".ndjson")
 _BYTE_ORDER_MARKS = {
@@ -112,7 +113,8 @@ def _find_kind(images: str, recursive: bool, list_root: str | None, column: str 
             raise ImageError(f"--column goes with tables, and '{printable(images)}' is a list of paths. Leave it out.")
         return Source("list", root, lambda: _list_entries(images, root))
     if isinstance(rows, Mapping):
-        return Source("COCO file", root, lambda: _coco_entries(images))
+        entries = list(_coco_entries(images))
+        return Source("COCO file", root, lambda: iter(entries))
     name_column = _choose_column(images, rows, column)
     return Source("table in JSON lines", root, lambda: _lines_entries(images, name_column))
 
@@ -215,9 +217,13 @@ def _take_id(value: object, what: str, file: str) -> int:
 def _first_objects(file: str) -> Mapping[str, Any] | list[str] | None:
     """Return what a file holds: nothing if it is a list of paths, an empty mapping for one object, else the keys of a line."""
     with _open_text(file) as stream:
-        line = next((line for line in stream if line.strip()), "")
+        line = stream.readline(_LONGEST_ROW)
+        while line.isspace():
+            line = stream.readline(_LONGEST_ROW)
         if line.lstrip()[:1] not in ("{", "["):
             return None
+        if len(line) == _LONGEST_ROW:  # one object, without line breaks
+            return {}
         try:
             first = json.loads(line)
         except (ValueError, RecursionError):  # one object over several lines, or the name of a file with a bracket

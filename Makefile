@@ -67,7 +67,7 @@ test-wheels: .venv/installed-dev
 	.venv/bin/python -m tests.packaging.wheels
 
 .venv/installed: EXTRAS = $(PADDLE)
-.venv/installed-dev: EXTRAS = $(PADDLE),onnx,openvino,video,fast-eval,serve,client,parquet,visualdl,tensorboard,wandb,mlflow,test,dev
+.venv/installed-dev: EXTRAS = $(PADDLE),onnx,openvino,video,fast-eval,serve,client,parquet,hub,visualdl,tensorboard,wandb,mlflow,test,dev
 .venv-paddle26/installed: EXTRAS = paddle26
 
 # The stamp is written last, so that an interrupted installation is repeated. --no-deps is needed because paddledet's own

@@ -6,13 +6,14 @@ without a traceback and exit with status 1. Any other exception that escapes is 
 
 from __future__ import annotations
 
-from res2net_runtime.errors import BackendError, ImageError, ModelFolderError, Res2NetError, did_you_mean
+from res2net_runtime.errors import BackendError, HubError, ImageError, ModelFolderError, Res2NetError, did_you_mean
 
 __all__ = [
     "Res2NetError",
     "ImageError",
     "ModelFolderError",
     "BackendError",
+    "HubError",
     "ConfigError",
     "DatasetError",
     "WeightsError",

@@ -23,6 +23,7 @@ OPTIONAL = {
     "visualdl": "train --use_vdl",
     "tensorboard": "train --loggers tensorboard",
     "wandb": "train --loggers wandb",
+    "huggingface_hub": "addresses that begin with hf://",
     "mlflow": "train --loggers mlflow",
     "matplotlib": "plots",
     "sklearn": "make-class-folders --digits, and paddledet",

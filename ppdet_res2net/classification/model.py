@@ -22,6 +22,7 @@ from ppdet_res2net.zoo import create_classifier, get_model_spec
 from ppdet_res2net.zoo.load import load_weights
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from res2net_runtime.classification import ClassifierPreprocessor
+from res2net_runtime.hub import is_hub_address, parse_address
 from res2net_runtime.texts import clip
 
 __all__ = [
@@ -102,7 +103,8 @@ def load_classifier(
         loaded = _from_zoo(get_model_spec(model), weights, info)
     elif weights and info is not None and "backbone" in info:
         network, preprocessor = _from_description(weights, info)
-        loaded = LoadedClassifier(Path(weights).resolve().parent.name, str(weights), network, preprocessor, names)
+        name = parse_address(weights).name if is_hub_address(weights) else Path(weights).resolve().parent.name
+        loaded = LoadedClassifier(name, str(weights), network, preprocessor, names)
         logger.info("%s", load_weights(network, weights))
     elif info is not None:
         raise ConfigError(

@@ -17,6 +17,7 @@ from ppdet_res2net.zoo import needs
 from ppdet_res2net.zoo.addresses import cache_folder
 from ppdet_res2net.zoo.catalog import is_model_name
 from ppdet_res2net.zoo.mirror import MIRROR_VARIABLE
+from res2net_runtime.hub import is_hub_address
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import is_url, printable, storable
 
@@ -47,7 +48,9 @@ def _parser() -> CommandParser:
             "timm/res2net50d paddleclas/Res2Net50_vd_26w_4s_ssld --to weights",
         ),
     )
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="recipes, zoo names and urls")
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help="recipes, zoo names, urls and addresses such as hf://OWNER/REPO"
+    )
     parser.add_recipe_arguments(required=False)
     parser.add_argument("--list", action="store_true", help="download nothing, and list addresses, sizes and checksums")
     parser.add_argument(
@@ -65,8 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("pass a recipe, a zoo name or a url")
     if args.list and args.to:
         parser.error("--list downloads nothing, so there is nothing for --to; leave one of them out")
+    wanted_files = _wanted(args)
+    on_hub = [wanted.source for wanted in wanted_files if is_hub_address(wanted.source)]
+    if args.to and on_hub:
+        parser.error(
+            f"--to is for files that have urls, but {printable(on_hub[0])} comes from a hub. Fetch it without --to, bring the "
+            "cache of huggingface_hub (HF_HOME) to the other machine, and set HF_HUB_OFFLINE=1 there"
+        )
     found = []
-    for wanted in _wanted(args):
+    for wanted in wanted_files:
         need = needs.find_need(wanted.source)
         if not args.list and not _is_written_by_training(wanted, need):
             needs.bring(wanted.source)
@@ -89,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _wanted(args: argparse.Namespace) -> list[_Wanted]:
     wanted = []
     for what in [*args.what, *([args.config] if args.config else [])]:
-        if is_url(what) or is_model_name(what):
+        is_recipe = what == args.config and is_hub_address(what)
+        if not is_recipe and (is_url(what) or is_model_name(what)):
             wanted.append(_Wanted(what))
             continue
         config = load_config(what, args.opt, trust_recipe=args.trust_recipe)

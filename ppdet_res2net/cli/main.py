@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "box and mask AP of a detector, top-1 and top-5 of a classifier",
     "infer": "detect objects in images, or classify them",
     "export": "write a detector or a classifier as a folder for deployment",
+    "publish": "write a folder of a run for a hub of models, such as Hugging Face's",
     "batch": "run an exported model on very many images, in several processes or on a cluster",
     "serve": "answer requests over HTTP with exported models, and show a page to try them",
     "set-threshold": "choose the score from which an exported detector draws",
@@ -54,6 +55,8 @@ _OTHER_NAMES = {
     "x2coco": "convert-dataset",
     "check-env": "doctor",
     "download": "fetch",
+    "upload": "publish",
+    "push-to-hub": "publish",
 }
 
 

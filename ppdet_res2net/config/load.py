@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ppdet_res2net.config.hub_recipes import read_hub_recipe
 from ppdet_res2net.config.mistakes import Layer, clip, position, show
 from ppdet_res2net.config.recipe_files import Merged, RecipeFiles, join, merge, resolve_config_path, without_base_batch
 from ppdet_res2net.config.yaml_io import MAX_DEPTH, parse_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from res2net_runtime.hub import is_hub_address
 
 __all__ = ["Config", "create_config", "load_config"]
 
@@ -69,7 +71,8 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     ``name`` over a tagged value changes the arguments of that value.
 
     Args:
-        path: File, or name of a recipe that comes with this package; see ``resolve_config_path``.
+        path: File, or name of a recipe that comes with this package, see ``resolve_config_path``; or the address of a
+            repository on a hub, ``hf://OWNER/REPO``, whose weights are then those of the recipe.
         overrides: ``key=value``, as after ``-o``. Keys are dotted and may contain list indices
             (``LearningRate.schedulers.0.milestones=[8,11]``). Values are YAML; those of settings that take text are text as
             they are typed, unless they are in quotes.
@@ -79,7 +82,11 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     Raises:
         ConfigError: A file is missing, invalid, or based on itself; an override cannot be applied; or a key, module,
             argument, value, transform or tag is not allowed. Nothing in the files is executed, unless ``trust_recipe``.
+        HubError: A hub does not deliver the recipe.
     """
+    if isinstance(path, str) and is_hub_address(path):
+        recipe = read_hub_recipe(path, trust_recipe)
+        return Config(_override_and_check(recipe.merged, overrides, trust_recipe), Path(f"{recipe.name}.yml"))
     resolved = resolve_config_path(path)
     merged = RecipeFiles(trust_recipe).read(resolved)
     return Config(_override_and_check(merged, overrides, trust_recipe), resolved)

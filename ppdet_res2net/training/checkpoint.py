@@ -27,6 +27,8 @@ from ppdet_res2net.data.text_files import read_json_file
 from ppdet_res2net.errors import TrainingError, WeightsError
 from ppdet_res2net.files import file_sha256, sync_to_disk
 from ppdet_res2net.zoo.formats import save_weights_file
+from ppdet_res2net.zoo.hub_weights import bring_hub_weights
+from res2net_runtime.hub import is_hub_address
 from res2net_runtime.system_errors import explain
 
 __all__ = [
@@ -58,7 +60,7 @@ class TrainingState:
 def checkpoint_base(checkpoint: str | os.PathLike[str]) -> Path:
     """Return the path of a checkpoint without the suffix of one of its files."""
     path = Path(checkpoint)
-    return path.with_suffix("") if path.suffix in (".pdparams", ".pdstate", ".json") else path
+    return path.with_suffix("") if path.suffix in (".pdparams", ".safetensors", ".pdstate", ".json") else path
 
 
 def save_checkpoint(
@@ -134,7 +136,17 @@ def _folders(run_dir: Path, suffix: str) -> list[Path]:
 
 
 def read_checkpoint_info(weights: str | os.PathLike[str]) -> dict | None:
-    """Return the plain data beside the weights of a run (``class_names``, ``category_ids``, ...), or None if there is none."""
+    """Return the plain data beside the weights of a run (``class_names``, ``category_ids``, ...), or None if there is none.
+
+    Args:
+        weights: Their path, with or without the suffix, or their address on a hub.
+
+    Raises:
+        HubError: A hub does not deliver them.
+        WeightsError: What is beside them is not that of a run.
+    """
+    if isinstance(weights, str) and is_hub_address(weights):
+        weights = bring_hub_weights(weights)
     path = Path(f"{checkpoint_base(weights)}.json")
     if not path.is_file():
         return None

@@ -27,10 +27,11 @@ from ppdet_res2net.zoo.formats import read_weights_file
 from ppdet_res2net.zoo.mirror import MIRROR_VARIABLE, mirrored_places
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from ppdet_res2net.zoo.transfers import copy_file, fetch_file
+from res2net_runtime.downloads import is_offline
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import hide_password, printable
 
-__all__ = ["cache_folder", "cached_path", "download_file", "download_model", "download_weights", "is_offline"]
+__all__ = ["cache_folder", "cached_path", "download_file", "download_model", "download_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +41,6 @@ Check = Callable[[str, Path, str], None]
 
 class _NotDelivered(WeightsError):
     """A server does not deliver a file."""
-
-
-def is_offline() -> bool:
-    """Whether ``RES2NET_OFFLINE`` forbids downloads."""
-    return os.environ.get("RES2NET_OFFLINE", "0") not in ("", "0")
 
 
 def download_model(spec: ModelSpec) -> Path:

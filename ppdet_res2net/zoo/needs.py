@@ -10,10 +10,13 @@ from ppdet_res2net.files import file_sha256
 from ppdet_res2net.zoo.addresses import cached_path, find_checksum
 from ppdet_res2net.zoo.catalog import find_published, get_model_spec, is_model_name
 from ppdet_res2net.zoo.formats import resolve_weights_path
-from ppdet_res2net.zoo.hub import download_model, download_weights, is_offline
+from ppdet_res2net.zoo.hub import download_model, download_weights
+from ppdet_res2net.zoo.hub_weights import bring_hub_weights, find_hub_weights
 from ppdet_res2net.zoo.mirror import mirrored_places
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from ppdet_res2net.zoo.transfers import ask_size
+from res2net_runtime.downloads import is_offline
+from res2net_runtime.hub import is_hub_address
 from res2net_runtime.texts import hide_password, printable
 
 __all__ = ["NeededFile", "bring", "find_need"]
@@ -26,7 +29,7 @@ class NeededFile:
     """The file that weights are in.
 
     Attributes:
-        source: What names it: a zoo name, a url or a path.
+        source: What names it: a zoo name, a url, an address on a hub or a path.
         urls: Where it is published; empty for a path.
         path: Where it is found without network.
         state: ``here``, ``in the mirror``, ``to be downloaded`` or ``missing``; the last is for paths only.
@@ -51,8 +54,11 @@ def find_need(source: str) -> NeededFile:
 
     Raises:
         ConfigError: The zoo has no model of that name.
+        HubError: A hub has no such file.
         WeightsError: It is not the address of a file, no weights were published, or ``RES2NET_MIRROR`` is wrong.
     """
+    if is_hub_address(source):
+        return _on_hub(source)
     spec, urls = _published(source)
     if not urls:
         return _local(source)
@@ -83,13 +89,27 @@ def bring(source: str) -> Path:
 
     Raises:
         ConfigError: The zoo has no model of that name.
+        HubError: A hub does not deliver the file.
         WeightsError: The file cannot be found or downloaded.
     """
+    if is_hub_address(source):
+        return bring_hub_weights(source)
     if "://" in source:
         return download_weights(source)
     if _is_name(source):
         return download_model(get_model_spec(source))
     return resolve_weights_path(source)
+
+
+def _on_hub(source: str) -> NeededFile:
+    found = find_hub_weights(source)
+    path = found.repository.find_cached(found.name)
+    address = str(found.address)
+    if path is not None:
+        return _with_content(NeededFile(source, (address,), path, "here"), path)
+    folder = found.repository.cache_folder
+    size_bytes = found.repository.find_sizes([found.name])[found.name]
+    return NeededFile(source, (address,), folder / found.name, "to be downloaded", size_bytes)
 
 
 def _is_name(source: str) -> bool:

@@ -55,6 +55,12 @@ Without internet, there are three ways:
 one is known, and where it belongs in the cache. With `RES2NET_OFFLINE=1`, no server is asked, and files come from the cache and
 from a mirror's folder only.
 
+Weights on Hugging Face's hub have addresses: `hf://OWNER/REPO[@REVISION][/FILE]`, wherever a name can stand. Without a file,
+`model.safetensors` is meant, or the only file of weights; if there are several, the message lists them. This needs the extra
+`hub` (`pip install huggingface_hub`), whose settings hold: `hf auth login` or `HF_TOKEN` for private repositories,
+`HF_ENDPOINT`, its cache in `HF_HOME`, and `HF_HUB_OFFLINE=1`. Without network, what is in its cache is used. `-c hf://OWNER/REPO`
+takes the recipe of a repository too, as `ppdet-res2net publish` writes it ([training.md](training.md)).
+
 Files of other programs can be used as well, wherever a name can; the report says what was taken and left out:
 
 - Formats, under any file name: Paddle, PyTorch (zip and legacy), safetensors, MindSpore, NumPy's `.npz`, and pickles of

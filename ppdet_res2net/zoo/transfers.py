@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo.punctual import LateAnswer, PunctualAdapter
+from res2net_runtime.downloads import check_size, most_bytes
 from res2net_runtime.system_errors import explain
 from res2net_runtime.texts import clip, hide_password, printable
 
@@ -30,7 +30,6 @@ _TIMEOUTS_S = (10, 60)  # to connect, and between two chunks
 _HEADERS = {"Accept-Encoding": "identity"}  # so that the announced length is the file's
 _CHUNK_BYTES = 1 << 20
 _SLOWEST_BYTES_PER_S = 1024  # on average, after the first minute
-_MAX_DOWNLOAD_GIB = 8.0
 
 
 def fetch_file(url: str, part: Path, *, resume: bool = False) -> tuple[str, bool]:
@@ -65,7 +64,7 @@ def copy_file(source: Path, part: Path) -> tuple[str, bool]:
     except OSError as error:
         return explain(error, "make it readable"), False
     with file:
-        _check_size(printable(source), size_bytes, _most_bytes())
+        check_size(printable(source), size_bytes, most_bytes(WeightsError), WeightsError)
         tqdm.write(f"Copying {printable(source)} ({size_bytes / 2**20:.1f} MiB) to {part.parent}", file=sys.stderr)
         with _writing(part), _new_file(part) as copy:
             shutil.copyfileobj(file, copy, _CHUNK_BYTES)
@@ -162,8 +161,8 @@ def _fetch_once(url: str, part: Path, start: int) -> None:
                 f"weights: {hide_password(url)} is sent compressed, although it must not be. Download it yourself."
             )
         size_bytes = _size_of(response)
-        most = _most_bytes()
-        _check_size(url, start + (size_bytes or 0), most)
+        most = most_bytes(WeightsError)
+        check_size(hide_password(url), start + (size_bytes or 0), most, WeightsError)
         _announce(url, size_bytes, part.parent, start)
         received = 0
         total = None if size_bytes is None else start + size_bytes
@@ -175,7 +174,7 @@ def _fetch_once(url: str, part: Path, start: int) -> None:
         with file, progress as bar:
             for chunk in _chunks(url, response):
                 received += len(chunk)
-                _check_size(url, start + received, most)
+                check_size(hide_password(url), start + received, most, WeightsError)
                 with _writing(part):
                     file.write(chunk)
                 bar.update(len(chunk))
@@ -222,25 +221,6 @@ def _writing(part: Path) -> Iterator[None]:
         raise WeightsError(
             f"weights: cannot write {part}: {explain(error, 'set RES2NET_HOME to a folder on another disk')}"
         ) from error
-
-
-def _most_bytes() -> int:
-    text = os.environ.get("RES2NET_MAX_DOWNLOAD_GIB", "") or str(_MAX_DOWNLOAD_GIB)
-    try:
-        most = float(text) * 2**30
-    except ValueError:
-        most = 0.0
-    if not 0 < most < 2**63:
-        raise WeightsError(f"weights: RES2NET_MAX_DOWNLOAD_GIB is '{clip(text)}'; expected a number, such as 8.")
-    return int(most)
-
-
-def _check_size(url: str, size_bytes: int, most_bytes: int) -> None:
-    if size_bytes > most_bytes:
-        raise WeightsError(
-            f"weights: {hide_password(url)} has more than {most_bytes / 2**30:.3g} GiB, the most that is downloaded. If it "
-            "really is that large, set RES2NET_MAX_DOWNLOAD_GIB."
-        )
 
 
 def _announce(url: str, size_bytes: int | None, folder: Path, start: int = 0) -> None:

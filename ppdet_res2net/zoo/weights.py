@@ -15,9 +15,11 @@ from ppdet_res2net.modeling.dialect import DIALECTS, get_dialect
 from ppdet_res2net.zoo.catalog import find_model, find_published, get_model_spec, is_model_name
 from ppdet_res2net.zoo.formats import WeightsFile, read_weights_file, resolve_weights_path
 from ppdet_res2net.zoo.hub import download_model, download_weights
+from ppdet_res2net.zoo.hub_weights import find_hub_weights
 from ppdet_res2net.zoo.keymaps import Layout, map_names
 from ppdet_res2net.zoo.model_spec import ModelSpec
 from ppdet_res2net.zoo.trunks import TrunkChoice, choose_trunk, computes_like_mmdetection
+from res2net_runtime.hub import is_hub_address
 from res2net_runtime.texts import clip
 
 __all__ = ["Weights", "read_weights", "to_our_names"]
@@ -68,7 +70,7 @@ def read_weights(
     """Fetch and read weights. Of a larger model, the trunk is taken; :attr:`Weights.note` says what was left out.
 
     Args:
-        weights: A zoo name, a url, or a path to any supported format.
+        weights: A zoo name, a url, an address on a hub (``hf://OWNER/REPO``), or a path to any supported format.
         prefix: What stands before the names of the trunk to take, if the file has several (``student.backbone.``).
         copy: ``averaged`` or ``plain``, if the file has both; by default the averaged weights, with which the programs that
             write them evaluate.
@@ -76,13 +78,17 @@ def read_weights(
 
     Raises:
         ConfigError: The zoo has no model of that name, or there is no such dialect.
+        HubError: A hub does not deliver the weights.
         WeightsError: The weights cannot be found, downloaded or read; or the file has several trunks, or one that no dialect of
             this package computes.
     """
     if dialect is not None:
         get_dialect(dialect)
     text = os.fspath(weights)
-    if "://" in text:
+    if is_hub_address(text):
+        found = find_hub_weights(text)
+        spec, path = find_published(found.url), found.bring()
+    elif "://" in text:
         spec, path = find_published(text), download_weights(text)
     elif is_model_name(text) and not Path(text).exists():
         spec = get_model_spec(text)

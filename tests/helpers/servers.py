@@ -14,7 +14,7 @@ __all__ = ["serve_folder", "serving"]
 @contextlib.contextmanager
 def serving(server: http.server.HTTPServer) -> Iterator[None]:
     """Run a server in a separate thread; it is closed at the end."""
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield

@@ -25,7 +25,7 @@ def test_the_runtime_needs_a_part_of_what_the_main_package_needs():
     extras = {one for extra in main["optional-dependencies"].values() for one in extra}
     assert {one for extra in runtime["optional-dependencies"].values() for one in extra} < extras
     engines = {"openvino", "onnxruntime", "paddle"}
-    assert set(runtime["optional-dependencies"]) == engines | {"video", "serve", "client", "parquet", "ray"}
+    assert set(runtime["optional-dependencies"]) == engines | {"video", "serve", "client", "parquet", "ray", "hub"}
     assert runtime["requires-python"] == main["requires-python"] == ">=3.10"
 
 

@@ -11,6 +11,7 @@ __version__ = "0.2.0"  # of both packages: pyproject.toml and deploy/python/pypr
 if TYPE_CHECKING:
     from res2net_runtime.draw import draw_detections as draw_detections
     from res2net_runtime.errors import BackendError as BackendError
+    from res2net_runtime.errors import HubError as HubError
     from res2net_runtime.errors import ImageError as ImageError
     from res2net_runtime.errors import ModelFolderError as ModelFolderError
     from res2net_runtime.errors import Res2NetError as Res2NetError
@@ -34,7 +35,7 @@ else:
         __name__,
         {
             "draw": ["draw_detections"],
-            "errors": ["BackendError", "ImageError", "ModelFolderError", "Res2NetError"],
+            "errors": ["BackendError", "HubError", "ImageError", "ModelFolderError", "Res2NetError"],
             "files": ["find_images"],
             "masks": ["masks_to_bitmaps", "masks_to_rles"],
             "model_folder": ["ModelFolder", "ModelInfo", "load_model_folder"],

@@ -27,7 +27,7 @@ from res2net_runtime.files import make_output_folder
 from res2net_runtime.image_lists import SAVING_OPTIONS, SELECTION_OPTIONS, ImageFile, find_misplaced, select_images
 from res2net_runtime.jobs import Output, Summary, run_camera, run_images, run_video
 from res2net_runtime.labels import LABEL_OPTIONS, find_misused_labels, label_output
-from res2net_runtime.model_folder import read_model_config
+from res2net_runtime.model_folder import local_model_dir, read_model_config
 from res2net_runtime.paddledetection_flags import INFER_FLAGS
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS
@@ -55,7 +55,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         foreign=INFER_FLAGS,
     )
     parser.add_argument(
-        "--model_dir", type=path_text, required=True, metavar="DIR", help="folder that the export wrote"
+        "--model_dir",
+        type=path_text,
+        required=True,
+        metavar="DIR",
+        help="folder that the export wrote, or hf://OWNER/REPO",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image_file", type=path_text, metavar="FILE", help="one image")
@@ -162,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
         raise ImageError(
             f"'{hide_password(args.video_file)}' is a url. Pass it as --stream_url to read it as a camera."
         )
+    args.model_dir = local_model_dir(args.model_dir)
     if read_model_config(args.model_dir)[0]["task"] == "classification":
         for flag, is_given in (("--save_labels", args.save_labels), ("--slice", args.slice), ("--tta", args.tta)):
             if is_given:

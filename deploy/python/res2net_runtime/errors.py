@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from res2net_runtime.texts import printable_lines
 
-__all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "did_you_mean"]
+__all__ = ["Res2NetError", "ImageError", "ModelFolderError", "BackendError", "HubError", "did_you_mean"]
 
 
 class Res2NetError(Exception):
@@ -29,6 +29,10 @@ class ImageError(Res2NetError, ValueError):
 
 class ModelFolderError(Res2NetError):
     """An exported model folder lacks a file, or was written by a different version."""
+
+
+class HubError(Res2NetError):
+    """A hub of models does not deliver what an address names, or must not be asked."""
 
 
 class BackendError(Res2NetError, RuntimeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError
+from res2net_runtime.hub import is_hub_address
 from res2net_runtime.plain_yaml import MAX_BYTES, PlainYamlError, load_plain_yaml
 from res2net_runtime.preprocess import Preprocessor
 from res2net_runtime.texts import clip, printable
@@ -24,6 +25,7 @@ __all__ = [
     "ModelInfo",
     "find_files",
     "load_model_folder",
+    "local_model_dir",
     "read_model_config",
     "take",
     "take_labels",
@@ -106,6 +108,19 @@ class ModelFolder(ModelInfo):
     path: Path
     formats: Mapping[str, ModelFiles]
     versions: Mapping[str, str]
+
+
+def local_model_dir(model_dir: str | os.PathLike[str]) -> Path:
+    """Return the folder that is meant. If it is an address on a hub (``hf://OWNER/REPO``), its files are downloaded first.
+
+    Raises:
+        HubError: The hub does not deliver them.
+    """
+    if not is_hub_address(model_dir):
+        return Path(model_dir)
+    from res2net_runtime.hub import bring_model_folder
+
+    return bring_model_folder(str(model_dir))
 
 
 def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
@@ -235,11 +250,20 @@ def _check_file(path: Path, folder: Path | None = None) -> None:
         raise ModelFolderError(
             f"'{printable(path)}' is not a file. Copy the whole model folder again, or export the model again."
         )
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not any(path.resolve().is_relative_to(root) for root in (folder.resolve(), *_hub_caches(folder.resolve()))):
         raise ModelFolderError(
             f"'{printable(path)}' is a link to '{printable(path.resolve())}', outside of the model folder. Copy that "
             "file into the folder, if you trust it."
         )
+
+
+def _hub_caches(folder: Path) -> list[Path]:
+    """Return the cache of huggingface_hub that a folder is in, if it is in one.
+
+    There, ``models--OWNER--REPO/snapshots/COMMIT`` holds links to files that other commits, and other repositories, may share.
+    """
+    repositories = [parent.parent for parent in folder.parents if parent.name == "snapshots"]
+    return [repository.parent for repository in repositories if repository.name.startswith("models--")]
 
 
 def _read_config(config_path: Path) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from res2net_runtime.backends import Backend, create_backend
-from res2net_runtime.model_folder import ModelInfo, load_model_folder
+from res2net_runtime.model_folder import ModelInfo, load_model_folder, local_model_dir
 from res2net_runtime.photo_views import PhotoView, iterate_views
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource, Preprocessor, collate, decode_image
 from res2net_runtime.results import Detections
@@ -103,7 +103,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         tta: TestTimeAugmentation | None = None,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
-        folder = load_model_folder(model_dir)
+        folder = load_model_folder(local_model_dir(model_dir))
         backend_in_use = create_backend(folder, backend, precision, device, cpu_threads, trust_graph)
         self._set_up(folder, backend_in_use, batch_size, max_pixels, slicing, tta)
 

@@ -14,7 +14,8 @@ from urllib.parse import urldefrag
 from ppdet_res2net.data.classification.cifar import CIFARDataSet
 from ppdet_res2net.errors import DatasetError, WeightsError
 from ppdet_res2net.files import file_sha256
-from ppdet_res2net.zoo.hub import cached_path, download_file, is_offline
+from ppdet_res2net.zoo.hub import cached_path, download_file
+from res2net_runtime.downloads import is_offline
 from res2net_runtime.texts import clip, hide_password, is_url, printable
 
 __all__ = ["ARCHIVES", "Archive", "locate_data"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from res2net_runtime.backends import create_backend
 from res2net_runtime.classification.folder import OUTPUT, load_classifier_folder
+from res2net_runtime.model_folder import local_model_dir
 from res2net_runtime.preprocess import DEFAULT_MAX_PIXELS, ImageSource
 from res2net_runtime.session import ImageSession, Prepared, check_counts, resizing
 
@@ -96,7 +97,7 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
         trust_graph: bool = False,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
-        self.info = load_classifier_folder(model_dir)
+        self.info = load_classifier_folder(local_model_dir(model_dir))
         self._max_pixels = max_pixels
         network = create_backend(self.info, backend, precision, device, cpu_threads, trust_graph)
         super().__init__(network, batch_size)

@@ -1,0 +1,1 @@
+"""What a run becomes on a hub: weights, recipe and model card."""

@@ -350,7 +350,7 @@ def _explaining(address: HubAddress) -> Iterator[None]:
     repo = address.repo
     log_in = "log in with 'hf auth login', or set HF_TOKEN"
     # Its own base is the one of the package that speaks HTTP, which differs from version to version.
-    http_error = errors.HfHubHTTPError.__bases__[0]
+    http_error: Any = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
     except errors.GatedRepoError:

@@ -29,7 +29,7 @@ def list_models(source: str | None = None) -> list[str]:
     """Return the names of all published models, or of those of one source.
 
     Args:
-        source: ``timm``, ``mmpretrain``, ``mindcv``, ``paddleclas`` or ``ppdet``.
+        source: ``timm``, ``mmpretrain``, ``mindcv``, ``paddleclas``, ``ppdet`` or ``mmdet``.
 
     Raises:
         ConfigError: There is no such source.

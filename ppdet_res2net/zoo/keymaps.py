@@ -11,20 +11,10 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 
+from ppdet_res2net.zoo.mmdet_names import map_detector_name
+from ppdet_res2net.zoo.targets import Target
+
 __all__ = ["LAYOUTS", "Layout", "Target", "find_layout", "find_layouts", "map_names"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """Where a tensor goes.
-
-    Attributes:
-        name: Our name.
-        is_transposed: Whether the matrix is stored as (out, in); Paddle stores (in, out).
-    """
-
-    name: str
-    is_transposed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +153,7 @@ def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
             return Target(f"backbone.res{int(stage) + 1}.blocks.{index}.branch2b.{number}.conv_offset.{leaf}")
         block = _TORCH_BLOCK.fullmatch(name)
         if not block:
-            return None
+            return map_detector_name(name)
         stage, index, part, number, leaf = block.groups()
         place = f"res{int(stage) + 1}.blocks.{index}"
         if part in _TORCH_PARTS:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["SOURCES", "InputSpec", "ModelSpec"]
 
-SOURCES = ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet")
+SOURCES = ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet", "mmdet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ModelSpec:
     Attributes:
         name: ``source/name as that source spells it``.
         depth, width, scales, variant, dialect, groups: As in :class:`ppdet_res2net.modeling.Res2Net`.
-        task: ``classifier``, ``backbone`` (only the trunk is used) or ``detector`` (a whole Faster or Mask R-CNN).
+        task: ``classifier``, ``backbone`` (only the trunk is used) or ``detector`` (a whole Faster, Mask or Cascade R-CNN).
         num_classes: Classes of the published head. A detector's are COCO's (``coco_categories.py``).
         parameters: Trainable numbers of the published model, without running statistics: of the classifier with its head,
             of the trunk alone, or of the whole detector.

@@ -34,6 +34,7 @@ _PROVED_AGAINST = {
     "mindcv": "mindcv 0.3.0",
     "paddleclas": "paddleclas 2.6.0",
     "ppdet": "paddledet 2.6.0",
+    "mmdet": "mmdet 3.3.0",
 }
 
 
@@ -160,6 +161,52 @@ def _ppdet(
     )
 
 
+_OPENMMLAB = "https://download.openmmlab.com"
+
+
+def _mmdet(name: str, file: str, parameters: int, **metrics: float) -> ModelSpec:
+    return ModelSpec(
+        name=f"mmdet/{name}",
+        depth=101,
+        width=26,
+        scales=4,
+        variant="d",
+        dialect="mmdet",
+        groups=1,
+        task="detector",
+        num_classes=80,
+        parameters=parameters,
+        macs=_COMPLEXITY[101, 26, 4, "d", 1][1] - _IMAGENET_HEAD,
+        metrics=MappingProxyType(metrics),
+        metrics_source="mmdetection's configs/res2net/metafile.yml",
+        urls=(f"{_OPENMMLAB}/mmdetection/v2.0/res2net/{file.rpartition('-')[0]}/{file}",),
+        licence="Apache-2.0 (mmdetection)",
+        proved_against=_PROVED_AGAINST["mmdet"],
+        input=InputSpec((800, 1333), None, "bilinear"),
+    )
+
+
+_MMDET_TRUNK = ModelSpec(
+    name="mmdet/res2net101_v1d_26w_4s_mmdetv2",
+    depth=101,
+    width=26,
+    scales=4,
+    variant="d",
+    dialect="official",
+    groups=1,
+    task="backbone",
+    num_classes=1000,
+    parameters=45_225_920 - _IMAGENET_HEAD - 1000,
+    macs=_COMPLEXITY[101, 26, 4, "d", 1][1] - _IMAGENET_HEAD,
+    metrics=MappingProxyType({}),
+    metrics_source="",
+    urls=(f"{_OPENMMLAB}/pretrain/third_party/res2net101_v1d_26w_4s_mmdetv2-f0a600f9.pth",),
+    licence="Apache-2.0 (mmdetection); weights by the paper's authors",
+    proved_against=_PROVED_AGAINST["timm"],
+    note="What mmdetection's recipes start from: the authors' res2net101_v1b_26w_4s (timm/res2net101d) under mmdetection's "
+    "names, without the classifier. mmdetection fine-tunes it in its own dialect.",
+)
+
 _BACKBONE_NOTE = "What PaddleDetection's recipes start from: PaddleClas' dialect under PaddleDetection's names."
 
 RECORDS = (
@@ -278,5 +325,32 @@ RECORDS = (
         "Variant d in the stem only: its shortcuts have no average pool.",
         box_ap=42.6,
         mask_ap=38.1,
+    ),
+    _MMDET_TRUNK,
+    _mmdet(
+        "faster-rcnn_res2net-101_fpn_2x_coco",
+        "faster_rcnn_r2_101_fpn_2x_coco-175f1da6.pth",
+        61_421_944,
+        box_ap=43.0,
+    ),
+    _mmdet(
+        "mask-rcnn_res2net-101_fpn_2x_coco",
+        "mask_rcnn_r2_101_fpn_2x_coco-17f061e8.pth",
+        64_065_224,
+        box_ap=43.6,
+        mask_ap=38.7,
+    ),
+    _mmdet(
+        "cascade-rcnn_res2net-101_fpn_20e_coco",
+        "cascade_rcnn_r2_101_fpn_20e_coco-f4b7b7db.pth",
+        89_063_654,
+        box_ap=45.7,
+    ),
+    _mmdet(
+        "cascade-mask-rcnn_res2net-101_fpn_20e_coco",
+        "cascade_mask_rcnn_r2_101_fpn_20e_coco-8a7b41e1.pth",
+        96_993_494,
+        box_ap=46.4,
+        mask_ap=40.0,
     ),
 )

@@ -16,6 +16,7 @@ _TITLES = {
     "mindcv": "MindCV",
     "paddleclas": "PaddleClas",
     "ppdet": "PaddleDetection",
+    "mmdet": "mmdetection",
 }
 _INTRODUCTION = """\
 # Model zoo

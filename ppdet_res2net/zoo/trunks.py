@@ -14,6 +14,7 @@ import numpy as np
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo.keymaps import Layout, find_layouts
+from ppdet_res2net.zoo.mmdet_names import is_whole_detector
 from res2net_runtime.texts import printable
 
 __all__ = ["TrunkChoice", "choose_trunk", "computes_like_mmdetection"]
@@ -72,8 +73,7 @@ def choose_trunk(
     else:
         place, why = _only(found, tensors, copy)
     layout = found[place]
-    # A Faster or Mask R-CNN of PaddleDetection, or ours: a detector takes all of it.
-    is_detector = layout.name == "ppdet" and any(name.startswith(f"{_wrapper(place)}rpn_head.") for name in tensors)
+    is_detector = _has_detector(layout, place, tensors)
     names = tuple(name for name in tensors if _belongs(name, place, is_detector))
     used = set(names)
     left_out = Counter(_part(name, place) for name in tensors if name not in used)
@@ -118,6 +118,16 @@ def _are_equal(tensors: Mapping[str, np.ndarray], one: str, other: str) -> bool:
 def _wrapper(place: str) -> str:
     """Return what wraps the model that the trunk is the ``backbone`` of."""
     return place[: -len("backbone.")] if place.endswith("backbone.") else place
+
+
+def _has_detector(layout: Layout, place: str, names: Collection[str]) -> bool:
+    """Whether there is a whole detector around the trunk whose heads are computed here: then a detector takes all of it."""
+    wrapper = _wrapper(place)
+    if layout.name == "ppdet":  # PaddleDetection's, or ours
+        return any(name.startswith(f"{wrapper}rpn_head.") for name in names)
+    if layout.name == "torch" and place.endswith("backbone."):
+        return is_whole_detector([name[len(wrapper) :] for name in names if name.startswith(wrapper)])
+    return False
 
 
 def _belongs(name: str, place: str, is_detector: bool) -> bool:

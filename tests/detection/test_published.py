@@ -123,7 +123,7 @@ def run(command: str, recipe: str, weights: object, *arguments: str) -> int:
 
 
 def test_all_published_detectors_are_here():
-    assert set(RECIPES) == {name for name in list_models() if get_model_spec(name).task == "detector"}
+    assert set(RECIPES) == {name for name in list_models("ppdet") if get_model_spec(name).task == "detector"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.goldens.synthetic import make_tensor
 
-__all__ = ["checksum", "source_shapes", "source_tensors"]
+__all__ = ["checksum", "mmdet_detector_shapes", "source_shapes", "source_tensors"]
 
 Shapes = dict[str, tuple[int, ...]]
 _DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 12, 48, 3)}
@@ -52,6 +52,28 @@ def source_shapes(spec) -> Shapes:
         is_paddle = spec.source == "paddleclas"
         shapes[name_head[0]] = (2048, 1000) if is_paddle else (1000, 2048)
         shapes[name_head[1]] = (1000,)
+    return shapes
+
+
+def mmdet_detector_shapes(spec) -> Shapes:
+    """Return shapes by mmdetection's names, for one of its detectors."""
+    layers: Shapes = {}
+    for level, ins in enumerate((256, 512, 1024, 2048)):
+        layers[f"neck.lateral_convs.{level}.conv"] = (256, ins, 1, 1)
+        layers[f"neck.fpn_convs.{level}.conv"] = (256, 256, 3, 3)
+    layers["rpn_head.rpn_conv"] = (256, 256, 3, 3)
+    layers["rpn_head.rpn_cls"], layers["rpn_head.rpn_reg"] = (3, 256, 1, 1), (12, 256, 1, 1)
+    is_cascade = "cascade" in spec.name
+    for stage in (".0", ".1", ".2") if is_cascade else ("",):
+        box, mask = f"roi_head.bbox_head{stage}", f"roi_head.mask_head{stage}"
+        layers[f"{box}.shared_fcs.0"], layers[f"{box}.shared_fcs.1"] = (1024, 256 * 7 * 7), (1024, 1024)
+        layers[f"{box}.fc_cls"], layers[f"{box}.fc_reg"] = (81, 1024), (4 if is_cascade else 320, 1024)
+        if "mask" in spec.name:
+            layers |= {f"{mask}.convs.{number}.conv": (256, 256, 3, 3) for number in range(4)}
+            layers[f"{mask}.upsample"], layers[f"{mask}.conv_logits"] = (256, 256, 2, 2), (80, 256, 1, 1)
+    shapes = source_shapes(spec)
+    for layer, shape in layers.items():
+        shapes[f"{layer}.weight"], shapes[f"{layer}.bias"] = shape, shape[:1]
     return shapes
 
 

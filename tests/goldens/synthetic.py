@@ -53,8 +53,18 @@ def make_image(shape: tuple[int, ...] = IMAGE_SHAPE) -> np.ndarray:
 # Photos for whole detectors, whose resized sizes have to be rounded; and mmdetection's limits of their long and short side.
 PHOTO_SHAPES = ((107, 149), (301, 227))
 PHOTO_SCALE = (256, 128)
-# Factors for layers of mmdetection, so that scores spread without many ties, and boxes move far from their anchors.
-_FACTORS = {"lateral_convs": 0.15, "fc_cls": 12.0, "fc_reg": 3.0, "rpn_cls": 3.0, "rpn_reg": 2.0, "conv_logits": 8.0}
+# Factors for layers of mmdetection, so that scores spread without many ties, and boxes move away from their anchors.
+_FACTORS = {"lateral_convs": 0.15, "fc_cls": 10.0, "fc_reg": 1.5, "rpn_cls": 3.0, "rpn_reg": 0.8, "conv_logits": 8.0}
+# Biases: most regions are background; proposals of the third kind of anchor, and boxes of one class, are as narrow as possible.
+_BIASES = {
+    "bbox_head.fc_cls.bias": {80: 13.0},
+    "0.fc_cls.bias": {80: 9.0},
+    "1.fc_cls.bias": {80: 9.0},
+    "2.fc_cls.bias": {80: 9.0},
+    "rpn_cls.bias": {2: -3.0},
+    "rpn_reg.bias": {10: -8.0},
+    "bbox_head.fc_reg.bias": {4 * 33 + 2: -30.0},
+}
 
 
 def make_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -65,8 +75,10 @@ def make_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) > 1 and not name.endswith("upsample.weight"):
         tensor = tensor - tensor.mean(axis=tuple(range(1, len(shape))), keepdims=True)
     tensor = tensor * np.float32(next((factor for layer, factor in _FACTORS.items() if f".{layer}." in name), 1.0))
-    if name.endswith("fc_cls.bias"):
-        tensor[-1] += 16 if name.endswith("bbox_head.fc_cls.bias") else 11  # most regions are background
+    for end, biases in _BIASES.items():
+        if name.endswith(end):
+            for index, bias in biases.items():
+                tensor[index] += np.float32(bias)
     return tensor
 
 

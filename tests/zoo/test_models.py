@@ -17,6 +17,7 @@ from ppdet_res2net import create_backbone, create_classifier, get_model_spec, li
 from ppdet_res2net.cli import models as models_command  # noqa: E402
 from ppdet_res2net.errors import ConfigError, WeightsError  # noqa: E402
 from ppdet_res2net.zoo.catalog import find_published  # noqa: E402
+from ppdet_res2net.zoo.model_spec import SOURCES  # noqa: E402
 from tests.goldens.synthetic import without_random_weights  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,8 +36,8 @@ GIVEN = {
 
 
 def test_counts_of_models():
-    counts = {source: len(list_models(source)) for source in ("timm", "mmpretrain", "mindcv", "paddleclas", "ppdet")}
-    assert counts == {"timm": 9, "mmpretrain": 3, "mindcv": 6, "paddleclas": 8, "ppdet": 5}
+    counts = {source: len(list_models(source)) for source in SOURCES}
+    assert counts == {"timm": 9, "mmpretrain": 3, "mindcv": 6, "paddleclas": 8, "ppdet": 5, "mmdet": 5}
     assert len(list_models()) == sum(counts.values())
 
 
@@ -49,7 +50,9 @@ def test_given_figures(name):
 @pytest.mark.parametrize("name", list_models())
 def test_originals_have_the_same_figures(name):
     spec = get_model_spec(name)
-    source = "ppdet_detectors" if spec.task == "detector" else spec.source
+    if name == "mmdet/res2net101_v1d_26w_4s_mmdetv2":
+        pytest.skip("the authors' trunk under mmdetection's names: test_parity.py")
+    source = f"{spec.source}_detectors" if spec.task == "detector" else spec.source
     golden = json.loads((GOLDENS / f"{source}.json").read_text())
     original = golden["models"][name[: -len("_ssld")] if name.endswith("_ssld") else name]
     assert original["parameters"] == spec.parameters

@@ -96,7 +96,7 @@ FLAGS_OF_COMMAND: Mapping[str, Mapping[str, Answer]] = {
         ),
         "--for_fd=false": Means(),
         "--for_fd": Refused(
-            "A folder for FastDeploy is not written. --format paddle,onnx,openvino chooses the engines that can run it."
+            "It renames the files for FastDeploy and PaddleX. --format paddledetection writes PaddleDetection's usual form."
         ),
     },
 }

@@ -10,7 +10,14 @@ from ppdet_res2net.cli._tasks import TaskParser, load_classifier_of, name_classe
 from ppdet_res2net.cli._thresholds import THRESHOLD_OPTIONS, choose_thresholds
 from ppdet_res2net.commands import runtime_command_line
 from ppdet_res2net.config import is_classifier
+from ppdet_res2net.errors import ExportError
+from ppdet_res2net.export.other_forms import OTHER_FORMS, TRITON_FORMATS, why_no_classifiers
 from res2net_runtime.engines import EXPORTED_FORMATS
+
+_READERS = {
+    "paddledetection": "for PaddleDetection's deploy/python/infer.py --model_dir",
+    **dict.fromkeys(TRITON_FORMATS, "a model repository for tritonserver --model-repository"),
+}
 
 
 def _parser() -> TaskParser:
@@ -36,7 +43,8 @@ def _parser() -> TaskParser:
         action=CommaList,
         default=["paddle"],
         metavar="NAMES",
-        help=f"{', '.join(EXPORTED_FORMATS)}; several with commas (default: paddle)",
+        help=f"{', '.join(EXPORTED_FORMATS)}; for other programs, in folders of their own: {', '.join(OTHER_FORMS)}; "
+        "several with commas (default: paddle)",
     )
     parser.add_argument(
         "--verify",
@@ -63,31 +71,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args, config = parser.parse_task(argv)
     parser.require_model(args)
-    common = {"formats": args.format, "verify_precisions": args.verify_precision}
+    others = [name for name in args.format if name in OTHER_FORMS]
+    ours = [name for name in args.format if name not in OTHER_FORMS]
     if config is not None and not is_classifier(config):
         from ppdet_res2net.detection.export import export_model
 
-        verify = args.verify or bool(args.verify_images)
-        folder = export_model(
-            config,
-            args.output_dir,
-            verify=verify,
-            verify_images=args.verify_images,
-            thresholds=choose_thresholds(parser, args),
-            **common,
-        )
-    else:
-        from ppdet_res2net.classification.export import export_classifier
-        from ppdet_res2net.training.threads import choose_threads
+        common = {
+            "verify": args.verify or bool(args.verify_images),
+            "verify_images": args.verify_images,
+            "verify_precisions": args.verify_precision,
+            "thresholds": choose_thresholds(parser, args),
+        }
+        if ours:
+            _say_how_to_run(export_model(config, args.output_dir, formats=ours, **common))
+        for form in others:
+            from ppdet_res2net.detection.export_for_others import export_for_others
 
-        classifier = name_classes(load_classifier_of(args, config), args.label_file)
-        folder = export_classifier(
+            say(f"wrote {export_for_others(config, args.output_dir, form, **common)}, {_READERS[form]}")
+        return 0
+    if others:
+        raise ExportError(why_no_classifiers(others[0]))
+    from ppdet_res2net.classification.export import export_classifier
+    from ppdet_res2net.training.threads import choose_threads
+
+    classifier = name_classes(load_classifier_of(args, config), args.label_file)
+    _say_how_to_run(
+        export_classifier(
             classifier,
             Path(args.output_dir, classifier.name),
+            formats=ours,
             verify=args.verify,
+            verify_precisions=args.verify_precision,
             cpu_threads=choose_threads(config or {}),
-            **common,
         )
+    )
+    return 0
+
+
+def _say_how_to_run(folder: Path) -> None:
     command = runtime_command_line("--model_dir", folder, "--image_file", "IMAGE")
     say(f"wrote {folder}; run it with: {command}")
-    return 0

@@ -15,7 +15,15 @@ from res2net_runtime.model_folder import load_model_folder
 from res2net_runtime.predictor import Predictor
 from res2net_runtime.results import Detections
 
-__all__ = ["TOLERANCES", "Agreement", "Tolerance", "compare_detections", "verify_export"]
+__all__ = [
+    "TOLERANCES",
+    "Agreement",
+    "Tolerance",
+    "compare_detections",
+    "match_detections",
+    "require_detections",
+    "verify_export",
+]
 
 
 @dataclass(frozen=True)
@@ -130,11 +138,7 @@ def verify_export(
             does not run.
     """
     expected = [eager(image) for image in images]
-    if not any(len(detections) for detections in expected):
-        raise ExportError(
-            f"The exported model could not be verified: no detections in {len(images)} images. Pass "
-            f"--verify_images with images that show the objects."
-        )
+    require_detections(expected)
 
     def compare(engine: str, precision: str) -> tuple[Agreement, str]:
         exported = Predictor(
@@ -151,6 +155,19 @@ def verify_export(
     return verify_engines(load_model_folder(folder).formats, precisions, compare)
 
 
+def require_detections(expected: Sequence[Detections]) -> None:
+    """Refuse to compare models on images in which nothing is detected.
+
+    Raises:
+        ExportError: No image has a detection.
+    """
+    if not any(len(detections) for detections in expected):
+        raise ExportError(
+            f"The exported model could not be verified: no detections in {len(expected)} images. Pass "
+            f"--verify_images with images that show the objects."
+        )
+
+
 def compare_detections(
     expected: Sequence[Detections], actual: Sequence[Detections], tolerance: Tolerance = TOLERANCES["fp32"]
 ) -> Agreement:
@@ -158,7 +175,7 @@ def compare_detections(
     ious, scores, pixels, masks = [], [0.0], [0.0], [0.0]
     unmatched = np.zeros(2, int)
     for a, b in zip(expected, actual):
-        pairs = _match(a, b, tolerance.matched_from_iou)
+        pairs = match_detections(a, b, tolerance.matched_from_iou)
         unmatched += len(a) - len(pairs), len(b) - len(pairs)
         for i, j, iou in pairs:
             ious.append(iou)
@@ -184,8 +201,8 @@ def compare_detections(
     )
 
 
-def _match(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int, float]]:
-    """Return the matched pairs: an index into each, and the IoU."""
+def match_detections(a: Detections, b: Detections, min_iou: float) -> list[tuple[int, int, float]]:
+    """Match detections of the same class on one image; returns the pairs: an index into each, and the IoU."""
     iou = box_iou(a.boxes_xyxy, b.boxes_xyxy)
     candidates = np.argwhere((iou >= min_iou) & (a.labels[:, None] == b.labels[None, :]))
     # If several boxes cover one object, the counterpart is the one with the most similar score.

@@ -23,7 +23,7 @@ from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.boxes import decode_boxes
 from ppdet_res2net.ppdet_modules.rows import count_per_image, image_of_row, rank_in_image
 
-__all__ = ["OUTPUT_NAMES", "BoxStage", "RCNNInference"]
+__all__ = ["OUTPUT_NAMES", "BoxStage", "RCNNInference", "original_size"]
 
 OUTPUT_NAMES = ("boxes", "scores", "labels", "masks", "num")
 _BOX_HEADS = {"FasterRCNN": "BBoxHead", "MaskRCNN": "BBoxHead", "CascadeRCNN": "CascadeHead"}
@@ -107,6 +107,22 @@ class RCNNInference(nn.Layer):
             masks: (M, 28, 28) float32 probabilities inside each box (Mask R-CNN only).
             num: (N,) int32, detections per image. The rows of the other outputs are grouped by image.
         """
+        *rows, num, real = self.detect_with_spare_rows(image, im_shape, scale_factor)
+        return (*(paddle.gather(t, real) for t in rows), num - 1)
+
+    def detect_with_spare_rows(
+        self, image: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
+    ) -> tuple[paddle.Tensor, ...]:
+        """Detect objects, with one more row per image, so that no tensor is empty: see ``compat/empty_arrays.py``.
+
+        Args:
+            image: As for :meth:`forward`; the others, too.
+            im_shape: Height and width before padding.
+            scale_factor: Network pixels per original pixel.
+
+        Returns:
+            What :meth:`forward` returns, with the spare rows, and the indices of the other rows.
+        """
         features = self.backbone({"image": image})
         if self.neck is not None:
             features = self.neck(features)
@@ -118,11 +134,8 @@ class RCNNInference(nn.Layer):
             paddle.gather(t, keep) for t in (boxes, scores, labels, image_index, original_boxes)
         )
         num = count_per_image(image_index, im_shape)
-        real = find_real_rows(scores)
-        outputs = [paddle.gather(t, real) for t in (original_boxes, scores, labels)]
-        if self.mask_heads:
-            outputs.append(paddle.gather(self._masks(features, boxes, labels, num), real))
-        return (*outputs, num - 1)
+        masks = [self._masks(features, boxes, labels, num)] if self.mask_heads else []
+        return (original_boxes, scores, labels, *masks, num, find_real_rows(scores))
 
     def _proposals(self, features: list[paddle.Tensor], im_shape: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Run the RPN: rois (R, 4) xyxy in network pixels, grouped by image, and rois per image (N,) int32."""
@@ -244,13 +257,18 @@ def _mask_logits(head: nn.Layer, roi_features: paddle.Tensor, labels: paddle.Ten
     return logits + bias
 
 
+def original_size(im_shape: paddle.Tensor, scale_factor: paddle.Tensor) -> paddle.Tensor:
+    """Return height and width of the original images, (N, 2) float32 whole numbers."""
+    return paddle.floor(divide_out_of_place(im_shape, scale_factor) + 0.5)
+
+
 def _to_original(
     boxes: paddle.Tensor, image_index: paddle.Tensor, im_shape: paddle.Tensor, scale_factor: paddle.Tensor
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Return boxes in pixels of the original image, clipped to it, and the indices of those that are not empty."""
     scale = paddle.gather(scale_factor, image_index)  # (M, 2) vertical, horizontal
     scale = paddle.concat([scale[:, 1:2], scale[:, 0:1]], axis=1)
-    size = paddle.floor(divide_out_of_place(im_shape, scale_factor) + 0.5)
+    size = original_size(im_shape, scale_factor)
     size = paddle.gather(paddle.concat([size[:, 1:2], size[:, 0:1]], axis=1), image_index)
     boxes = divide_out_of_place(boxes, paddle.concat([scale, scale], axis=1))
     boxes = paddle.maximum(paddle.minimum(boxes, paddle.concat([size, size], axis=1)), paddle.zeros_like(boxes))

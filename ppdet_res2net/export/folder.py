@@ -8,6 +8,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,17 @@ from res2net_runtime.system_errors import explain
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["NetworkWriter", "check_formats", "check_names", "write_folder"]
+__all__ = [
+    "NetworkWriter",
+    "check_formats",
+    "check_names",
+    "fill_folder",
+    "move_export",
+    "unfinished_folder",
+    "versions",
+    "write_description",
+    "write_folder",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +107,35 @@ def write_folder(
         ExportError: The folder cannot be written, another export is writing to it, or ``verify`` has raised it. The folder
             is as it was before.
     """
+    with unfinished_folder(folder) as unfinished:
+        fill_folder(unfinished, formats, network)
+        if verify is not None:
+            verify(unfinished)
+        _replace_export(folder, unfinished, formats)
+
+
+def fill_folder(folder: Path, formats: Sequence[str], network: NetworkWriter) -> None:
+    """Write the files of :func:`write_folder` into an empty folder that is there."""
+    settings = {
+        **network.description,
+        "formats": {name: _writer(name).write(folder, network) for name in EXPORTED_FORMATS if name in formats},
+        "versions": versions(formats),
+    }
+    write_description(folder, settings)
+
+
+def write_description(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``infer_cfg.yml``."""
+    (folder / CONFIG_NAME).write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder inside of ``folder``, for an export that is moved to its place at the end of the block.
+
+    Raises:
+        ExportError: The folder cannot be written, another export is writing to it, or the block has raised it.
+    """
     existed = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,18 +146,7 @@ def write_folder(
                 _locked(folder),
                 tempfile.TemporaryDirectory(dir=folder, prefix=unfinished_name("export")) as directory,
             ):
-                unfinished = Path(directory)
-                settings = {
-                    **network.description,
-                    "formats": {
-                        name: _writer(name).write(unfinished, network) for name in EXPORTED_FORMATS if name in formats
-                    },
-                    "versions": _versions(formats),
-                }
-                (unfinished / CONFIG_NAME).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-                if verify is not None:
-                    verify(unfinished)
-                _replace_export(folder, unfinished, formats)
+                yield Path(directory)
         except BaseException:
             if not existed:
                 folder.rmdir()
@@ -168,6 +197,25 @@ def _replace_export(folder: Path, complete: Path, formats: Sequence[str]) -> Non
         os.replace(complete / name, folder / name)
 
 
+def move_export(folder: Path, complete: Path) -> None:
+    """Move the files and folders of a complete export for another program to their places, in place of earlier ones.
+
+    Raises:
+        ExportError: A folder is in the way that is not a model of a Triton repository.
+    """
+    for one in sorted(complete.iterdir()):
+        if (folder / one.name).is_dir() and not (folder / one.name / "config.pbtxt").is_file():
+            raise ExportError(
+                f"'{folder / one.name}' is a folder of something else. Move it, or pass another --output_dir."
+            )
+    for name in {CONFIG_NAME, *FORMATS["paddle"].files}:
+        (folder / name).unlink(missing_ok=True)
+    for one in sorted(complete.iterdir(), key=lambda one: one.name == CONFIG_NAME):
+        if (folder / one.name).is_dir():
+            shutil.rmtree(folder / one.name)
+        os.replace(one, folder / one.name)
+
+
 def check_names(what: str, names: Sequence[str], known: Collection[str]) -> None:
     """Refuse names that are not known, and an empty list.
 
@@ -199,7 +247,8 @@ def _writer(name: str) -> ModuleType:
     return importlib.import_module(f"ppdet_res2net.export.formats.{name}")
 
 
-def _versions(formats: Sequence[str]) -> dict[str, str]:
+def versions(formats: Sequence[str] = ()) -> dict[str, str]:
+    """Return the versions of the packages that write some formats."""
     packages = dict.fromkeys(package for name in formats for package in _writer(name).PACKAGES)
     modules: list[ModuleType] = [ppdet_res2net, paddle, *map(importlib.import_module, packages)]
     return {module.__name__: module.__version__ for module in modules}

@@ -27,6 +27,7 @@ __all__ = [
     "load_model_folder",
     "local_model_dir",
     "read_model_config",
+    "read_model_info",
     "take",
     "take_labels",
     "take_names",
@@ -130,6 +131,25 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
         ModelFolderError: The folder or one of its files is missing, or it was written for a different version.
     """
     config, config_path = read_model_config(model_dir, "detection")
+    info = read_model_info(config, config_path)
+    return ModelFolder(
+        **vars(info),
+        path=Path(model_dir),
+        formats=find_files(take(config, "formats", Mapping, config_path), config_path),
+        versions=take_versions(config, config_path),
+    )
+
+
+def read_model_info(config: Mapping[str, Any], config_path: Path) -> ModelInfo:
+    """Read what ``infer_cfg.yml`` of a detector says beside the files.
+
+    Args:
+        config: Its content.
+        config_path: Its path, for messages.
+
+    Raises:
+        ModelFolderError: A setting is missing or wrong.
+    """
     label_list = take_labels(config, config_path)
     category_ids = take(config, "category_ids", list, config_path)
     if len(label_list) != len(category_ids):
@@ -151,17 +171,14 @@ def load_model_folder(model_dir: str | os.PathLike[str]) -> ModelFolder:
         )
     preprocess = take(config, "Preprocess", list, config_path)
     Preprocessor.from_config(preprocess)  # a mistake is told before a network is loaded
-    return ModelFolder(
-        path=Path(model_dir),
+    return ModelInfo(
         arch=take(config, "arch", str, config_path),
-        formats=find_files(take(config, "formats", Mapping, config_path), config_path),
         outputs=outputs,
         preprocess=tuple(preprocess),
         label_list=label_list,
         category_ids=tuple(category_ids),
         draw_threshold=_take_share(config, "draw_threshold", config_path),
         mask_threshold=_take_share(config, "mask_threshold", config_path),
-        versions=take_versions(config, config_path),
         class_thresholds=_take_class_thresholds(config, len(label_list), config_path),
     )
 
@@ -279,6 +296,12 @@ def _read_config(config_path: Path) -> Mapping[str, Any]:
 
 def _check_schema(config: Mapping[str, Any], config_path: Path, task: str | None) -> None:
     schema = config.get("schema")
+    if schema is None and "min_subgraph_size" in config:  # every folder of PaddleDetection's form has it, and no other
+        raise ModelFolderError(
+            f"'{printable(config_path)}' is in PaddleDetection's form, for its deploy/python/infer.py. Run the folder with "
+            "that program, or export the model with ppdet-res2net's export_model.py in a format of this runtime (paddle, "
+            "onnx, openvino)."
+        )
     if not isinstance(schema, Mapping) or schema.get("name") != SCHEMA_NAME:
         raise ModelFolderError(
             f"'{printable(config_path)}' has no schema named {SCHEMA_NAME}: it was not written by this project, perhaps "

@@ -13,8 +13,8 @@ if importlib.util.find_spec("ppdet") is None:
 
 from paddle import inference  # noqa: E402
 
-from ppdet_res2net.compat.onednn_interpolate import upsample_without_interpolate  # noqa: E402
 from ppdet_res2net.detection.inference import RCNNInference  # noqa: E402
+from ppdet_res2net.detection.paddle_graph import save_detector_graph  # noqa: E402
 from ppdet_res2net.errors import ConfigError  # noqa: E402
 from res2net_runtime.backends.paddle_quirks import keep_thread_counts  # noqa: E402
 from res2net_runtime.masks import masks_to_bitmaps  # noqa: E402
@@ -206,14 +206,8 @@ def exported(request, pair_of, tmp_path_factory):
     model, _ = pair_of(request.param)
     graph = RCNNInference(model)
     graph.eval()
-    spec = [
-        paddle.static.InputSpec([None, 3, None, None], "float32", "image"),
-        paddle.static.InputSpec([None, 2], "float32", "im_shape"),
-        paddle.static.InputSpec([None, 2], "float32", "scale_factor"),
-    ]
     folder = tmp_path_factory.mktemp(request.param)
-    with upsample_without_interpolate():
-        paddle.jit.save(paddle.jit.to_static(graph, input_spec=spec, full_graph=True), str(folder / "model"))
+    save_detector_graph(graph, folder)
     return model, folder
 
 

@@ -27,12 +27,13 @@ from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.datasets.demo_scenes import draw_scene  # noqa: E402
 from ppdet_res2net.detection.model import create_predictor, create_trained_detector  # noqa: E402
 from ppdet_res2net.errors import ConfigError, WeightsError  # noqa: E402
+from ppdet_res2net.modeling.initial_values import without_initial_values  # noqa: E402
 from ppdet_res2net.ppdet_modules.registry import create_from_config  # noqa: E402
 from ppdet_res2net.zoo import catalog  # noqa: E402
 from ppdet_res2net.zoo.coco_categories import COCO_CATEGORIES  # noqa: E402
 from ppdet_res2net.zoo.convert import convert_weights  # noqa: E402
 from ppdet_res2net.zoo.load import save_weights_file  # noqa: E402
-from tests.goldens.synthetic import make_tensor, without_random_weights  # noqa: E402
+from tests.goldens.synthetic import make_tensor  # noqa: E402
 from tests.helpers.datasets import shared_data  # noqa: E402
 from tests.helpers.servers import serving  # noqa: E402
 
@@ -55,13 +56,6 @@ QUICKLY = [
     "{NormalizeImage: {is_scale: true, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}, {Permute: {}}]",
     "use_gpu=false",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def unloaded_weights_are_nan():
-    """A weight that no file sets would spoil every detection; to draw it at random would take most of the time."""
-    with without_random_weights(float("nan")):
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +102,8 @@ def publisher(tmp_path, monkeypatch):
 def save_synthetic(recipe: str, path: Path, *overrides: str) -> Path:
     """Write weights for a recipe; its detector finds only ``FOUND_LABELS``."""
     config = load_config(recipe, ["pretrain_weights=null", *overrides])
-    model = create_from_config(config, config["architecture"])
+    with without_initial_values():
+        model = create_from_config(config, config["architecture"])
     tensors = {key: make_tensor(key, tuple(tensor.shape)) for key, tensor in model.state_dict().items()}
     for name in ("bbox_head.bbox_score.weight", "bbox_head.bbox_delta.weight", "rpn_head.rpn_rois_delta.weight"):
         tensors[name] *= np.float32(0.1)  # the bias decides, and boxes are like their anchors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import json
 from collections.abc import Iterator
 from unittest import mock
 
@@ -12,6 +13,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppdet_res2net.modeling.initial_values import without_initial_values
 from ppdet_res2net.ppdet_modules.registry import create_from_config, register_modules
 
 NETWORK_HW = (160, 192)
@@ -166,8 +168,19 @@ def paddledet_depth(depths: list[int]) -> Iterator[None]:
 
 def build_ours(config: dict, seed: int = 0) -> nn.Layer:
     """Build the detector with our modules, in evaluation mode, with weights that detect something."""
+    with without_initial_values():
+        model = create_from_config(config, config["architecture"])
+    load_equal_weights(model, _weights(json.dumps(config), seed))
+    model.eval()
     paddle.seed(seed)
-    model = create_from_config(config, config["architecture"])
+    return model
+
+
+@functools.lru_cache(maxsize=6)  # drawing them takes most of the time, and tests of one file build the same detectors
+def _weights(config: str, seed: int) -> dict[str, np.ndarray]:
+    """Return weights for a configuration in JSON."""
+    paddle.seed(seed)
+    model = create_from_config(json.loads(config), json.loads(config)["architecture"])
     model.eval()
     hooks = []
     for name, layer in model.named_sublayers():
@@ -177,7 +190,7 @@ def build_ours(config: dict, seed: int = 0) -> nn.Layer:
         model(make_inputs([(150, 180)], [(1.5, 1.5)], seed=1))
     for hook in hooks:
         hook.remove()
-    return model
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 
 def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
@@ -195,7 +208,7 @@ def build_paddledets(config: dict, weights_of: nn.Layer) -> nn.Layer:
     config = copy.deepcopy(config)
     depths = config["Res2Net"].pop("depth")
     config["Res2Net"].pop("dialect")
-    with paddledet_modules(), paddledet_depth(depths):
+    with paddledet_modules(), paddledet_depth(depths), without_initial_values():
         model = create_from_config(config, config["architecture"])
     load_equal_weights(model, weights_of.state_dict())
     model.eval()
@@ -203,12 +216,12 @@ def build_paddledets(config: dict, weights_of: nn.Layer) -> nn.Layer:
 
 
 def load_equal_weights(model: nn.Layer, state: dict) -> None:
-    """Load ``state`` into ``model``. Their names and shapes must be equal."""
+    """Load ``state``, tensors or arrays, into ``model``. Their names and shapes must be equal."""
     shapes = {(name, *tensor.shape) for name, tensor in model.state_dict().items()}
     expected = {(name, *tensor.shape) for name, tensor in state.items()}
     if shapes != expected:
         raise ValueError(f"state dicts differ in {sorted(shapes ^ expected)}")
-    model.set_state_dict({name: tensor.numpy() for name, tensor in state.items()})
+    model.set_state_dict({name: np.asarray(value) for name, value in state.items()})
 
 
 def make_inputs(

@@ -24,6 +24,7 @@ __all__ = [
     "Shard",
     "check_listed",
     "find_misplaced",
+    "iterate_image_list",
     "leave_out_done",
     "make_image_ids",
     "name_images",
@@ -183,29 +184,38 @@ def read_image_list(file: str | os.PathLike[str]) -> list[str]:
     Raises:
         ImageError: The file cannot be read, is empty or no text, or names a url.
     """
-    try:
-        content = Path(file).read_bytes()
-    except OSError as error:
-        raise ImageError(f"Cannot read the list '{printable(file)}': {error.strerror}. Check the path.") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = content.decode("utf-16", "replace")
-    else:
-        text = content.decode("utf-8-sig", "surrogateescape")
-    if "\0" in text:
-        raise ImageError(
-            f"The list '{printable(file)}' is not a text file in UTF-8, or in UTF-16 with a byte order mark. Check the path, "
-            "or save the list again."
-        )
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    paths = [line for line in lines if line.strip()]
+    paths = list(iterate_image_list(file))
     if not paths:
         raise ImageError(f"The list '{printable(file)}' is empty. It needs one path per line.")
-    for number, path in enumerate(lines, 1):
-        if is_url(path):
-            raise ImageError(
-                f"Line {number} of '{printable(file)}' is a url, '{hide_password(path)}'. Download the images first."
-            )
     return paths
+
+
+def iterate_image_list(file: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield what :func:`read_image_list` returns, from a list of any length; nothing if the file is empty.
+
+    Raises:
+        ImageError: The file cannot be read, is no text, or names a url.
+    """
+    try:
+        with open(file, "rb") as start:
+            is_utf16 = start.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
+        with open(file, encoding=encoding, errors=errors, newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                path = line.removesuffix("\n").rstrip("\r")
+                if "\0" in path:
+                    raise ImageError(
+                        f"The list '{printable(file)}' is not a text file in UTF-8, or in UTF-16 with a byte order mark. Check "
+                        "the path, or save the list again."
+                    )
+                if is_url(path):
+                    raise ImageError(
+                        f"Line {number} of '{printable(file)}' is a url, '{hide_password(path)}'. Download the images first."
+                    )
+                if path.strip():
+                    yield path
+    except OSError as error:
+        raise ImageError(f"Cannot read the list '{printable(file)}': {error.strerror}. Check the path.") from error
 
 
 def check_listed(paths: Sequence[Path], file: str, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import IO, Any
 from res2net_runtime.batch.parquet import iterate_rows, list_columns
 from res2net_runtime.errors import ImageError
 from res2net_runtime.files import find_images
-from res2net_runtime.image_lists import check_listed, read_image_list
+from res2net_runtime.image_lists import check_listed, iterate_image_list
 from res2net_runtime.texts import clip, hide_password, is_url, printable
 
 __all__ = ["NAME_COLUMNS", "Entry", "Source", "locate", "open_source"]
@@ -138,15 +139,15 @@ def _check_first(images: str, source: Source) -> None:
 
 
 def _folder_entries(folder: str, recursive: bool) -> Iterator[Entry]:
+    prefix = "" if Path(folder) == Path() else os.path.join(Path(folder), "")
     for path in find_images(folder, recursive):
-        yield Entry(os.path.relpath(path, folder))
+        yield Entry(os.fspath(path).removeprefix(prefix))
 
 
 def _list_entries(file: str, root: str) -> Iterator[Entry]:
-    names = read_image_list(file)
-    check_listed([Path(root) / name for name in names], file, Path(root))
-    for name in names:
-        yield Entry(name)
+    first = itertools.islice(iterate_image_list(file), _LOOKED_AT)
+    check_listed([Path(root) / name for name in first], file, Path(root))
+    yield from map(Entry, iterate_image_list(file))
 
 
 def _coco_entries(file: str) -> Iterator[Entry]:

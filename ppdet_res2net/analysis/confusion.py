@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppdet_res2net.analysis.error_schema import Breakdown, Confusion, ConfusionMatrix, Group
 from ppdet_res2net.analysis.evidence import Evidence, overlaps
-from ppdet_res2net.analysis.schema import Breakdown, Confusion, ConfusionMatrix, Group
 from ppdet_res2net.analysis.scoring import Matching
 
 __all__ = ["Outcome", "break_down", "confuse", "decide"]

@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 
 from ppdet_res2net.analysis.confusion import Outcome
+from ppdet_res2net.analysis.error_schema import Mistake, Suspect, WorstImage
 from ppdet_res2net.analysis.evidence import Evidence, overlaps
-from ppdet_res2net.analysis.schema import Mistake, Suspect, WorstImage
 from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef
 from ppdet_res2net.analysis.tide import CLS, ERROR_TYPES, MISS, RIGHT, Diagnosis
 

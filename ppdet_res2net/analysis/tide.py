@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppdet_res2net.analysis.error_schema import ErrorShares
 from ppdet_res2net.analysis.evidence import Evidence, overlaps
-from ppdet_res2net.analysis.schema import ErrorShares
 
 __all__ = ["ERROR_TYPES", "Diagnosis", "diagnose", "share_errors"]
 

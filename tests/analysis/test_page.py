@@ -17,10 +17,10 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ppdet_res2net.analysis.error_schema import Confusion, Mistake, Suspect, WorstImage
 from ppdet_res2net.analysis.page import PictureSource, write_report_page
 from ppdet_res2net.analysis.page.pictures import ASIDE, make_pictures
 from ppdet_res2net.analysis.report import make_report
-from ppdet_res2net.analysis.schema import Confusion, Mistake, Suspect, WorstImage
 from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef
 from ppdet_res2net.data.annotations import read_annotations
 from ppdet_res2net.data.ground_truth import select_scored_objects

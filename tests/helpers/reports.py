@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from ppdet_res2net.analysis.error_schema import Breakdown, Confusion, ConfusionMatrix, ErrorShares, Group
 from ppdet_res2net.analysis.schema import (
-    Breakdown,
     Calibration,
     CalibrationBin,
     ClassFigures,
-    Confusion,
-    ConfusionMatrix,
-    ErrorShares,
-    Group,
     KindReport,
     OperatingPoint,
     PrecisionRecall,

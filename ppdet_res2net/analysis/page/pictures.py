@@ -14,8 +14,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ppdet_res2net.analysis.comparison import ObjectChange
+from ppdet_res2net.analysis.error_schema import Mistake, Suspect
 from ppdet_res2net.analysis.matches import Matches
-from ppdet_res2net.analysis.schema import Mistake, Report, Suspect
+from ppdet_res2net.analysis.schema import Report
 from ppdet_res2net.analysis.subject import AnnotationRef, DetectionRef, ImageRef
 from ppdet_res2net.data.coco_file import CocoImage
 from ppdet_res2net.data.ground_truth import ScoredObjects

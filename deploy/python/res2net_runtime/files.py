@@ -58,6 +58,8 @@ _KINDS = (
 
 def describe_kind(mode: int) -> str | None:
     """Return what an entry of a folder is that is no regular file, such as "a named pipe"; None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), None)
 
 
@@ -108,9 +110,10 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         ImageError: The file cannot be read, is not a regular file, or is too large.
     """
-    name = hide_password(os.fspath(path)) if is_url(path) else printable(os.fspath(path))
     if is_url(path):
+        name = hide_password(os.fspath(path))
         raise ImageError(f"Cannot read image '{name}': it is a url. Download the image, and pass the file.")
+    name = printable(os.fspath(path))
     try:
         status = os.stat(path)
         kind = describe_kind(status.st_mode)
@@ -121,8 +124,8 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
                 f"Cannot read image '{name}': the file has {status.st_size} bytes, and an image at most {_MAX_FILE_BYTES}. "
                 "Check the path."
             )
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:  # all is read at once
+            return file.readall()
     except OSError as error:
         remedy = find_remedy(error, "") if is_lasting(error) else "Check the path."
         raise ImageError(f"Cannot read image '{name}': {error.strerror or error}. {remedy}") from error

@@ -73,7 +73,8 @@ def storable(text: str) -> str:
 
 def is_url(text: object) -> bool:
     """Whether a text begins with a scheme and ``://``, as no path of a file does."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(text)) is not None
+    text = str(text)
+    return "://" in text and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
 def hide_password(url: str) -> str:

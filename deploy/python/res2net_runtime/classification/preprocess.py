@@ -70,6 +70,9 @@ def open_rgb(source: ImageSource, *, upright: bool = True, max_pixels: int = DEF
             if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's conversion would cut off at 255
                 grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
                 return Image.fromarray(grey).convert("RGB")
+            if image.mode == "RGB":  # without the copy that convert makes
+                image.load()
+                return image
             return image.convert("RGB")
     except ImageError:
         raise

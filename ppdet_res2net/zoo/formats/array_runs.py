@@ -46,7 +46,6 @@ class ArrayRuns:
 
     def __init__(self, source: Window) -> None:
         self._source = source
-        self._shapes: dict[bytes, tuple[tuple[int, ...], int]] = {}
 
     def read(self, position: int, items: list[Any], memo: list[Any], most: int) -> tuple[int, int]:
         """Read names and arrays, as long as they are written like the next one and fit into the window.
@@ -66,42 +65,33 @@ class ArrayRuns:
             return position, 0
         before, after, kind, code, dtype = form
         arguments = (kind, _ZERO, code)
-        shapes = self._shapes
         count = 0
-        while size - position >= _LONGEST_HEAD and count < most:
-            if data[position] == _FRAME:
-                position += _FRAME_BYTES
-                count += 1
-                data, position, size = self._source.holding(position, _LONGEST_HEAD)
-                continue
+        head, shape, opcodes, length = b"", (), 0, 0
+        while size - position >= _LONGEST_HEAD:
             end_of_name = position + 2 + data[position + 1]
-            start = end_of_name + len(before)
-            end = data.find(after, start, start + _LONGEST_SHAPE + len(after))
-            if end < 0 or data[position] != _SHORT_BINUNICODE or not data.startswith(before, end_of_name):
-                break
-            encoded = data[start:end]
-            known = shapes.get(encoded) or self._read_shape(encoded)
-            if known is None or count + known[1] > most:
-                break
-            shape, opcodes = known
-            start = end + len(after) + 2
-            if data[start - 2] == _SHORT_BINBYTES:
-                end = start + data[start - 1]
-            elif data[start - 2] == _BINBYTES:
-                end = start + 3 + _UINT4(data, start - 1)[0]
-                start += 3
-            else:
-                break
+            if not data.startswith(head, end_of_name) or not head:  # of another shape than the one before
+                if data[position] == _FRAME and count < most:
+                    position += _FRAME_BYTES
+                    count += 1
+                    data, position, size = self._source.holding(position, _LONGEST_HEAD)
+                    continue
+                known = _read_head(data, end_of_name, before, after)
+                if known is None:
+                    break
+                head, shape, opcodes, length = known
+            start = end_of_name + len(head)
+            end = start + length
             if end + len(_END) > size:
                 if not position:
                     break
                 data, position, size = self._source.holding(position, size)
                 continue
-            if not data.startswith(_END, end):
+            if data[position] != _SHORT_BINUNICODE or not data.startswith(_END, end) or count + opcodes > most:
                 break
             name, content = str(data[position + 2 : end_of_name], "utf-8", "surrogatepass"), data[start:end]
-            array = ArrayStandIn(content, dtype, shape, "C")
-            memo += (name, _ZERO, arguments, array, shape, content, (1, shape, dtype, False, content))
+            state = (1, shape, dtype, False, content)
+            array = ArrayStandIn(state)
+            memo += (name, _ZERO, arguments, array, shape, content, state)
             items += (name, array)
             count += opcodes
             position = end + len(_END)
@@ -109,15 +99,23 @@ class ArrayRuns:
                 data, position, size = self._source.holding(position, _LONGEST_HEAD)
         return position, count
 
-    def _read_shape(self, encoded: bytes) -> tuple[tuple[int, ...], int] | None:
-        """Return a shape, and the number of opcodes of an array that has it; None if it is written in another way."""
-        if not _WHOLE_SHAPE.fullmatch(encoded):
-            return None
-        numbers = [(part[:1], part[1:]) for part in _NUMBERS.findall(encoded.removeprefix(b"("))]
-        shape = tuple(int.from_bytes(number, "little", signed=code == pickle.BININT) for code, number in numbers)
-        opcodes = _OPCODES + len(shape) + 1 + encoded.startswith(b"(")
-        self._shapes[encoded] = shape, opcodes
-        return shape, opcodes
+
+def _read_head(data: bytes, place: int, before: bytes, after: bytes) -> tuple[bytes, tuple[int, ...], int, int] | None:
+    """Return what lies between a name and the bytes of its array, the shape, the number of opcodes and that of bytes."""
+    start = place + len(before)
+    end = data.find(after, start, start + _LONGEST_SHAPE + len(after))
+    encoded = data[start:end] if end > 0 else b""
+    if not data.startswith(before, place) or not _WHOLE_SHAPE.fullmatch(encoded):
+        return None
+    numbers = [(part[:1], part[1:]) for part in _NUMBERS.findall(encoded.removeprefix(b"("))]
+    shape = tuple(int.from_bytes(number, "little", signed=code == pickle.BININT) for code, number in numbers)
+    opcodes = _OPCODES + len(shape) + 1 + encoded.startswith(b"(")
+    end += len(after) + 1
+    if data[end - 1] == _SHORT_BINBYTES:
+        return data[place : end + 1], shape, opcodes, data[end]
+    if data[end - 1] == _BINBYTES:
+        return data[place : end + 4], shape, opcodes, _UINT4(data, end)[0]
+    return None
 
 
 def _find_form(data: bytes, position: int, memo: list[Any]) -> tuple[bytes, bytes, Any, Any, Any] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.zoo.formats.limits import Limits
-from ppdet_res2net.zoo.formats.stand_ins import is_tensor
+from ppdet_res2net.zoo.formats.stand_ins import has_tensor, is_tensor
 
 __all__ = ["Choice", "find_weights"]
 
@@ -116,7 +116,7 @@ def _next_step(content: Mapping[str, Any], limits: Limits, copy: str | None) -> 
         return plain, f"the weights in '{plain}', not the averaged ones in '{averaged}'" if averaged else ""
     if averaged:
         raise WeightsError(f"has only averaged weights, in '{averaged}'. Do not ask for the plain ones.")
-    if any(is_tensor(value) for value in content.values()):
+    if has_tensor(content.values()):
         return None, ""
     inner = [key for key, value in content.items() if _holds_tensors(key, value, limits)]
     return (inner[0], "") if len(inner) == 1 else (None, "")
@@ -135,7 +135,7 @@ def _holds_tensors(key: object, value: object, limits: Limits, depth: int = 2) -
     if not isinstance(value, dict) or not isinstance(key, str) or any(state in key.lower() for state in _STATES):
         return False
     limits.count_object(len(value))
-    if any(map(is_tensor, value.values())):
+    if has_tensor(value.values()):
         return True
     inner = [(name, one) for name, one in value.items() if isinstance(one, dict)] if depth > 0 else []
     return any(_holds_tensors(name, one, limits, depth - 1) for name, one in inner)

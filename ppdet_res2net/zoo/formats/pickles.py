@@ -73,11 +73,11 @@ def _rebuild_subclass(function: object, _kind: object, arguments: object, *_: ob
 
 
 def _from_buffer(buffer: object, dtype: object, shape: object, order: object) -> ArrayStandIn:
-    return ArrayStandIn(buffer, dtype, shape, order)
+    return ArrayStandIn((1, shape, dtype, order == "F", buffer))
 
 
 def _scalar(dtype: object, data: object = b"", *_: object) -> ArrayStandIn:
-    return ArrayStandIn(data, dtype, (), "C")
+    return ArrayStandIn((1, (), dtype, False, data))
 
 
 def _empty_array(*_: object) -> ArrayStandIn:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ppdet_res2net.zoo.formats.dtypes import array_from_bytes, item_bytes
 from ppdet_res2net.zoo.formats.limits import Limits
 from ppdet_res2net.zoo.formats.unpickler import StandIn
 
-__all__ = ["ArrayStandIn", "DTypeStandIn", "Storage", "TensorStandIn", "as_array", "is_tensor"]
+__all__ = ["ArrayStandIn", "DTypeStandIn", "Storage", "TensorStandIn", "as_array", "has_tensor", "is_tensor"]
 
 
 class Storage:
@@ -143,31 +143,35 @@ class DTypeStandIn(StandIn):
 
 
 class ArrayStandIn(StandIn):
-    """A NumPy array: its bytes, type and shape, given at once or as the state that follows."""
+    """A NumPy array.
 
-    __slots__ = ("_parts",)
+    Args:
+        state: Version, shape, type, whether the order is Fortran's, and bytes, as ``numpy.ndarray.__setstate__`` takes them;
+            nothing if the state follows.
+    """
 
-    def __init__(self, *parts: object) -> None:
-        self._parts = parts
+    __slots__ = ("_state",)
+
+    def __init__(self, state: tuple[object, ...] = ()) -> None:
+        self._state = state
 
     def with_state(self, state: object) -> None:
-        """Take version, shape, type, order and bytes, as ``numpy.ndarray.__setstate__`` does."""
-        if self._parts or not isinstance(state, tuple) or len(state) != 5:
+        """Take the state."""
+        if self._state or not isinstance(state, tuple) or len(state) != 5:
             raise pickle.UnpicklingError("an array has a wrong state, or a second one")
-        _, shape, dtype, is_fortran, data = state
-        self._parts = (data, dtype, shape, "F" if is_fortran else "C")
+        self._state = state
 
     def array(self, limits: Limits) -> np.ndarray:
         """Return the array, in the byte order of this machine."""
-        if len(self._parts) != 4:
+        if not self._state:
             raise pickle.UnpicklingError("an array has no contents")
-        data, dtype, shape, order = self._parts
-        if isinstance(data, str):  # Python 2 wrote bytes as strings
-            data = data.encode("latin1")
+        _, shape, dtype, is_fortran, data = self._state
         if not isinstance(dtype, DTypeStandIn):
             raise pickle.UnpicklingError("an array has no type")
         kind = dtype.dtype  # before the bytes: an array of objects has none
-        if not isinstance(data, (bytes, bytearray)):
+        if isinstance(data, str):  # Python 2 wrote bytes as strings
+            data = data.encode("latin1")
+        elif not isinstance(data, (bytes, bytearray)):
             raise pickle.UnpicklingError("an array has no bytes")
         if not isinstance(shape, tuple):
             raise pickle.UnpicklingError("an array has no shape")
@@ -178,9 +182,9 @@ class ArrayStandIn(StandIn):
         if size != len(data):
             raise EOFError(f"an array has {len(data)} of {size} bytes")
         limits.add_bytes(size, "an array")
-        if order != "F" and kind.isnative:  # nothing has to be turned: without a copy, so the array is read-only
+        if not is_fortran and kind.isnative:  # nothing has to be turned: without a copy, so the array is read-only
             return np.ndarray(shape, kind, data)
-        array = np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
+        array = np.frombuffer(data, kind).reshape(shape, order="F" if is_fortran else "C")
         return np.ascontiguousarray(array, kind.newbyteorder("=")).reshape(shape)
 
 
@@ -207,4 +211,13 @@ def _unnamed(value: Any) -> Any:
 
 def is_tensor(value: Any) -> bool:
     """Whether :func:`as_array` would return an array."""
-    return isinstance(_unnamed(value), (ArrayStandIn, TensorStandIn, np.ndarray))
+    return isinstance(_unnamed(value), _TENSORS)
+
+
+def has_tensor(values: Collection[Any]) -> bool:
+    """Whether :func:`is_tensor` is true of one of many values."""
+    kinds = set(map(type, values))  # nearly always one, of which a look at each value would tell no more
+    return any(issubclass(kind, (*_TENSORS, tuple)) for kind in kinds) and any(map(is_tensor, values))
+
+
+_TENSORS = (ArrayStandIn, TensorStandIn, np.ndarray)

@@ -64,6 +64,7 @@ class StandIn:
 # stack above the last mark, the memo, and how many opcodes there may be. It returns the position after them, and their number.
 Shortcut = Callable[[int, list[Any], list[Any], int], tuple[int, int]]
 
+_TEXT = frozenset((str,))
 # What may be a key or an element of a set. Others may have hashes that take forever, or recurse.
 _PLAIN = (str, bytes, int, float, bool, complex, type(None))
 
@@ -163,12 +164,26 @@ class Machine:
                     else:
                         memo = self._store(data[position], stack[-1])
                     position += 1
+                elif code == _LONG_BINPUT:
+                    (index,) = _UINT4(data, position)
+                    if index == len(memo):
+                        memo.append(stack[-1])
+                    else:
+                        memo = self._store(index, stack[-1])
+                    position += 4
                 elif code == _BINGET:
                     try:
                         stack.append(memo[data[position]])
                     except LookupError:
                         raise _not_stored(data[position]) from None
                     position += 1
+                elif code == _LONG_BINGET:
+                    (index,) = _UINT4(data, position)
+                    try:
+                        stack.append(memo[index])
+                    except LookupError:
+                        raise _not_stored(index) from None
+                    position += 4
                 elif code == _BININT1:
                     stack.append(data[position])
                     position += 1
@@ -200,13 +215,6 @@ class Machine:
                     stack[-1] = self._made(stack[-1], arguments)
                 elif code == _TUPLE1:
                     stack[-1] = (stack[-1],)
-                elif code == _LONG_BINPUT:
-                    (index,) = _UINT4(data, position)
-                    if index == len(memo):
-                        memo.append(stack[-1])
-                    else:
-                        memo = self._store(index, stack[-1])
-                    position += 4
                 elif code == _NEWFALSE:
                     stack.append(False)
                 elif code == _TUPLE3:
@@ -224,13 +232,6 @@ class Machine:
                             self._limits.count_object(count + more)
                             break
                         data, position, end = source.at(position)
-                elif code == _LONG_BINGET:
-                    (index,) = _UINT4(data, position)
-                    try:
-                        stack.append(memo[index])
-                    except LookupError:
-                        raise _not_stored(index) from None
-                    position += 4
                 elif code == _BININT:
                     stack.append(_INT4(data, position)[0])
                     position += 4
@@ -419,8 +420,8 @@ def _as_key(value: Any) -> Any:
 def _update(target: dict[Any, Any], items: list[Any]) -> None:
     if len(items) % 2:
         raise pickle.UnpicklingError("a dictionary has a key without a value")
-    for key, value in zip(items[::2], items[1::2]):
-        target[key if type(key) is str else _as_key(key)] = value
+    keys = items[::2]
+    target.update(zip(keys if _TEXT.issuperset(map(type, keys)) else map(_as_key, keys), items[1::2]))
 
 
 _Step = Callable[..., None]

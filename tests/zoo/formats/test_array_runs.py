@@ -26,7 +26,7 @@ def describe(value: object, depth: int = 9) -> object:
     if depth == 0:
         return type(value)
     if isinstance(value, ArrayStandIn):
-        return "array", describe(value._parts, depth - 1)
+        return "array", describe(value._state, depth - 1)
     if isinstance(value, DTypeStandIn):
         return "dtype", value.code, value._order
     if isinstance(value, (list, tuple)):

@@ -211,7 +211,7 @@ def _read(file: BinaryIO, limits: Limits) -> tuple[str, object]:
     head = file.read(16)
     file.seek(0)
     if _is_safetensors(head):  # first: the length that it begins with can look like another format
-        return "safetensors", _read_safetensors(file)
+        return "safetensors", _read_safetensors(_content(file, limits))
     if head.startswith(b"PK\x03\x04"):
         archive = zipfile.ZipFile(file)
         return ("npz", read_npz(archive, limits)) if is_npz(archive) else ("torch-zip", read_torch_zip(archive, limits))
@@ -219,7 +219,7 @@ def _read(file: BinaryIO, limits: Limits) -> tuple[str, object]:
         content = load_pickle(file, limits)
         return ("torch-legacy", read_torch_legacy(file, limits)) if content == LEGACY_MAGIC else ("paddle", content)
     if head.startswith(b"\x0a"):
-        return "mindspore", read_mindspore(file.read(), limits)
+        return "mindspore", read_mindspore(_content(file, limits), limits)
     raise WeightsError(
         f"has an unknown format (it begins with {head[:8]!r}). These formats are supported, under any "
         "file name: Paddle .pdparams, PyTorch .pth/.pt, .safetensors, MindSpore .ckpt and NumPy .npz."
@@ -241,8 +241,11 @@ def _is_safetensors(head: bytes) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
-def _read_safetensors(file: BinaryIO) -> dict[str, object]:
-    content = file.read()
+def _content(file: BinaryIO, limits: Limits) -> bytes:
+    return file.read(limits.file_bytes)  # without a number, what is in the buffer would be joined with the rest: a copy
+
+
+def _read_safetensors(content: bytes) -> dict[str, object]:
     if int.from_bytes(content[:8], "little") + 8 > len(content):
         raise EOFError("the header is longer than the file")
     try:

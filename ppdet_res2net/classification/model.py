@@ -215,7 +215,7 @@ def trunk_arguments(network: Res2NetClassifier, norm_type: str) -> dict:
     """Return the arguments of the trunk as plain data, which is saved beside the weights."""
     trunk = network.backbone
     return {
-        "depth": list(trunk.stage_depths),
+        "depth": trunk.depth if trunk.is_dla else list(trunk.stage_depths),
         "width": trunk.width,
         "scales": trunk.scales,
         "variant": trunk.variant,

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ppdet_res2net.config.kinds import Kind, ListOf, Null, Number, OneOf, Switch, Text, Whole, nullable
 from ppdet_res2net.modeling.dialect import DIALECTS
+from ppdet_res2net.modeling.dla import DLA_LEVELS
 from ppdet_res2net.modeling.norm import NORM_TYPES
 from ppdet_res2net.modeling.res2net import STAGE_DEPTHS, VARIANTS
 from ppdet_res2net.zoo.catalog import list_models
@@ -157,7 +158,7 @@ MODULES: dict[str, Module] = {
         "backbone",
         {
             "depth": OneOf(
-                (_STAGE_DEPTHS, ListOf(Whole(1, 200), 1, 4)),
+                (_STAGE_DEPTHS, Text(tuple(DLA_LEVELS)), ListOf(Whole(1, 200), 1, 4)),
                 meaning="all stages together, or the blocks of each stage",
             ),
             "variant": Text(VARIANTS),

@@ -18,6 +18,7 @@ from paddle import Tensor, nn
 from ppdet_res2net.errors import ExportError
 from ppdet_res2net.export.onnx_builder import Graph, Value
 from ppdet_res2net.modeling.blocks import Bottle2neck, ConvNorm
+from ppdet_res2net.modeling.dla import DLATree
 from ppdet_res2net.modeling.res2net import Res2Net, Res2NetStage
 
 __all__ = ["add_conv", "add_feature_pyramid", "add_linear", "add_mask_logits", "add_trunk"]
@@ -72,10 +73,11 @@ def add_trunk(graph: Graph, x: Value, trunk: Res2Net) -> list[Value]:
     """Add the trunk. Return the feature maps of its ``return_idx``."""
     for layer in cast("Iterable[ConvNorm]", trunk.res1):
         x = _add_conv_norm(graph, x, layer)
-    x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    if trunk.maxpool is not None:
+        x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     features = []
     for i, stage in enumerate(trunk.stages):
-        x = _add_stage(graph, x, stage)
+        x = _add_tree(graph, x, stage) if isinstance(stage, DLATree) else _add_stage(graph, x, stage)
         if i in trunk.return_idx:
             features.append(x)
     return features
@@ -87,7 +89,20 @@ def _add_stage(graph: Graph, x: Value, stage: Res2NetStage) -> Value:
     return x
 
 
-def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
+def _add_tree(graph: Graph, x: Value, tree: DLATree, joined: Sequence[Value] = ()) -> Value:
+    pooled = x if tree.pool is None else graph.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    if tree.passes_input:
+        joined = [*joined, pooled]
+    if isinstance(tree.tree1, DLATree):
+        first = _add_tree(graph, x, tree.tree1)
+        return _add_tree(graph, first, cast("DLATree", tree.tree2), [*joined, first])
+    shortcut = pooled if tree.project is None else _add_conv_norm(graph, pooled, tree.project)
+    first = _add_block(graph, x, tree.tree1, shortcut)
+    second = _add_block(graph, first, cast("Bottle2neck", tree.tree2))
+    return _add_conv_norm(graph, graph.concat(second, first, *joined, axis=1), tree.root)
+
+
+def _add_block(graph: Graph, x: Value, block: Bottle2neck, shortcut: Value | None = None) -> Value:
     splits = graph.ops("Split", _add_conv_norm(graph, x, block.branch2a), outputs=block.scales, axis=1)
     outputs: list[Value] = []
     for i, layer in enumerate(cast("Iterable[ConvNorm]", block.branch2b)):
@@ -95,9 +110,9 @@ def _add_block(graph: Graph, x: Value, block: Bottle2neck) -> Value:
         outputs.append(_add_conv_norm(graph, part, layer))
     outputs.append(_add_average_pool(graph, splits[-1], block.pool) if block.pools_last_split else splits[-1])
     residual = _add_conv_norm(graph, graph.concat(*outputs, axis=1), block.branch2c)
-    if block.has_projection:
-        x = _add_projection(graph, x, block.branch1)
-    return graph.op("Relu", residual + x)
+    if shortcut is None:
+        shortcut = _add_projection(graph, x, block.branch1) if block.has_projection else x
+    return graph.op("Relu", residual + shortcut)
 
 
 def _add_projection(graph: Graph, x: Value, branch: nn.Sequential | ConvNorm) -> Value:

@@ -139,7 +139,13 @@ class Bottle2neck(nn.Layer):
                 kernel_size=3, stride=self.split_stride, padding=1, exclusive=not dialect.pool_counts_padding
             )
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, shortcut: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride).
+
+        Args:
+            x: The input.
+            shortcut: What the result is added to, of the output's shape; by default, the input or its projection.
+        """
         splits = paddle.split(self.branch2a(x), self.scales, axis=1)  # scales x (N, width, H, W)
         outputs: list[paddle.Tensor] = []
         for i, conv in enumerate(self.branch2b):
@@ -147,7 +153,9 @@ class Bottle2neck(nn.Layer):
             outputs.append(conv(splits[i] if is_independent else splits[i] + outputs[-1]))
         outputs.append(self.pool(splits[-1]) if self.pools_last_split else splits[-1])
         residual = self.branch2c(paddle.concat(outputs, axis=1))  # (N, out_channels, H / stride, W / stride)
-        return _relu_in_place(residual + (self.branch1(x) if self.has_projection else x))
+        if shortcut is None:
+            shortcut = self.branch1(x) if self.has_projection else x
+        return _relu_in_place(residual + shortcut)
 
 
 def make_stem(variant: str, norm: NormOptions = NormOptions()) -> nn.Sequential:

@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 
 from ppdet_res2net.errors import ConfigError
-from ppdet_res2net.modeling.res2net import STAGE_CHANNELS, Res2Net
+from ppdet_res2net.modeling.res2net import Res2Net
 
 __all__ = ["Res2NetClassifier"]
 
@@ -27,10 +27,10 @@ class Res2NetClassifier(nn.Layer):
             raise ConfigError(f"Res2NetClassifier: num_classes is {num_classes!r}; it must be 1 or more.")
         self.num_classes = num_classes
         self.backbone = Res2Net(**{**backbone_options, "num_stages": 4, "return_idx": (3,)})
-        self.fc = nn.Linear(STAGE_CHANNELS[-1], num_classes)
+        self.fc = nn.Linear(self.backbone.out_channels[-1], num_classes)
 
     def forward(self, inputs: paddle.Tensor | dict[str, paddle.Tensor]) -> paddle.Tensor:
         """Map normalised images (N, 3, H, W) to logits (N, num_classes)."""
-        features = self.backbone(inputs)[-1]  # (N, 2048, H/32, W/32)
+        features = self.backbone(inputs)[-1]  # (N, C, H/32, W/32)
         logits: paddle.Tensor = self.fc(features.mean(axis=[2, 3]))
         return logits

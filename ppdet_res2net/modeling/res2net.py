@@ -11,6 +11,7 @@ from paddle import nn
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.modeling.blocks import Bottle2neck, make_stem
 from ppdet_res2net.modeling.dialect import Dialect, get_dialect
+from ppdet_res2net.modeling.dla import DLA_CHANNELS, DLA_LEVELS, DLATree, make_dla_stem
 from ppdet_res2net.modeling.norm import NormOptions
 
 __all__ = [
@@ -83,7 +84,8 @@ class Res2Net(nn.Layer):
     Source: https://arxiv.org/abs/1904.01169. Parameter names are PaddleDetection's.
 
     Args:
-        depth: 50, 101, 152, 200, or the number of blocks of each stage, e.g. ``[3, 4, 6, 3]``.
+        depth: 50, 101, 152, 200, or the number of blocks of each stage, e.g. ``[3, 4, 6, 3]``. ``dla60`` builds the stages as
+            trees (:mod:`ppdet_res2net.modeling.dla`); its images have sides that are multiples of 32.
         width: Channels of one split in the first stage; doubles from stage to stage.
         scales: Number of splits.
         variant: Like ResNet's: ``a`` strides in the 1x1 convolution, ``b`` in the 3x3 ones, ``c`` is b with the deep
@@ -108,7 +110,7 @@ class Res2Net(nn.Layer):
 
     def __init__(
         self,
-        depth: int | Sequence[int] = 50,
+        depth: int | str | Sequence[int] = 50,
         width: int = 26,
         scales: int = 4,
         variant: str = "b",
@@ -125,7 +127,9 @@ class Res2Net(nn.Layer):
     ) -> None:
         super().__init__()
         _check_number("num_stages", num_stages, 1, 4)
-        self.stage_depths = stage_depths(depth, num_stages)
+        self.depth = depth
+        self.is_dla = isinstance(depth, str) and depth in DLA_LEVELS
+        self.stage_depths = DLA_LEVELS[depth][:num_stages] if self.is_dla else stage_depths(depth, num_stages)
         check_block_options(width, scales, variant, groups)
         if not isinstance(lr_mult_list, (list, tuple)) or len(lr_mult_list) != 4:
             raise ConfigError(f"Res2Net: lr_mult_list is {lr_mult_list!r}; it needs 4 factors, one per stage.")
@@ -133,28 +137,19 @@ class Res2Net(nn.Layer):
         self.return_idx = _stage_indices("return_idx", return_idx, 0, num_stages)
         self.dcn_v2_stages = _stage_indices("dcn_v2_stages", dcn_v2_stages, -1, num_stages)
         norm = NormOptions(norm_type, norm_decay, freeze_norm)
+        if self.is_dla:
+            _check_dla(depth, variant, dialect, self.dcn_v2_stages)
 
         self.width, self.scales, self.groups, self.variant = width, scales, groups, variant
         self.dialect = get_dialect(dialect)
         self.freeze_norm = freeze_norm
         self.freeze_at = freeze_at
-        self.res1 = make_stem(variant, norm)
-        self.maxpool = nn.MaxPool2D(kernel_size=3, stride=2, padding=1)
-        self.stages: list[Res2NetStage] = []
+        self.stage_channels = DLA_CHANNELS if self.is_dla else STAGE_CHANNELS
+        self.res1 = make_dla_stem(norm) if self.is_dla else make_stem(variant, norm)
+        self.maxpool = None if self.is_dla else nn.MaxPool2D(kernel_size=3, stride=2, padding=1)
+        self.stages: list[Res2NetStage | DLATree] = []
         for i in range(num_stages):
-            stage = Res2NetStage(
-                in_channels=64 if i == 0 else STAGE_CHANNELS[i - 1],
-                stage=i,
-                count=self.stage_depths[i],
-                width=width,
-                scales=scales,
-                variant="b" if self.dialect.blocks_ignore_variant else variant,
-                dialect=self.dialect,
-                groups=groups,
-                norm=norm,
-                lr_mult=lr_mult_list[i],
-                deformable=i in self.dcn_v2_stages,
-            )
+            stage = (self._make_tree if self.is_dla else self._make_stage)(i, norm, lr_mult_list[i])
             self.stages.append(stage)
             self.add_sublayer(f"res{i + 2}", stage)
         frozen = [self.res1, *self.stages[: freeze_at + 1]] if freeze_at >= 0 else []
@@ -163,10 +158,39 @@ class Res2Net(nn.Layer):
                 parameter.trainable = False
                 parameter.stop_gradient = True
 
+    def _make_stage(self, stage: int, norm: NormOptions, lr_mult: float) -> Res2NetStage:
+        return Res2NetStage(
+            in_channels=64 if stage == 0 else STAGE_CHANNELS[stage - 1],
+            stage=stage,
+            count=self.stage_depths[stage],
+            width=self.width,
+            scales=self.scales,
+            variant="b" if self.dialect.blocks_ignore_variant else self.variant,
+            dialect=self.dialect,
+            groups=self.groups,
+            norm=norm,
+            lr_mult=lr_mult,
+            deformable=stage in self.dcn_v2_stages,
+        )
+
+    def _make_tree(self, stage: int, norm: NormOptions, lr_mult: float) -> DLATree:
+        return DLATree(
+            in_channels=32 if stage == 0 else DLA_CHANNELS[stage - 1],
+            out_channels=DLA_CHANNELS[stage],
+            levels=self.stage_depths[stage],
+            width=self.width * 2**stage,
+            scales=self.scales,
+            stride=2,
+            passes_input=stage > 0,
+            groups=self.groups,
+            norm=norm,
+            lr_mult=lr_mult,
+        )
+
     @property
     def out_channels(self) -> list[int]:
         """Channels of each returned feature map."""
-        return [STAGE_CHANNELS[i] for i in self.return_idx]
+        return [self.stage_channels[i] for i in self.return_idx]
 
     @property
     def out_strides(self) -> list[int]:
@@ -176,10 +200,14 @@ class Res2Net(nn.Layer):
     def forward(self, inputs: paddle.Tensor | dict[str, paddle.Tensor]) -> list[paddle.Tensor]:
         """Map normalised images (N, 3, H, W), or ppdet's ``{"image": ...}``, to the list of feature maps."""
         x = inputs["image"] if isinstance(inputs, dict) else inputs
-        x = self.maxpool(self.res1(x))  # (N, 64, H/4, W/4)
+        x = self.res1(x)
+        if self.maxpool is not None:
+            x = self.maxpool(x)  # (N, 64, H/4, W/4)
+        else:
+            _check_size(x)
         features = []
         for i, stage in enumerate(self.stages):
-            x = stage(x)  # (N, STAGE_CHANNELS[i], H / STAGE_STRIDES[i], W / STAGE_STRIDES[i])
+            x = stage(x)  # (N, stage_channels[i], H / STAGE_STRIDES[i], W / STAGE_STRIDES[i])
             if i in self.return_idx:
                 features.append(x)
         return features
@@ -198,8 +226,8 @@ def stage_depths(depth: int | Sequence[int], num_stages: int = 4) -> tuple[int, 
         if all(isinstance(n, Integral) and int(n) > 0 for n in depth):
             return tuple(int(n) for n in depth[:num_stages])
     raise ConfigError(
-        f"Res2Net: depth is {depth!r}; choose one of {', '.join(map(str, STAGE_DEPTHS))}, or give the number of blocks "
-        f"of each of the {num_stages} stages, e.g. [3, 4, 6, 3]."
+        f"Res2Net: depth is {depth!r}; choose one of {', '.join(map(str, (*STAGE_DEPTHS, *DLA_LEVELS)))}, or give the number "
+        f"of blocks of each of the {num_stages} stages, e.g. [3, 4, 6, 3]."
     )
 
 
@@ -219,6 +247,26 @@ def check_block_options(width: int, scales: int, variant: str, groups: int) -> N
         )
     if variant not in VARIANTS:
         raise ConfigError(f"Res2Net: variant is {variant!r}; choose one of {', '.join(VARIANTS)}.")
+
+
+def _check_dla(depth: object, variant: str, dialect: str, dcn_v2_stages: Sequence[int]) -> None:
+    for name, value, only in (
+        ("variant", variant, "b"),
+        ("dialect", dialect, "official"),
+        ("dcn_v2_stages", list(dcn_v2_stages), [-1]),
+    ):
+        if value != only:
+            raise ConfigError(f"Res2Net: depth is {depth}, which exists with {name}: {only} only; got {value!r}.")
+
+
+def _check_size(stem: paddle.Tensor) -> None:
+    """Check the size of the stem's output: a tree adds what it pools to what it convolves, and the two round differently."""
+    height, width = stem.shape[2:]
+    if any(side > 0 and side % 16 for side in (height, width)):  # -1: not known while a graph is traced
+        raise ConfigError(
+            f"Res2Net: depth dla60 takes images whose sides are multiples of 32, got about {2 * height}x{2 * width} (height x "
+            "width). Pad or resize them."
+        )
 
 
 def _stage_indices(name: str, value: int | Sequence[int], smallest: int, num_stages: int) -> tuple[int, ...]:

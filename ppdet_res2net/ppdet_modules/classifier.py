@@ -6,7 +6,7 @@ from paddle import nn
 
 from ppdet_res2net import modeling
 from ppdet_res2net.errors import ConfigError
-from ppdet_res2net.modeling.res2net import STAGE_CHANNELS
+from ppdet_res2net.modeling.res2net import STAGE_STRIDES
 
 __all__ = ["Res2NetClassifier"]
 
@@ -32,7 +32,7 @@ class Res2NetClassifier(modeling.Res2NetClassifier):
         num_classes: int = 1000,
     ) -> None:
         nn.Layer.__init__(self)
-        last = len(STAGE_CHANNELS) - 1
+        last = len(STAGE_STRIDES) - 1
         if last not in backbone.return_idx:
             raise ConfigError(
                 f"Res2NetClassifier: the backbone has {len(backbone.stages)} stages and returns those of index "
@@ -43,4 +43,4 @@ class Res2NetClassifier(modeling.Res2NetClassifier):
             raise ConfigError(f"num_classes is {num_classes!r}; it must be 1 or more.")
         self.num_classes = num_classes
         self.backbone = backbone
-        self.fc = nn.Linear(STAGE_CHANNELS[last], num_classes)
+        self.fc = nn.Linear(backbone.out_channels[-1], num_classes)

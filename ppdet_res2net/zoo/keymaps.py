@@ -22,9 +22,10 @@ class Layout:
     """How one family of implementations names its parameters.
 
     Attributes:
-        name: ``torch``, ``mindcv``, ``paddleclas``, ``ppdet`` or ``detectron2``.
+        name: ``torch``, ``mindcv``, ``paddleclas``, ``ppdet``, ``detectron2``, or of DLA ``torch_dla`` and ``dla``.
         who: The publishers whose files have this layout, for messages.
         anchor: Name of a tensor that every trunk of this layout has, and no other network.
+        is_ours: Whether the names are ours.
         dialects: The dialects that such a file may have; all of them if the names do not tell, none if no dialect fits.
     """
 
@@ -32,6 +33,7 @@ class Layout:
     who: str
     anchor: str
     dialects: tuple[str, ...]
+    is_ours: bool = False
 
 
 LAYOUTS = {
@@ -45,7 +47,10 @@ LAYOUTS = {
             "PaddleDetection or this package",
             "res2.blocks.0.branch2b.0.conv.weight",
             ("official", "paddle", "ppdet", "mmdet"),
+            is_ours=True,
         ),
+        Layout("torch_dla", "the authors or timm", "level2.tree1.convs.0.weight", ("official",)),
+        Layout("dla", "this package", "res2.tree1.branch2b.0.conv.weight", ("official",), is_ours=True),
         Layout("detectron2", "the authors' fork of Detectron2", "res2.0.convs.0.weight", ()),
     )
 }
@@ -86,6 +91,9 @@ _TORCH_PARTS = {
 _PADDLECLAS_NAME = re.compile(
     r"(?:bb_(\d)_(\d+)\.)?(conv\d(?:_\d)?|short|res\w+_branch2b_(\d+))\.(_conv|_batch_norm)\.(\w+)"
 )
+_DLA_STEM = {"base_layer": "conv1_1", "level0": "conv1_2", "level1": "conv1_3"}
+_DLA_PLACE = re.compile(r"level([2-5])((?:\.tree[12])*)\.(\w+)\.(?:(\d+)\.)?(\w+)")
+_DLA_SEQUENCE = {"0": "conv", "1": "norm"}
 _PLAIN_SHORTCUT = re.compile(r"(backbone\.res[345]\.blocks\.0\.branch1)\.((?:conv\.weight|norm\.).*)")
 
 
@@ -168,6 +176,31 @@ def _torch_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
     return rename
 
 
+def _dla_renamer(_names: set[str], _: bool) -> Callable[[str], Target | None]:
+    def rename(name: str) -> Target | None:
+        head = re.fullmatch(r"fc\.(weight|bias)", name)
+        if head:  # a 1x1 convolution
+            return Target(name, is_transposed=head[1] == "weight")
+        stem = re.fullmatch(r"(base_layer|level[01])\.([01])\.(\w+)", name)
+        if stem:
+            return _tensor(f"res1.{_DLA_STEM[stem[1]]}.{_DLA_SEQUENCE[stem[2]]}", stem[3])
+        root = re.fullmatch(r"level([2-5](?:\.tree[12])*\.root)\.(conv|bn)\.(\w+)", name)
+        if root:
+            return _tensor(f"res{root[1]}.{'conv' if root[2] == 'conv' else 'norm'}", root[3])
+        found = _DLA_PLACE.fullmatch(name)
+        if not found:
+            return None
+        level, trees, part, number, leaf = found.groups()
+        place = f"res{level}{trees}"
+        if part in _TORCH_PARTS:
+            return _tensor(f"{place}.{_TORCH_PARTS[part].format(number)}", leaf)
+        if part == "project" and number in _DLA_SEQUENCE:
+            return _tensor(f"{place}.project.{_DLA_SEQUENCE[number]}", leaf)
+        return None
+
+    return rename
+
+
 def _paddleclas_renamer(names: set[str], _: bool) -> Callable[[str], Target | None]:
     pools_shortcuts = "conv1_1._conv.weight" in names
 
@@ -210,6 +243,8 @@ _RENAMERS = {
     "mindcv": _torch_renamer,
     "paddleclas": _paddleclas_renamer,
     "ppdet": _ppdet_renamer,
+    "torch_dla": _dla_renamer,
+    "dla": _ppdet_renamer,
 }
 
 

@@ -34,7 +34,7 @@ __all__ = [
     "trunk_metadata",
 ]
 
-_ALWAYS = ("batch counters are not used",)
+_ALWAYS = ("batch counters are not used", "projections that DLA never uses")
 _FOR_TRUNKS = (
     "the classifier's layer is not used by a trunk",
     "a detector's other parts are not used by a trunk",

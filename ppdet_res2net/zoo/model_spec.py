@@ -59,7 +59,7 @@ class ModelSpec:
     """
 
     name: str
-    depth: int
+    depth: int | str
     width: int
     scales: int
     variant: str

@@ -24,6 +24,8 @@ _COMPLEXITY = {
     (152, 26, 4, "b", 1): (61_275_248, 11_878_782_464),
     (152, 26, 4, "d", 1): (61_294_480, 12_118_423_040),
     (200, 26, 4, "d", 1): (76_215_536, 15_706_007_040),
+    ("dla60", 28, 4, "b", 1): (20_848_072, 4_122_681_344),
+    ("dla60", 4 * 8, 4, "b", 8): (17_032_984, 3_458_752_512),
 }
 _IMAGENET_HEAD = 2048 * 1000  # multiply-accumulates of the classifier's linear layer
 
@@ -44,7 +46,7 @@ def _classifier(
     source: str,
     licence: str,
     urls: tuple[str, ...],
-    depth: int = 50,
+    depth: int | str = 50,
     width: int = 26,
     scales: int = 4,
     variant: str = "b",
@@ -241,6 +243,16 @@ RECORDS = (
         top1=81.236,
         top5=95.346,
         note="The authors' res2net101_v1b_26w_4s.",
+    ),
+    _timm("dla60_res2net", "res2net_dla60_4s-d88db7f9.pth", depth="dla60", width=28, top1=78.480, top5=94.204),
+    _timm(
+        "dla60_res2next",
+        "res2next_dla60_4s-d327927b.pth",
+        depth="dla60",
+        width=4 * 8,
+        groups=8,
+        top1=78.488,
+        top5=94.144,
     ),
     _mmpretrain(
         "res2net50-w14-s8",

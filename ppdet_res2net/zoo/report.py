@@ -56,6 +56,12 @@ RULES = {
             "missing",
             re.compile(r".*\.conv_offset\.(weight|bias)"),
         ),
+        # The authors' DLA has a projection in every tree, and uses only those of trees with one level.
+        Rule(
+            "projections that DLA never uses",
+            "unexpected",
+            re.compile(r"backbone\.(res3|res4|res4\.tree[12])\.project\..*"),
+        ),
         Rule("the model has fewer stages", "unexpected", re.compile(r"backbone\.res[345]\..*")),
     )
 }
@@ -129,6 +135,8 @@ def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
     """
     trunk = {name[len("backbone.") :]: shape for name, shape in shapes.items() if name.startswith("backbone.res")}
     trunk = trunk or {name: shape for name, shape in shapes.items() if re.match(r"res[1-5]\.", name)}
+    if "res2.tree1.branch2b.0.conv.weight" in trunk:
+        return _describe_dla(trunk) + _describe_heads(shapes)
     first = trunk.get("res2.blocks.0.branch2b.0.conv.weight")
     if first is None:
         return _describe_foreign(shapes)
@@ -147,6 +155,14 @@ def describe_contents(shapes: Mapping[str, Sequence[int]]) -> str:
     deformable = sorted({int(m[1]) - 2 for m in (re.match(r"res(\d)\..*\.conv_offset\.", name) for name in trunk) if m})
     text += f" and deformable convolutions (dcn_v2_stages: {deformable})" if deformable else ""
     return text + _describe_heads(shapes)
+
+
+def _describe_dla(trunk: Mapping[str, Sequence[int]]) -> str:
+    first = trunk["res2.tree1.branch2b.0.conv.weight"]
+    scales = _count(trunk, r"res2\.tree1\.branch2b\.(\d+)\.") + 1
+    groups = first[0] // first[1]
+    text = f"a DLA-60 of {'Res2NeXt' if groups > 1 else 'Res2Net'} blocks {first[0]}w x {scales}s"
+    return text + (f" in {groups} groups" if groups > 1 else "")
 
 
 def _describe_heads(shapes: Mapping[str, Sequence[int]]) -> str:

@@ -123,7 +123,7 @@ def _wrapper(place: str) -> str:
 def _has_detector(layout: Layout, place: str, names: Collection[str]) -> bool:
     """Whether there is a whole detector around the trunk whose heads are computed here: then a detector takes all of it."""
     wrapper = _wrapper(place)
-    if layout.name == "ppdet":  # PaddleDetection's, or ours
+    if layout.is_ours:  # PaddleDetection's, or ours
         return any(name.startswith(f"{wrapper}rpn_head.") for name in names)
     if layout.name == "torch" and place.endswith("backbone."):
         return is_whole_detector([name[len(wrapper) :] for name in names if name.startswith(wrapper)])

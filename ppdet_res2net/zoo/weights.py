@@ -118,7 +118,10 @@ def to_our_names(tensors: Mapping[str, np.ndarray], pools_shortcuts: bool = Fals
     for name, target in map_names(tensors, pools_shortcuts).items():
         if target.name in ours:
             raise WeightsError(f"weights: two tensors of the file map to {target.name}; one of them is {name}.")
-        ours[target.name] = np.ascontiguousarray(tensors[name].T) if target.is_transposed else tensors[name]
+        tensor = tensors[name]
+        if target.is_transposed:  # the last layer of DLA is a 1x1 convolution, (out, in, 1, 1)
+            tensor = np.ascontiguousarray(tensor.reshape(tensor.shape[:2]).T if tensor.ndim == 4 else tensor.T)
+        ours[target.name] = tensor
     return ours
 
 
@@ -163,4 +166,4 @@ def _dialects_by_names(file: WeightsFile, choice: TrunkChoice, layout: Layout) -
     if sign:
         remedy = "if other code trained them, say so with 'ppdet-res2net convert-weights --dialect official'"
         return ("mmdet",), f"{sign}; {remedy}"
-    return layout.dialects, f"their names are those of {layout.who}" if layout.name != "ppdet" else ""
+    return layout.dialects, f"their names are those of {layout.who}" if not layout.is_ours else ""

@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.goldens.synthetic import IMAGE_SHAPE, make_image, make_tensor, run_detector, sample
+from tests.goldens.synthetic import DLA_IMAGE_SHAPE, IMAGE_SHAPE, make_image, make_tensor, run_detector, sample
 
 FOLDER = Path(__file__).parent
 
@@ -102,6 +102,7 @@ def _do_without(package: str) -> None:
 
 def run_timm():
     _do_without("torchvision")
+    import timm.models.dla
     import timm.models.res2net as original
     from timm.models import create_model
 
@@ -118,6 +119,9 @@ def run_timm():
     ):
         assert hasattr(original, name)
         yield (name, *_run_torch(create_model(name, pretrained=False), ""))
+    for name in ("dla60_res2net", "dla60_res2next"):
+        assert hasattr(timm.models.dla, name)
+        yield (name, *_run_torch(create_model(name, pretrained=False), "", DLA_IMAGE_SHAPE, "level{}", range(2, 6)))
 
 
 def run_mmpretrain():
@@ -140,7 +144,7 @@ def run_mmdet():
         yield (f"res2net{depth}_v1d_{width}w_{scales}s", *_run_torch(model, ""))
 
 
-def _run_torch(model, trunk: str):
+def _run_torch(model, trunk: str, image_shape=IMAGE_SHAPE, module: str = "layer{}", stages=range(1, 5)):
     import torch
 
     model.eval()
@@ -153,12 +157,12 @@ def _run_torch(model, trunk: str):
     }
     model.load_state_dict(state)
     outputs, macs = {}, []
-    for stage in range(1, 5):
-        model.get_submodule(f"{trunk}layer{stage}").register_forward_hook(
-            lambda _, __, out, key=f"c{stage + 1}": outputs.update({key: out.numpy()})
+    for number, stage in enumerate(stages, start=2):
+        model.get_submodule(trunk + module.format(stage)).register_forward_hook(
+            lambda _, __, out, key=f"c{number}": outputs.update({key: out.numpy()})
         )
     with torch.no_grad():
-        result = model(torch.from_numpy(make_image()))
+        result = model(torch.from_numpy(make_image(image_shape)))
         if isinstance(result, torch.Tensor):
             outputs["logits"] = result.numpy()
         kept = dict(outputs)

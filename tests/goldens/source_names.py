@@ -43,6 +43,8 @@ def source_shapes(spec) -> Shapes:
     }[spec.source]
     prefix = "backbone." if spec.task == "detector" else ""
     shapes: Shapes = {}
+    if spec.depth == "dla60":
+        return _dla(spec)
     for place, shape in _convolutions(spec):
         convolution, norm = name_convolution(spec, place)
         shapes[f"{prefix}{convolution}.weight"] = shape
@@ -74,6 +76,45 @@ def mmdet_detector_shapes(spec) -> Shapes:
     shapes = source_shapes(spec)
     for layer, shape in layers.items():
         shapes[f"{layer}.weight"], shapes[f"{layer}.bias"] = shape, shape[:1]
+    return shapes
+
+
+def _dla(spec) -> Shapes:
+    """Return the shapes of timm's DLA."""
+    shapes: Shapes = {}
+
+    def add(convolution: str, norm: str, *shape: int) -> None:
+        shapes[f"{convolution}.weight"] = shape
+        for leaf in _torch_norm:
+            shapes[f"{norm}.{leaf}"] = () if leaf == "num_batches_tracked" else (shape[0],)
+
+    def add_block(here: str, ins: int, outs: int, width: int) -> None:
+        add(f"{here}.conv1", f"{here}.bn1", width * spec.scales, ins, 1, 1)
+        for split in range(spec.scales - 1):
+            add(f"{here}.convs.{split}", f"{here}.bns.{split}", width, width // spec.groups, 3, 3)
+        add(f"{here}.conv3", f"{here}.bn3", outs, width * spec.scales, 1, 1)
+
+    def add_tree(here: str, levels: int, ins: int, outs: int, width: int, root: int) -> None:
+        if levels > 1:
+            add_tree(f"{here}.tree1", levels - 1, ins, outs, width, 2 * outs)
+            add_tree(f"{here}.tree2", levels - 1, outs, outs, width, root + outs)
+            return
+        add_block(f"{here}.tree1", ins, outs, width)
+        add_block(f"{here}.tree2", outs, outs, width)
+        if ins != outs:
+            add(f"{here}.project.0", f"{here}.project.1", outs, ins, 1, 1)
+        add(f"{here}.root.conv", f"{here}.root.bn", outs, root, 1, 1)
+
+    stem = {"base_layer": (16, 3, 7, 7), "level0": (16, 16, 3, 3), "level1": (32, 16, 3, 3)}
+    for place, shape in stem.items():
+        add(f"{place}.0", f"{place}.1", *shape)
+    ins = 32
+    for stage, levels in enumerate((1, 2, 3, 1)):
+        outs = 128 * 2**stage
+        root = 2 * outs + (ins if stage else 0)
+        add_tree(f"level{stage + 2}", levels, ins, outs, spec.width * 2**stage, root)
+        ins = outs
+    shapes["fc.weight"], shapes["fc.bias"] = (1000, 1024, 1, 1), (1000,)
     return shapes
 
 

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 __all__ = [
+    "DLA_IMAGE_SHAPE",
     "IMAGE_SHAPE",
     "PHOTO_SCALE",
     "PHOTO_SHAPES",
@@ -25,6 +26,8 @@ __all__ = [
 
 # Odd sizes at every stage, so that differences in padding and ceil mode, and so in the dialects, show.
 IMAGE_SHAPE = (1, 3, 75, 98)
+# DLA takes multiples of 32.
+DLA_IMAGE_SHAPE = (1, 3, 96, 160)
 # paddledet's FPN only takes multiples of 32.
 DETECTOR_IMAGE_SHAPE = (1, 3, 96, 128)
 SAMPLES = 96

@@ -67,7 +67,7 @@ def size_of(name: str) -> tuple:
     return spec.depth, spec.width, spec.scales, spec.variant, spec.groups
 
 
-@pytest.mark.parametrize("size", sorted(set(map(size_of, list_models()))))
+@pytest.mark.parametrize("size", sorted(set(map(size_of, list_models())), key=str))
 def test_figures_of_our_models(size):
     paddle = pytest.importorskip("paddle")
     specs = [get_model_spec(name) for name in list_models() if size_of(name) == size]

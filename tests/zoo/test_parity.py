@@ -20,7 +20,7 @@ from ppdet_res2net.zoo.keymaps import map_names  # noqa: E402
 from ppdet_res2net.zoo.load import load_into  # noqa: E402
 from ppdet_res2net.zoo.weights import to_our_names  # noqa: E402
 from tests.goldens.source_names import checksum, source_shapes, source_tensors  # noqa: E402
-from tests.goldens.synthetic import IMAGE_SHAPE, make_image, sample, without_random_weights  # noqa: E402
+from tests.goldens.synthetic import DLA_IMAGE_SHAPE, IMAGE_SHAPE, make_image, sample, without_random_weights  # noqa: E402
 
 TOLERANCE = 1e-4  # of the output's standard deviation
 STAGES = ("c2", "c3", "c4", "c5")
@@ -45,7 +45,7 @@ def run(model: paddle.nn.Layer) -> dict[str, np.ndarray]:
         layer.register_forward_post_hook(lambda _, __, out, stage=stage: outputs.update({stage: out.numpy()}))
     model.eval()
     with paddle.no_grad():
-        result = model(paddle.to_tensor(make_image()))
+        result = model(paddle.to_tensor(make_image(DLA_IMAGE_SHAPE if trunk.is_dla else IMAGE_SHAPE)))
     if trunk is not model:
         outputs["logits"] = result.numpy()
     return outputs

@@ -75,22 +75,19 @@ class DLATree(nn.Layer):
         self.project: ConvNorm | None = None
         self.tree1: Bottle2neck | DLATree
         self.tree2: Bottle2neck | DLATree
-        options = {"width": width, "scales": scales, "groups": groups, "norm": norm, "lr_mult": lr_mult}
         if levels > 1:
-            tree = functools.partial(DLATree, out_channels=out_channels, levels=levels - 1, **options)
-            self.tree1 = tree(in_channels, stride=stride)
-            self.tree2 = tree(out_channels, joined_channels=joined_channels + out_channels)
+            tree = functools.partial(
+                DLATree, levels=levels - 1, width=width, scales=scales, groups=groups, norm=norm, lr_mult=lr_mult
+            )
+            self.tree1 = tree(in_channels, out_channels, stride=stride)
+            self.tree2 = tree(out_channels, out_channels, joined_channels=joined_channels + out_channels)
             return
         block = functools.partial(
-            Bottle2neck,
-            out_channels=out_channels,
-            is_first=False,
-            variant="b",
-            dialect=get_dialect("official"),
-            **options,
-        )
-        self.tree1 = block(in_channels, stride=stride, is_stage_block=stride == 2)
-        self.tree2 = block(out_channels, stride=1, is_stage_block=False)
+            Bottle2neck, width=width, scales=scales, is_first=False, variant="b", dialect=get_dialect("official"),
+            groups=groups, norm=norm, lr_mult=lr_mult,
+        )  # fmt: skip
+        self.tree1 = block(in_channels, out_channels, stride=stride, is_stage_block=stride == 2)
+        self.tree2 = block(out_channels, out_channels, stride=1, is_stage_block=False)
         if in_channels != out_channels:
             self.project = ConvNorm(in_channels, out_channels, 1, norm=norm, lr_mult=lr_mult)
         self.root = ConvNorm(2 * out_channels + joined_channels, out_channels, 1, relu=True, norm=norm, lr_mult=lr_mult)
@@ -107,6 +104,8 @@ class DLATree(nn.Layer):
             joined = [*joined, pooled]
         if self.levels > 1:
             first = self.tree1(x)
-            return self.tree2(first, [*joined, first])
+            joined_later: paddle.Tensor = self.tree2(first, [*joined, first])
+            return joined_later
         first = self.tree1(x, pooled if self.project is None else self.project(pooled))
-        return self.root(paddle.concat([self.tree2(first), first, *joined], axis=1))
+        output: paddle.Tensor = self.root(paddle.concat([self.tree2(first), first, *joined], axis=1))
+        return output

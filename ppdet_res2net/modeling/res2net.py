@@ -128,8 +128,8 @@ class Res2Net(nn.Layer):
         super().__init__()
         _check_number("num_stages", num_stages, 1, 4)
         self.depth = depth
-        self.is_dla = isinstance(depth, str) and depth in DLA_LEVELS
-        self.stage_depths = DLA_LEVELS[depth][:num_stages] if self.is_dla else stage_depths(depth, num_stages)
+        self.is_dla = depth in tuple(DLA_LEVELS)
+        self.stage_depths = DLA_LEVELS[str(depth)][:num_stages] if self.is_dla else stage_depths(depth, num_stages)
         check_block_options(width, scales, variant, groups)
         if not isinstance(lr_mult_list, (list, tuple)) or len(lr_mult_list) != 4:
             raise ConfigError(f"Res2Net: lr_mult_list is {lr_mult_list!r}; it needs 4 factors, one per stage.")
@@ -213,7 +213,7 @@ class Res2Net(nn.Layer):
         return features
 
 
-def stage_depths(depth: int | Sequence[int], num_stages: int = 4) -> tuple[int, ...]:
+def stage_depths(depth: object, num_stages: int = 4) -> tuple[int, ...]:
     """Return the number of blocks of each stage.
 
     Raises:

@@ -177,6 +177,7 @@ def test_images_without_detections(engine):
         {"variant": "d", "dialect": "mmdet"},
         {"variant": "c", "dialect": "ppdet", "scales": 3},
         {"variant": "b", "dialect": "official", "groups": 4},
+        {"depth": "dla60", "width": 4, "dialect": "official", "groups": 2},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -192,12 +193,13 @@ def test_every_kind_of_trunk(engine, options):
     graph = Graph()
     for i, feature in enumerate(add_trunk(graph, graph.input("image", ["N", 3, "H", "W"]), trunk)):
         graph.output(f"c{i + 2}", feature, ["N", "C", "h", "w"], np.float32)
-    image = np.random.default_rng(0).standard_normal((2, 3, 72, 104)).astype("float32")  # 13 columns at stride 8
+    size = (64, 96) if trunk.is_dla else (72, 104)  # 13 columns at stride 8
+    image = np.random.default_rng(0).standard_normal((2, 3, *size)).astype("float32")
     found = ENGINES[engine](graph.model("test", "1"), {"image": image})
     with paddle.no_grad():
         expected = [feature.numpy() for feature in trunk(paddle.to_tensor(image))]
     for actual, feature in zip(found.values(), expected):
-        np.testing.assert_allclose(actual, feature, rtol=0, atol=2e-5 * feature.std())
+        np.testing.assert_allclose(actual, feature, rtol=1e-5, atol=2e-5 * feature.std())
 
 
 REFUSALS = {

@@ -279,7 +279,7 @@ def test_a_zoo_name_sets_the_architecture():
     [
         (
             {"depth": 51},
-            r"Res2Net: depth is 51; choose one of 50, 101, 152, 200, or give the number of blocks of each",
+            r"Res2Net: depth is 51; choose one of 50, 101, 152, 200, dla60, or give the number of blocks of each",
         ),
         ({"depth": [3, 4]}, r"depth is \[3, 4\]; .* each of the 4 stages, e.g. \[3, 4, 6, 3\]"),
         ({"depth": [3, 4, 0, 3]}, "depth is"),
@@ -312,6 +312,15 @@ def test_a_zoo_name_sets_the_architecture():
             {"dialect": "offical"},
             "unknown dialect 'offical'; choose one of official, paddle, ppdet, mmdet. Did you mean 'official'?",
         ),
+        (
+            {"depth": "dla60", "dialect": "paddle"},
+            "depth is dla60, which exists with dialect: official only; got 'paddle'",
+        ),
+        (
+            {"depth": "dla60", "dialect": "official", "variant": "d"},
+            "depth is dla60, which exists with variant: b only; got 'd'",
+        ),
+        ({"depth": "dla34"}, "depth is 'dla34'; choose one of 50, 101, 152, 200, dla60, or give"),
         ({"dialect": ["paddle"]}, r"unknown dialect \['paddle'\]"),
         (
             {"norm_type": "syncbn"},

@@ -57,6 +57,24 @@ def test_report_of_a_good_load(file, tensors):
     assert (model.fc.weight.numpy() == tensors["fc.weight"].T).all()
 
 
+def test_dla_has_projections_that_nothing_uses():
+    name = "timm/dla60_res2net"
+    tensors = source_tensors(get_model_spec(name))
+    for unused in ("level3.project.0", "level4.tree2.project.0"):  # in the authors' files, not in timm's
+        tensors[f"{unused}.weight"] = np.zeros((512, 256, 1, 1), np.float32)
+    model = create_classifier(name)
+    report = load_into(model, to_our_names(tensors))
+    assert len(report.matched) == len(model.state_dict())
+    assert report.allowed["projections that DLA never uses"] == (
+        "backbone.res3.project.conv.weight",
+        "backbone.res4.tree2.project.conv.weight",
+    )
+    text = error_of(lambda: load_into(create_classifier(NAME), to_our_names(tensors)))
+    assert "The file seems to be a DLA-60 of Res2Net blocks 28w x 4s, a classifier of 1000 classes" in text
+    with pytest.raises(ConfigError, match="multiples of 32, got about 76x98"):
+        model(paddle.zeros([1, 3, 75, 98]))
+
+
 def test_other_number_of_classes(file):
     model = create_classifier(NAME, weights=file, num_classes=10)
     assert (model.backbone.res1.conv1_1.conv.weight.numpy() != 0).any()

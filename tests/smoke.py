@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "demo_mask_rcnn"
+CASCADE = "demo_cascade_mask_rcnn"
 COMMAND = ("-m", "ppdet_res2net")
 
 
@@ -60,6 +61,10 @@ def walk(folder: Path) -> None:
     program = (ROOT / "deploy" / "python" / "infer.py",)
     run(program, *exported, "--output_dir", "exported", "--save_results")
     check_predictions(folder / "exported", pictures)
+
+    run(COMMAND, "train", "-c", CASCADE, "-o", *datasets, "--max_steps", 2, "--eval")
+    weights = folder / "output" / CASCADE / "model_final.pdparams"
+    run(COMMAND, "export", "-c", CASCADE, "-o", f"weights={weights}", *datasets, "--verify", "--verify_images", images)
 
 
 def check_defects(folder: Path) -> None:

@@ -14,15 +14,26 @@ MISTAKES = {
     ("CascadeHead.num_cascade_stages=2", f"BBoxPostProcess.decode.prior_box_var={LAST}"): (
         "CascadeTwoFCHead.num_cascade_stage is 3, but CascadeHead.num_cascade_stages is 2. Make them equal."
     ),
-    ("num_cascade_stages=4", "num_cascade_stage=4"): "CascadeHead.bbox_weight has 3 entries, but there are 4 stages; give",
-    ("BBoxAssigner.cascade_iou=[0.5]",): "BBoxAssigner.cascade_iou has 1 entries, but there are 3 stages; give one for each.",
-    ("CascadeHead.add_gt_as_proposals=[true]",): "CascadeHead.add_gt_as_proposals has 1 entries, but there are 3 stages",
-    ("CascadeHead.stage_loss_weights=[1, 1, 1, 1]",): "CascadeHead.stage_loss_weights has 4 entries, but there are 3 stages",
+    (
+        "num_cascade_stages=4",
+        "num_cascade_stage=4",
+    ): "CascadeHead.bbox_weight has 3 entries, but there are 4 stages; give",
+    (
+        "BBoxAssigner.cascade_iou=[0.5]",
+    ): "BBoxAssigner.cascade_iou has 1 entries, but there are 3 stages; give one for each.",
+    (
+        "CascadeHead.add_gt_as_proposals=[true]",
+    ): "CascadeHead.add_gt_as_proposals has 1 entries, but there are 3 stages",
+    (
+        "CascadeHead.stage_loss_weights=[1, 1, 1, 1]",
+    ): "CascadeHead.stage_loss_weights has 4 entries, but there are 3 stages",
     (f"BBoxPostProcess.decode.prior_box_var={LAST}",): (
-        "BBoxPostProcess.decode.prior_box_var is [20.0, 20.0, 10.0, 10.0], but the last stage learns its boxes with [30.0, 30.0, "
-        "15.0, 15.0] (CascadeHead.bbox_weight), so all boxes would be wrong. Give both the same four numbers."
+        "BBoxPostProcess.decode.prior_box_var is [20.0, 20.0, 10.0, 10.0], but the last stage learns its boxes with [30.0, "
+        "30.0, 15.0, 15.0] (CascadeHead.bbox_weight), so all boxes would be wrong. Give both the same four numbers."
     ),
-    ("BBoxPostProcess.decode=RCNNBox",): "RCNNBox.prior_box_var is [10.0, 10.0, 5.0, 5.0], but the last stage learns its boxes",
+    (
+        "BBoxPostProcess.decode=RCNNBox",
+    ): "RCNNBox.prior_box_var is [10.0, 10.0, 5.0, 5.0], but the last stage learns its boxes",
     ("CascadeHead.averaged=boxes",): "'CascadeHead.averaged' is 'boxes'; expected one of probabilities, logits",
 }
 

@@ -40,11 +40,6 @@ CASCADE_GN_HEADS = {
     "CascadeHead": {"head": "CascadeXConvNormHead"},
     "CascadeXConvNormHead": GN_HEADS["XConvNormHead"],
 }
-CASCADE_OF_TWO = {
-    "CascadeHead": {"num_cascade_stages": 2},
-    "CascadeTwoFCHead": {"num_cascade_stage": 2, "out_channel": 64},
-    "BBoxPostProcess": {"decode": {"name": "RCNNBox", "prior_box_var": [20.0, 20.0, 10.0, 10.0]}},
-}
 VARIETIES = {
     "mask-fpn": {},
     "faster-fpn": {"architecture": "FasterRCNN"},
@@ -53,13 +48,11 @@ VARIETIES = {
     "mask-c4": {"layout": "c4"},
     "faster-c4": {"architecture": "FasterRCNN", "layout": "c4"},
     "mask-cascade": {"architecture": "CascadeRCNN"},
-    "cascade": {"architecture": "CascadeRCNN", "settings": {"CascadeRCNN": {"mask_head": None}}},
     "cascade-boxes-per-class": {
         "architecture": "CascadeRCNN",
         "settings": {"CascadeRCNN": {"mask_head": None}, "CascadeHead": {"reg_class_agnostic": False}},
     },
     "mask-cascade-gn-heads": {"architecture": "CascadeRCNN", "settings": CASCADE_GN_HEADS},
-    "mask-cascade-of-two": {"architecture": "CascadeRCNN", "settings": CASCADE_OF_TWO},
 }
 CASCADES = [name for name in VARIETIES if "cascade" in name]
 

@@ -50,9 +50,10 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	.venv/bin/mypy
 
-# One thread per process: Paddle's own threads would only compete with the other process.
+# One thread per process: Paddle's own threads would only compete with the other process. Compiled files are kept whatever the
+# environment says, because the tests start hundreds of commands that would compile the sources again.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 # Every command once on Paddle 2.6.2, in an environment of its own. Needs Python 3.10 to 3.12.
 test-paddle26: .venv-paddle26/installed

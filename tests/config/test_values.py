@@ -22,6 +22,7 @@ from ppdet_res2net.ppdet_modules.registry import create_dataset, create_from_con
 from ppdet_res2net.ppdet_modules.tagged import Tagged
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FILES = RecipeFiles(trust_recipe=False)  # one for all recipes, since they share their bases
 RECIPES = sorted(file for file in CONFIGS.rglob("*.yml") if "_base_" not in file.parts)
 # Values as they are typed after -o: text, negative, huge, fractions, wrong containers, nothing, and no number at all.
 VALUES = ("abc", "-1", "0.5", "1e18", "99999999999999999999", "[]", "{}", "null", ".nan", "-.inf", "true", "3")
@@ -61,7 +62,7 @@ def settings() -> dict[tuple[str, ...], str]:
     """Return every place that is set in a recipe, with the first recipe that sets it."""
     found: dict[tuple[str, ...], str] = {}
     for recipe in RECIPES:
-        for place in places(load_config(recipe)):
+        for place in places(loading._override_and_check(FILES.read(recipe), [], trust_recipe=False)):
             found.setdefault(place, str(recipe))
     return found
 
@@ -69,7 +70,7 @@ def settings() -> dict[tuple[str, ...], str]:
 @functools.cache
 def files(recipe: str) -> Merged:
     """Return the files of a recipe with a small network, which takes longer to read than all checks."""
-    merged = RecipeFiles(trust_recipe=False).read(Path(recipe))
+    merged = FILES.read(Path(recipe))
     for override in small(recipe):
         dotted, _, value = override.partition("=")
         settings = yaml.safe_load(value)

@@ -11,6 +11,8 @@ from ppdet_res2net.ppdet_modules.rows import image_of_row
 
 __all__ = ["PaddleDetectionForm", "paste_masks"]
 
+_FAR_BELOW = -100.0
+
 
 class PaddleDetectionForm(nn.Layer):
     """Gives the results of a detector as PaddleDetection's exported graphs do.
@@ -54,46 +56,42 @@ class PaddleDetectionForm(nn.Layer):
         bbox = paddle.concat([labels.cast("float32").unsqueeze(1), scores.unsqueeze(1), boxes], axis=1)
         outputs = [paddle.gather(bbox, real), num - 1]
         if masks:
-            image_index = image_of_row(num, boxes)
-            pasted = paste_masks(masks[0], boxes, sizes.max(axis=0)) >= self.mask_threshold
-            outside = _find_outside(pasted, paddle.gather(sizes, image_index))
-            outputs.append(paddle.gather(pasted.cast("int32") - outside, real))
+            own_sizes = paddle.gather(sizes, image_of_row(num, boxes))
+            pasted = paste_masks(masks[0] / self.mask_threshold, boxes, own_sizes)
+            # At least 1 becomes 1, what is less 0, and what is outside of the image -1.
+            outputs.append(paddle.gather(pasted.clip(-1.0, 1.0).cast("int32"), real))
         return tuple(outputs)
 
 
-def paste_masks(masks: paddle.Tensor, boxes: paddle.Tensor, size: paddle.Tensor) -> paddle.Tensor:
-    """Return the masks as large as the image: ``paste_mask`` of ppdet, as two matrix products.
+def paste_masks(masks: paddle.Tensor, boxes: paddle.Tensor, sizes: paddle.Tensor) -> paddle.Tensor:
+    """Return the masks as large as the largest image: ``paste_mask`` of ppdet, as two matrix products.
 
     Bilinear sampling is a product of a function of the row and one of the column, so no grid of points is needed, which would
     take twice the memory of the result.
 
     Args:
-        masks: (M, m, m) float32, probabilities inside each box.
+        masks: (M, m, m) float32, values inside each box, at most 50.
         boxes: (M, 4) float32, xyxy in pixels of the image.
-        size: (2,) float32, height and width of the image.
+        sizes: (M, 2) float32, height and width of the image of each box.
 
     Returns:
-        (M, height, width) float32.
+        (M, height, width) float32; below -1 outside of a box's own image.
     """
-    rows = _sampling_weights(boxes[:, 1:2], boxes[:, 3:4], size[0], masks.shape[1])
-    columns = _sampling_weights(boxes[:, 0:1], boxes[:, 2:3], size[1], masks.shape[2])
-    return paddle.bmm(paddle.bmm(rows, masks), columns.transpose([0, 2, 1]))
+    largest = sizes.max(axis=0).cast("int64")
+    rows, below = _sampling_weights(boxes[:, 1:2], boxes[:, 3:4], largest[0], sizes[:, 0:1], masks.shape[1])
+    columns, beside = _sampling_weights(boxes[:, 0:1], boxes[:, 2:3], largest[1], sizes[:, 1:2], masks.shape[2])
+    # Two more terms in the second product are much cheaper than an operation on the result.
+    left = paddle.concat([paddle.bmm(rows, masks), below * _FAR_BELOW, paddle.full_like(below, _FAR_BELOW)], axis=2)
+    right = paddle.concat([columns, paddle.ones_like(beside), beside], axis=2)
+    return paddle.bmm(left, right.transpose([0, 2, 1]))
 
 
-def _find_outside(pasted: paddle.Tensor, sizes: paddle.Tensor) -> paddle.Tensor:
-    """Return 1 where a pixel of (M, height, width) is outside of its own image, else 0; ``sizes`` (M, 2) are the images'."""
-    rows, columns = (_find_beyond(paddle.shape(pasted)[1 + axis], sizes[:, axis : axis + 1]) for axis in (0, 1))
-    return paddle.maximum(rows.unsqueeze(2), columns.unsqueeze(1))
-
-
-def _find_beyond(length: paddle.Tensor, sides: paddle.Tensor) -> paddle.Tensor:
-    """Return int32 (M, length), 1 for pixels from ``sides`` (M, 1) on."""
-    return (paddle.arange(0, length, dtype="int64").cast("float32").unsqueeze(0) >= sides).cast("int32")
-
-
-def _sampling_weights(first: paddle.Tensor, last: paddle.Tensor, pixels: paddle.Tensor, cells: int) -> paddle.Tensor:
-    """Return the share (M, pixels, cells) that each cell of a mask has in each pixel along one axis."""
-    centres = (paddle.arange(0, pixels.cast("int64"), dtype="int64").cast("float32") + 0.5).unsqueeze(0)
-    position = divide_out_of_place(centres - first, last - first) * cells - 0.5  # (M, pixels), in cells
+def _sampling_weights(
+    first: paddle.Tensor, last: paddle.Tensor, pixels: paddle.Tensor, own_pixels: paddle.Tensor, cells: int
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Return the share (M, pixels, cells) of each cell of a mask in each pixel along one axis, and 1 beyond ``own_pixels``."""
+    pixel = paddle.arange(0, pixels, dtype="int64").cast("float32").unsqueeze(0)
+    position = divide_out_of_place(pixel + 0.5 - first, last - first) * cells - 0.5  # (M, pixels), in cells
     cell = paddle.arange(0, cells, dtype="int64").cast("float32").reshape([1, 1, -1])
-    return nn.functional.relu(1.0 - (position.unsqueeze(2) - cell).abs())
+    weights = nn.functional.relu(1.0 - (position.unsqueeze(2) - cell).abs())
+    return weights, (pixel >= own_pixels).cast("float32").unsqueeze(2)

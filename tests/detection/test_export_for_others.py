@@ -91,7 +91,8 @@ def test_masks_are_sampled_as_the_runtime_samples_them():
     masks = generator.random((6, 28, 28), np.float32)
     corner = generator.uniform(-5, 40, (6, 2))
     boxes = np.concatenate([corner, corner + generator.uniform(0.3, 60, (6, 2))], axis=1).astype(np.float32)
-    pasted = paste_masks(*(paddle.to_tensor(value) for value in (masks, boxes, np.array([47, 61], np.float32)))).numpy()
+    sizes = np.repeat(np.array([[47, 61]], np.float32), 6, axis=0)
+    pasted = paste_masks(*map(paddle.to_tensor, (masks, boxes, sizes))).numpy()
     for threshold in (0.3, 0.5, 0.9):
         expected = masks_to_bitmaps(masks, boxes, (47, 61), threshold)
         assert expected.any()

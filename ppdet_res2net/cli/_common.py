@@ -109,7 +109,7 @@ class CommandParser(FlagParser):
             action=Once,
             required=required,
             metavar="CFG",
-            help="recipe: a YAML file, or the name of a shipped one",
+            help="recipe: a YAML file, the name of a shipped one, or hf://OWNER/REPO",
         )
         self.add_argument(
             "-o",

@@ -72,8 +72,8 @@ class TaskParser(CommandParser):
         self.add_argument(
             "--weights",
             metavar="W",
-            help="weights to use: a file, url or zoo name; the same as -o weights=W. A classifier that was trained here needs "
-            "neither -c nor --model",
+            help="weights to use: a file, url, zoo name or hf://OWNER/REPO; the same as -o weights=W. A classifier that was "
+            "trained here needs neither -c nor --model",
         )
         self.add_device_argument()
         self.for_results: Sequence[str] = ()

@@ -19,7 +19,9 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("name", metavar="NAME", help="model, as 'ppdet-res2net models' lists it")
     parser.add_argument(
-        "source", metavar="SRC", help=".pdparams, .pth, .safetensors, .npz or MindSpore .ckpt; path or url"
+        "source",
+        metavar="SRC",
+        help=".pdparams, .pth, .safetensors, .npz or MindSpore .ckpt; path, url or hf://OWNER/REPO",
     )
     parser.add_argument("target", metavar="DST", help="file to write, .pdparams or .safetensors")
     parser.add_argument("--check", action="store_true", help="read DST again and compare every tensor bit by bit")

@@ -38,9 +38,13 @@ PLAIN_KEYS: dict[str, Kind] = {
     "num_classes": Whole(1, 100_000, meaning="object classes, background not counted"),
     "norm_type": Text(("bn", "sync_bn", "gn"), meaning="normalization of every module that sets none itself"),
     "pretrain_weights": nullable(
-        Text(meaning="url, file or model name of the weights that training starts from; null: random weights")
+        Text(
+            meaning="url, hub address, file or model name of the weights that training starts from; null: random weights"
+        )
     ),
-    "weights": nullable(Text(meaning="url, file or model name of the weights to evaluate, export or predict with")),
+    "weights": nullable(
+        Text(meaning="url, hub address, file or model name of the weights to evaluate, export or predict with")
+    ),
     # schedule
     "epoch": Whole(1, _MOST_EPOCHS, meaning="training epochs"),
     "base_batch_size": nullable(

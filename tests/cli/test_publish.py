@@ -11,8 +11,14 @@ import yaml
 
 pytest.importorskip("huggingface_hub")
 
+from ppdet_res2net import get_model_spec
 from ppdet_res2net.cli.main import main
 from ppdet_res2net.config import load_config
+from ppdet_res2net.ppdet_modules.tagged import Tagged
+from ppdet_res2net.training.publication.recipe import portable_recipe
+from ppdet_res2net.zoo.catalog import find_published
+from ppdet_res2net.zoo.formats import save_weights_file
+from ppdet_res2net.zoo.hub_weights import find_hub_weights
 from tests.helpers.fake_hub import FakeRepo, using_hub
 from tests.helpers.training_runs import image_files, read_tensors
 
@@ -111,6 +117,61 @@ def test_a_published_detector_needs_only_its_address(published, hub, demo_data, 
     with Predictor("hf://ann/nuts") as predictor:
         boxes = predictor(image).boxes_xyxy
     assert len(boxes) == len(eager)
+
+
+def test_a_classifier_on_a_hub_needs_only_its_address(hub, tmp_path):
+    import paddle
+
+    from ppdet_res2net.classification.model import load_classifier, trunk_arguments
+    from ppdet_res2net.modeling import Res2NetClassifier
+    from ppdet_res2net.zoo.load import trunk_metadata
+    from res2net_runtime.classification import ClassifierPreprocessor
+
+    paddle.seed(0)
+    network = Res2NetClassifier(2, depth=[1, 1, 1, 1], width=4, scales=2, variant="d", dialect="official", groups=2)
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    save_weights_file(tmp_path / "up/model.safetensors", weights, trunk_metadata(network))
+    info = {
+        "class_names": ["dark", "light"],
+        "category_ids": [0, 1],
+        "backbone": trunk_arguments(network, "bn"),
+        "preprocess": ClassifierPreprocessor(size_px=64).to_config(),
+    }
+    (tmp_path / "up/model.json").write_text(json.dumps(info))
+    hub.add_folder("ann/shades", tmp_path / "up")
+    loaded = load_classifier(weights="hf://ann/shades")
+    assert (loaded.name, loaded.class_names) == ("shades", ("dark", "light"))
+    assert all(np.array_equal(weights[name], array.numpy()) for name, array in loaded.network.state_dict().items())
+    assert loaded.preprocessor.size_px == 64
+
+
+def test_published_models_are_known_by_their_repository(hub):
+    hub.repos["timm/res2net50_26w_4s.in1k"] = FakeRepo({"model.safetensors": b"", "pytorch_model.bin": b""})
+    found = find_hub_weights("hf://timm/res2net50_26w_4s.in1k")
+    assert found.name == "model.safetensors"
+    assert find_published(found.url) == get_model_spec("timm/res2net50_26w_4s")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "portable"),
+    [
+        ("dataset_dir", "/home/ann/nuts", "dataset/nuts"),
+        ("dataset_dir", "C:\\data\\nuts", "dataset/nuts"),
+        ("dataset_dir", "~/nuts/", "dataset/nuts"),
+        ("dataset_dir", "../nuts", "dataset/nuts"),
+        ("dataset_dir", "..", "dataset"),
+        ("dataset_dir", "dataset/nuts", "dataset/nuts"),
+        ("anno_path", "/home/ann/a.json", "a.json"),
+        ("anno_path", "annotations/a.json", "annotations/a.json"),
+    ],
+)
+def test_paths_of_this_machine_are_shortened(key, text, portable):
+    recipe = {
+        "TrainDataset": Tagged("COCODataSet", {key: text, "data_fields": ["image"]}),
+        "weights": text,
+        "save_dir": text,
+    }
+    assert portable_recipe(recipe) == {"TrainDataset": Tagged("COCODataSet", {key: portable, "data_fields": ["image"]})}
 
 
 def test_files_are_chosen_or_listed(hub, tmp_path, capfd):

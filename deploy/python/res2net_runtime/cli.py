@@ -157,6 +157,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 if every image worked, 1 otherwise."""
     args = parse_args(argv)
     configure_logging("%(levelname)s: %(message)s", level=logging.INFO)
+    for package in ("httpx", "httpx2"):  # huggingface_hub's, which logs every request
+        logging.getLogger(package).setLevel(logging.WARNING)
     return run_command(lambda: run(args), "Interrupted; the pictures and results so far are kept.")
 
 

@@ -59,7 +59,7 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
     repeatable bit for bit, do not run a predictor on Paddle in one thread while another thread trains.
 
     Args:
-        model_dir: The folder that ``export_model.py`` wrote.
+        model_dir: The folder that ``export_model.py`` wrote; or the address of a repository that has it, ``hf://OWNER/REPO``.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads of the network on a CPU, or None for one per available core.
         batch_size: Images that run at once; only images of the same padded size share a batch, so that an

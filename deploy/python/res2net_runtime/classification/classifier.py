@@ -71,7 +71,7 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
     early.
 
     Args:
-        model_dir: The folder that the export wrote.
+        model_dir: The folder that the export wrote; or the address of a repository that has it, ``hf://OWNER/REPO``.
         device, cpu_threads, backend, precision, max_pixels, trust_graph: As for :class:`res2net_runtime.Predictor`.
         batch_size: Number of images that run together.
 

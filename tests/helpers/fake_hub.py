@@ -73,6 +73,7 @@ def using_hub(cache: Path, monkeypatch) -> Iterator[FakeHub]:
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_HUB_CACHE": str(cache),
         "HF_HUB_OFFLINE": False,
+        "HF_HUB_DOWNLOAD_TIMEOUT": 300,  # its ten seconds are too few on a machine with much to do
         "HF_TOKEN_PATH": str(cache / "token"),
     }
     for name, value in settings.items():  # the library reads the environment only when it is imported

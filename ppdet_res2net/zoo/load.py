@@ -232,10 +232,12 @@ def check_dialect(weights: Weights, model: nn.Layer) -> None:
         reason = reason or "they have the deep stem, but no pooled shortcuts"
     if not dialects or any(_compute_the_same(DIALECTS[d], trunk.dialect, trunk.variant) for d in dialects):
         return
+    remedy = f"Pass '-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
+    if weights.is_detector and weights.spec is not None and weights.spec.recipe and model is not trunk:
+        remedy = f"Use its recipe, '-c {weights.spec.recipe}', which differs in other settings, too."
     raise WeightsError(
         f"weights: {weights.source} has the {' or '.join(dialects)} dialect ({reason}), but the model has "
-        f"the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. Pass "
-        f"'-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
+        f"the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. {remedy}"
     )
 
 

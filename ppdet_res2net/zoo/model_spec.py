@@ -55,6 +55,7 @@ class ModelSpec:
         input: How images are prepared.
         proved_against: The original implementation and its version. With the same weights, our outputs equal its outputs
             (``tests/zoo/test_parity.py``).
+        recipe: The recipe that computes what the publisher's detector computes, if its name is not the model's.
         note: Anything else that a user should know.
     """
 
@@ -75,6 +76,7 @@ class ModelSpec:
     licence: str
     proved_against: str
     input: InputSpec = InputSpec()
+    recipe: str = ""
     note: str = ""
 
     @property

@@ -185,6 +185,7 @@ def _mmdet(name: str, file: str, parameters: int, **metrics: float) -> ModelSpec
         licence="Apache-2.0 (mmdetection)",
         proved_against=_PROVED_AGAINST["mmdet"],
         input=InputSpec((800, 1333), None, "bilinear"),
+        recipe=f"mmdet_{name.replace('net-101', 'net101').replace('-', '_')}",
     )
 
 

@@ -35,8 +35,9 @@ ppdet-res2net infer -c mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco \\
     -o weights=ppdet/mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco --infer_img photo.jpg
 ```
 
-Two of the three have the name of their recipe. The recipe of `ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco` is
-`mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval`.
+Two of PaddleDetection's three have the name of their recipe. The recipe of `ppdet/mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco` is
+`mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval`. Those of mmdetection have recipes of their own, which compute
+what mmdetection computes, and start from its detector when they are trained; the list of its models names them.
 
 Parameters are the trainable numbers of a classifier with its last layer, of a backbone alone, or of a whole detector.
 Multiply-accumulates (MACs) are those of the convolutions and linear layers for one 224x224 image; for backbones and
@@ -78,6 +79,8 @@ Files of other programs can be used as well, wherever a name can; the report say
   mmdetection's recipes start from (`res2net101_v1d_26w_4s_mmdetv2`): they are the authors' own (v1b) under new names, and
   mmdetection fine-tunes them in its own dialect. The authors' fork of mmdetection 1 has the official dialect; its stem is
   called `conv1.0`.
+- A Faster, Mask or Cascade R-CNN of mmdetection, with FPN and two linear layers per box head, is read as a whole, whatever its
+  classes. Of other detectors (HTC, heads with other layers), only the trunk is taken.
 - The authors' fork of Detectron2 has its stride in the 1x1 convolutions. No dialect here does; its files are refused.
 
 The column "proved" names the original implementation. With the same weights, our outputs equal its outputs to 1e-4 of
@@ -86,6 +89,10 @@ each output's standard deviation in float32. The tests compare the four feature 
 mask heads for a 96x128 image (`tests/zoo/test_detectors.py`). Parameters and MACs are counted in the models
 (`tests/zoo/test_models.py`). The weights of these comparisons are synthetic: the published files were not available, but
 the names and shapes of the tensors are those of the original code. Trunks of mmdetection 3.3.0 are compared in the same way.
+Its Faster and Mask R-CNN are compared from photo to result (`tests/detection/test_mmdet_detectors.py`): with its own test
+pipeline, operators compiled from mmcv's source, and weights of its names, it finds what this package finds. On two generated
+photos, boxes differ by less than 0.01 px and scores by less than 2e-4. On two photos of COCO at the published size, the largest
+differences were 0.0013 px and 6e-5, and masks had an IoU of at least 0.998.
 """
 
 
@@ -152,6 +159,7 @@ def _remarks(specs: Sequence[ModelSpec]) -> str:
             f"Input: {'x'.join(map(str, prepared.size_px))} ({crop}), {prepared.interpolation}, RGB, mean "
             f"{_numbers(prepared.mean)}, standard deviation {_numbers(prepared.std)}."
         )
+    lines += [f"`{spec.name}`: recipe `{spec.recipe}`." for spec in specs if spec.recipe]
     lines += [f"`{spec.name}`: {spec.note}" for spec in specs if spec.note]
     return "\n".join(f"- {line}" for line in lines) + "\n"
 

@@ -58,7 +58,7 @@ PHOTO_SHAPES = ((107, 149), (301, 227))
 PHOTO_SCALE = (256, 128)
 # Factors for layers of mmdetection, so that scores spread without many ties, and boxes move away from their anchors.
 _FACTORS = {"lateral_convs": 0.15, "fc_cls": 10.0, "fc_reg": 1.5, "rpn_cls": 3.0, "rpn_reg": 0.8, "conv_logits": 8.0}
-# Biases: most regions are background; proposals of the third kind of anchor, and boxes of one class, are as narrow as possible.
+# Biases: most regions are background; a third of the proposals are as narrow, boxes of one class as flat as possible.
 _BIASES = {
     "bbox_head.fc_cls.bias": {80: 13.0},
     "0.fc_cls.bias": {80: 9.0},
@@ -66,7 +66,7 @@ _BIASES = {
     "2.fc_cls.bias": {80: 9.0},
     "rpn_cls.bias": {2: -3.0},
     "rpn_reg.bias": {10: -8.0},
-    "bbox_head.fc_reg.bias": {4 * 33 + 2: -30.0},
+    "bbox_head.fc_reg.bias": {4 * 37 + 3: -30.0},
 }
 
 

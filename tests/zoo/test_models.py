@@ -140,7 +140,7 @@ def test_backbone_takes_overrides_and_ppdet_input():
         (
             lambda: list_models("tim"),
             ConfigError,
-            "unknown source 'tim'; choose one of timm, mmpretrain, mindcv, paddleclas, ppdet.",
+            "unknown source 'tim'; choose one of timm, mmpretrain, mindcv, paddleclas, ppdet, mmdet.",
         ),
         (
             lambda: create_classifier("ppdet/Res2Net50_26w_4s_pretrained", weights=True),

@@ -158,7 +158,14 @@ def test_what_fails_after_an_interrupt_is_told(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["-m ppdet_res2net", "-m res2net_runtime", "-m res2net_runtime.serve", "deploy/python/infer.py", "tools/eval.py"],
+    [
+        "-m ppdet_res2net",
+        "-m res2net_runtime",
+        "-m res2net_runtime.quantize",
+        "-m res2net_runtime.serve",
+        "deploy/python/infer.py",
+        "tools/eval.py",
+    ],
 )
 def test_ctrl_c_during_the_imports_is_quiet(command, tmp_path):
     stub = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise ImportError('a stub')\n"

@@ -3,7 +3,14 @@
 python -m res2net_runtime.quantize --model_dir output/my_model --image_dir photos
 """
 
+# ruff: noqa: E402  # Ctrl-C is quiet before the other imports begin, which take a second
+
 from __future__ import annotations
+
+from res2net_runtime._interrupts import end_quietly_on_interrupt
+
+if __name__ == "__main__":
+    end_quietly_on_interrupt()
 
 import argparse
 import logging

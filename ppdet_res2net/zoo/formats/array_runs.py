@@ -6,6 +6,7 @@ of such an entry. What is made of them is what the machine would have made, and 
 
 from __future__ import annotations
 
+import functools
 import pickle
 import re
 import struct
@@ -104,18 +105,25 @@ def _read_head(data: bytes, place: int, before: bytes, after: bytes) -> tuple[by
     """Return what lies between a name and the bytes of its array, the shape, the number of opcodes and that of bytes."""
     start = place + len(before)
     end = data.find(after, start, start + _LONGEST_SHAPE + len(after))
-    encoded = data[start:end] if end > 0 else b""
-    if not data.startswith(before, place) or not _WHOLE_SHAPE.fullmatch(encoded):
+    known = _read_shape(data[start:end]) if end > 0 and data.startswith(before, place) else None
+    if known is None:
+        return None
+    end += len(after) + 1
+    if data[end - 1] == _SHORT_BINBYTES:
+        return data[place : end + 1], *known, data[end]
+    if data[end - 1] == _BINBYTES:
+        return data[place : end + 4], *known, _UINT4(data, end)[0]
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_shape(encoded: bytes) -> tuple[tuple[int, ...], int] | None:
+    """Return a shape, and the number of opcodes of an entry that has it; None if it is written in another way."""
+    if not _WHOLE_SHAPE.fullmatch(encoded):
         return None
     numbers = [(part[:1], part[1:]) for part in _NUMBERS.findall(encoded.removeprefix(b"("))]
     shape = tuple(int.from_bytes(number, "little", signed=code == pickle.BININT) for code, number in numbers)
-    opcodes = _OPCODES + len(shape) + 1 + encoded.startswith(b"(")
-    end += len(after) + 1
-    if data[end - 1] == _SHORT_BINBYTES:
-        return data[place : end + 1], shape, opcodes, data[end]
-    if data[end - 1] == _BINBYTES:
-        return data[place : end + 4], shape, opcodes, _UINT4(data, end)[0]
-    return None
+    return shape, _OPCODES + len(shape) + 1 + encoded.startswith(b"(")
 
 
 def _find_form(data: bytes, position: int, memo: list[Any]) -> tuple[bytes, bytes, Any, Any, Any] | None:

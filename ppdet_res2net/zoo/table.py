@@ -92,7 +92,8 @@ the names and shapes of the tensors are those of the original code. Trunks of mm
 Its Faster and Mask R-CNN are compared from photo to result (`tests/detection/test_mmdet_detectors.py`): with its own test
 pipeline, operators compiled from mmcv's source, and weights of its names, it finds what this package finds. On two generated
 photos, boxes differ by less than 0.01 px and scores by less than 2e-4. On two photos of COCO at the published size, the largest
-differences were 0.0013 px and 6e-5, and masks had an IoU of at least 0.998.
+differences were 0.0013 px and 6e-5, and masks had an IoU of at least 0.998. Cascade and Cascade Mask R-CNN are compared on the
+same generated photos, within the same limits (`tests/detection/test_mmdet_cascade.py`).
 """
 
 

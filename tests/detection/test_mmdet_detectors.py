@@ -6,13 +6,10 @@ The goldens were made by ``tests/goldens/mmdet_detectors.py`` with mmdetection's
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
 
 paddle = pytest.importorskip("paddle")
 for package in ("onnx", "openvino", "ppdet"):
@@ -21,50 +18,31 @@ for package in ("onnx", "openvino", "ppdet"):
 
 from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.detection.inference import RCNNInference  # noqa: E402
-from ppdet_res2net.detection.model import Classes, create_predictor, make_model_info  # noqa: E402
+from ppdet_res2net.detection.model import create_predictor, make_model_info  # noqa: E402
 from ppdet_res2net.detection.onnx_detector import make_onnx_model  # noqa: E402
 from ppdet_res2net.errors import WeightsError  # noqa: E402
 from ppdet_res2net.ppdet_modules.registry import create_from_config  # noqa: E402
 from ppdet_res2net.zoo.catalog import get_model_spec, list_models  # noqa: E402
-from ppdet_res2net.zoo.coco_categories import COCO_CATEGORIES  # noqa: E402
 from ppdet_res2net.zoo.keymaps import map_names  # noqa: E402
-from ppdet_res2net.zoo.load import load_into, load_weights  # noqa: E402
-from ppdet_res2net.zoo.weights import Weights, to_our_names  # noqa: E402
+from ppdet_res2net.zoo.load import load_weights  # noqa: E402
+from ppdet_res2net.zoo.weights import Weights  # noqa: E402
 from res2net_runtime import Predictor  # noqa: E402
 from tests.goldens.source_names import checksum, mmdet_detector_shapes  # noqa: E402
 from tests.goldens.synthetic import (  # noqa: E402
-    PHOTO_SCALE,
-    PHOTO_SHAPES,
-    make_detector_tensor,
-    make_photo,
     sample,
     without_random_weights,
 )
+from tests.helpers.mmdet_detectors import (  # noqa: E402
+    CLASSES,
+    GOLDEN,
+    create_detector,
+    differences,
+    make_config,
+    write_photos,
+)
 from tests.helpers.onnx_engines import run_openvino  # noqa: E402
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "mmdet_detectors.json").read_text())
 FASTER, MASK = (f"mmdet/{kind}-rcnn_res2net-101_fpn_2x_coco" for kind in ("faster", "mask"))
-CLASSES = Classes(tuple(COCO_CATEGORIES.values()), tuple(COCO_CATEGORIES))
-LIMITS = {"box_px": 0.01, "score": 2e-4, "mask_iou": 0.98}
-
-
-def make_config(name: str):
-    config = load_config(get_model_spec(name).recipe, ["use_gpu=false", "pretrain_weights=null"])
-    for operator in config["TestReader"]["sample_transforms"]:
-        if "Resize" in operator:  # the only setting that is not the recipe's: 800 x 1333 pixels would take minutes
-            operator["Resize"]["target_size"] = list(reversed(PHOTO_SCALE))
-    return config
-
-
-def create_detector(name: str, config):
-    """Return a detector of the recipe with the weights of mmdetection, which come under mmdetection's names."""
-    shapes = mmdet_detector_shapes(get_model_spec(name))
-    tensors = {key: make_detector_tensor(key, shape) for key, shape in shapes.items() if "num_batches" not in key}
-    with without_random_weights():
-        detector = create_from_config(config, config["architecture"])
-    load_into(detector, to_our_names(tensors))
-    detector.eval()
-    return detector
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +57,7 @@ def detector(config):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photos")
-    paths = [folder / f"{number}.png" for number in range(len(PHOTO_SHAPES))]
-    for number, path in enumerate(paths):
-        cv2.imwrite(str(path), make_photo(number, PHOTO_SHAPES[number]))
-    return paths
+    return write_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
@@ -117,32 +91,6 @@ def watched(detector, config, photos):
     for handle in handles:
         handle.remove()
     return results
-
-
-def differences(found, golden: dict) -> list[str]:
-    """List what is beyond the limits; every detection of one side needs its own counterpart on the other."""
-    wrong = []
-    if len(found) != len(golden["scores"]):
-        wrong.append(f"{len(found)} detections instead of {len(golden['scores'])}")
-    free = np.ones(len(found), bool)
-    masks = [one["segmentation"] for one in found.to_coco(0)] if found.masks is not None else None
-    for number, (box, score, label) in enumerate(zip(golden["boxes"], golden["scores"], golden["labels"])):
-        box_px = np.abs(found.boxes_xyxy - np.float32(box)).max(axis=1, initial=0)
-        fits = free & (found.labels == label) & (np.abs(found.scores - score) < LIMITS["score"])
-        fits &= box_px < LIMITS["box_px"]
-        if not fits.any():
-            wrong.append(f"no counterpart of {label} {score:.4f} {np.round(box, 2)}")
-            continue
-        match = int(np.where(fits, box_px, np.inf).argmin())
-        free[match] = False
-        # Whether a row of pixels belongs to a box that is flatter than a pixel may hang on the last bits of its corners.
-        is_flat = min(box[2] - box[0], box[3] - box[1]) < 1
-        if masks is not None and "masks" in golden and not is_flat:
-            theirs = {"size": golden["size"], "counts": golden["masks"][number]}
-            has_mask = coco_mask.area(theirs) or coco_mask.area(masks[match])
-            if has_mask and coco_mask.iou([masks[match]], [theirs], [0])[0, 0] < LIMITS["mask_iou"]:
-                wrong.append(f"another mask of {label} {score:.4f} {np.round(box, 2)}")
-    return wrong
 
 
 def test_all_detectors_have_mmdetections_tensors():

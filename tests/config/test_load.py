@@ -14,6 +14,7 @@ from ppdet_res2net.config.yaml_io import read_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.registry import serializable_classes
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from ppdet_res2net.zoo.catalog import get_model_spec
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = sorted(file for file in CONFIGS.rglob("*.yml") if "_base_" not in file.parts)
@@ -221,7 +222,11 @@ def test_recipe_loads_and_survives_saving(recipe, tmp_path):
     config = load_config(recipe)
     assert config.name == recipe.stem and config.path == recipe
     assert config["architecture"] in config or config["architecture"] == "Res2NetClassifier"
-    assert config["weights"] == f"output/{recipe.stem}/model_final" or "eval" in recipe.stem
+    if recipe.stem.startswith("mmdet_"):  # fine-tunes and evaluates a published detector
+        assert get_model_spec(config["weights"]).recipe == recipe.stem
+        assert config["pretrain_weights"] == config["weights"]
+    else:
+        assert config["weights"] == f"output/{recipe.stem}/model_final" or "eval" in recipe.stem
     save_config(config, tmp_path / "new" / "saved.yml")
     assert load_config(tmp_path / "new" / "saved.yml") == config
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["saved.yml"]

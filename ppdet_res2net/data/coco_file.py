@@ -388,10 +388,10 @@ class _AnnotationParser:
 
 
 def _to_box(box: object) -> Sequence[float] | None:
+    if type(box) is list and len(box) == 4 and _FLOAT.issuperset(map(type, box)) and math.isfinite(sum(box)):
+        return box  # by far the most
     box = parse_text(box)
     if not isinstance(box, list) or len(box) != 4:
         return None
-    if _FLOAT.issuperset(map(type, box)) and math.isfinite(sum(box)):
-        return box  # by far the most
     numbers = [to_number(number) for number in box]
     return None if None in numbers else numbers  # type: ignore[return-value]

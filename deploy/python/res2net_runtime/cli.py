@@ -132,6 +132,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--trust_graph", **TRUST_GRAPH_OPTION)
     parser.add_argument(
+        "--no_winograd",
+        action="store_true",
+        help="compute every convolution directly; by default, OpenVINO's large ones use Winograd's algorithm in fp32",
+    )
+    parser.add_argument(
         "--run_mode", choices=RUN_MODES, default="auto", help="engine and precision by one name (default: %(default)s)"
     )
     parser.add_argument("--backend", choices=["auto", *BACKENDS], help="engine, instead of --run_mode")
@@ -170,7 +175,8 @@ def run(args: argparse.Namespace) -> int:
         )
     args.model_dir = local_model_dir(args.model_dir)
     if read_model_config(args.model_dir)[0]["task"] == "classification":
-        for flag, is_given in (("--save_labels", args.save_labels), ("--slice", args.slice), ("--tta", args.tta)):
+        detectors_flags = ("save_labels", "slice", "tta", "no_winograd")
+        for flag, is_given in ((f"--{name}", getattr(args, name)) for name in detectors_flags):
             if is_given:
                 raise Res2NetError(
                     f"{flag} is for detectors, and '{printable(args.model_dir)}' is a classifier. Leave it out."
@@ -181,7 +187,9 @@ def run(args: argparse.Namespace) -> int:
     images = images_of(args)
     paths = [image.path for image in images] or [Path(file) for file in (args.video_file,) if file]
     output_dir = make_output_folder(args.output_dir, paths)
-    predictor = Predictor(args.model_dir, **_predictor_options(args), **view_settings(args))
+    predictor = Predictor(
+        args.model_dir, winograd=not args.no_winograd, **_predictor_options(args), **view_settings(args)
+    )
     output = Output(
         output_dir,
         predictor.info.least_scores if args.threshold is None else args.threshold,

@@ -73,6 +73,8 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         trust_graph: Pass the graph to the engine unchecked. Otherwise, a graph with operators that could read files or run
             code, or with any that is not known, is refused. Use it for a model with modules of your own, and only for a
             model that you trust as you trust a program.
+        winograd: Let OpenVINO compute large convolutions with Winograd's algorithm in float32, which is faster and rounds
+            differently. Other engines and precisions ignore it.
         slicing: Search large images slice by slice, too; its ``batch_size`` replaces the one above. This and ``tta`` are for
             calls and streams; :meth:`prepare` takes each image as it is.
         tta: Search images mirrored and at other scales, too.
@@ -99,12 +101,13 @@ class Predictor(ImageSession[_PreparedPhoto, Detections, Prediction]):
         precision: str = "fp32",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         trust_graph: bool = False,
+        winograd: bool = True,
         slicing: Slicing | None = None,
         tta: TestTimeAugmentation | None = None,
     ) -> None:
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         folder = load_model_folder(local_model_dir(model_dir))
-        backend_in_use = create_backend(folder, backend, precision, device, cpu_threads, trust_graph)
+        backend_in_use = create_backend(folder, backend, precision, device, cpu_threads, trust_graph, winograd)
         self._set_up(folder, backend_in_use, batch_size, max_pixels, slicing, tta)
 
     @classmethod

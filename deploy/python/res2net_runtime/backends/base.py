@@ -78,6 +78,7 @@ class EngineOptions:
         cpu_threads: Threads on a CPU.
         may_simulate: Whether bfloat16 may be simulated if the CPU lacks it, which is many times slower.
         trust_graph: Whether the graph goes to the engine unchecked.
+        winograd: Whether OpenVINO may compute large convolutions with Winograd's algorithm, in float32.
     """
 
     engine: str
@@ -87,6 +88,7 @@ class EngineOptions:
     cpu_threads: int
     may_simulate: bool
     trust_graph: bool = False
+    winograd: bool = True
 
 
 def check_outputs(expected: Sequence[str], actual: Sequence[str], model_path: Path) -> None:

@@ -12,6 +12,7 @@ from res2net_runtime.backends.base import EngineOptions, NetworkFolder, check_ou
 from res2net_runtime.backends.cpu import find_narrow_isa_limit, warn_of_simulated_bfloat16
 from res2net_runtime.backends.graphs import check_graph
 from res2net_runtime.backends.native_errors import import_engine, loading, running
+from res2net_runtime.backends.openvino_winograd import rewrite_convolutions
 from res2net_runtime.errors import BackendError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class OpenVINOBackend:
 
     Args:
         folder: The exported model.
-        options: The format, the precision and the number of threads are used.
+        options: The format, the precision, the number of threads and ``winograd`` are used.
 
     Raises:
         BackendError: OpenVINO is missing, or refuses the model, or the CPU lacks the precision.
@@ -67,6 +68,8 @@ class OpenVINOBackend:
             if not options.trust_graph:
                 check_graph(files, options.format)
             network = read_network(core, str(model_path), least_side_px, files.params_path)
+            if options.winograd and options.precision == "fp32":
+                rewrite_convolutions(network, least_side_px)
             model = core.compile_model(network, "CPU", settings)
         if options.precision == "bf16" and model.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
             raise BackendError(

@@ -25,6 +25,7 @@ def create_backend(
     device: str,
     cpu_threads: int | None,
     trust_graph: bool = False,
+    winograd: bool = True,
 ) -> Backend:
     """Load a model into an inference engine.
 
@@ -37,6 +38,7 @@ def create_backend(
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:<index>"``.
         cpu_threads: Threads of the network on a CPU, or None for one per available core.
         trust_graph: Whether the graph goes to the engine unchecked.
+        winograd: Whether OpenVINO may compute large convolutions with Winograd's algorithm, in float32.
 
     Raises:
         BackendError: A name is unknown, the combination does not exist, the folder does not hold the format
@@ -67,7 +69,7 @@ def create_backend(
         )
     if backend == "auto" and precision == "bf16" and has_bfloat16() is False:
         logger.warning("This CPU has no bfloat16 instructions, so bf16 would be slower than fp32. Running in fp32.")
-        return create_backend(folder, "auto", "fp32", device, cpu_threads, trust_graph)
+        return create_backend(folder, "auto", "fp32", device, cpu_threads, trust_graph, winograd)
 
     if backend != "auto":
         _require_format(folder, backend, precision)
@@ -81,6 +83,7 @@ def create_backend(
             cpu_threads=cpu_threads or available_cores(),
             may_simulate=backend != "auto",
             trust_graph=trust_graph,
+            winograd=winograd,
         )
         return lambda: _load(folder, options)
 

@@ -99,7 +99,7 @@ class Classifier(ImageSession[Prepared, Classification, ClassifierPrediction]):
         check_counts(cpu_threads=cpu_threads, batch_size=batch_size, max_pixels=max_pixels)
         self.info = load_classifier_folder(local_model_dir(model_dir))
         self._max_pixels = max_pixels
-        network = create_backend(self.info, backend, precision, device, cpu_threads, trust_graph)
+        network = create_backend(self.info, backend, precision, device, cpu_threads, trust_graph, winograd=False)
         super().__init__(network, batch_size)
 
     @property

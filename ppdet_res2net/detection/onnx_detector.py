@@ -43,7 +43,7 @@ def make_onnx_model(network: RCNNInference) -> onnx.ModelProto:
     proposals = add_proposals(graph, features, network.rpn_head, network.cell_anchors, im_shape)
     rows, scores, labels = _add_detections(graph, features, proposals, network, im_shape)
     if network.mask_heads:  # before empty boxes are dropped, because it replaces the rows
-        masks, rows = _add_masks(graph, features, rows, labels, network.mask_heads)
+        masks, rows = _add_masks(graph, features, rows, labels, list(network.mask_heads))
     boxes, index = _add_original_boxes(graph, rows, im_shape, scale_factor)
 
     graph.output("boxes", graph.gather(boxes, index), ["M", 4], np.float32)
@@ -131,7 +131,7 @@ def _add_box_stages(
 ) -> tuple[Rows, Value, Value]:
     """Add the stages of the box head: regions of the last one, probabilities (R, C + 1), boxes (R, 4, C or 1)."""
     head = network.bbox_head
-    total: Value | None = None  # logits or probabilities of the stages so far
+    totals: list[Value] = []  # sums of logits or probabilities, up to each stage
     averages_logits = getattr(head, "averaged", None) == "logits"
     for number, stage in enumerate(network.box_stages, 1):
         pooled, rows, order = add_roi_features(graph, features, rows, head.roi_extractor)
@@ -140,7 +140,7 @@ def _add_box_stages(
             hidden = add_linear(graph, hidden, layer, relu=True)
         logits = add_linear(graph, hidden, stage.score)
         scores = logits if averages_logits else graph.op("Softmax", logits, axis=1)
-        total = scores if total is None else graph.gather(total, order) + scores
+        totals.append(graph.gather(totals[-1], order) + scores if totals else scores)
         boxes = graph.unsqueeze(rows.boxes, 2)
         deltas = _add_deltas(graph, hidden, stage)
         boxes = add_decode(graph, deltas, boxes, axis=1, limit_shrinking=network.decode.limit_shrinking)
@@ -148,9 +148,8 @@ def _add_box_stages(
         boxes = graph.op("Max", graph.op("Min", boxes, graph.unsqueeze(limits, 2)), np.float32(0))  # (R, 4, C or 1)
         if number < len(network.box_stages):
             rows = Rows(_add_boxes_of_best_class(graph, boxes, logits, stage), rows.image)
-    if len(network.box_stages) > 1:
-        total = total / float(len(network.box_stages))
-    return rows, graph.op("Softmax", total, axis=1) if averages_logits else total, boxes
+    mean = totals[-1] / float(len(totals)) if len(totals) > 1 else totals[-1]
+    return rows, graph.op("Softmax", mean, axis=1) if averages_logits else mean, boxes
 
 
 def _add_boxes_of_best_class(graph: Graph, boxes: Value, logits: Value, stage: BoxStage) -> Value:

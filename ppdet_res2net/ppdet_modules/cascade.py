@@ -87,8 +87,8 @@ class CascadeHead(PaddleDetectionCascadeHead):
         return super().forward(body_feats, rois, rois_num, inputs)
 
     def _assign(self, *args: Any, **kwargs: Any) -> tuple:
-        assigned = self._assigner(*args, **kwargs)
-        self.assigned_stages.append(leave_out_ignored(*assigned, self.num_classes))
+        rois, rois_num, targets = self._assigner(*args, **kwargs)
+        self.assigned_stages.append(leave_out_ignored(rois, rois_num, targets, self.num_classes))
         return self.assigned_stages[-1]
 
     def get_prediction(self, head_out_list: list) -> tuple:

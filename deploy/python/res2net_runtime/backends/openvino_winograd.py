@@ -47,8 +47,8 @@ def rewrite_convolutions(network: openvino.Model, least_side_px: int) -> int:
     """Replace the convolutions for which Winograd's algorithm was measured to be faster. Only shapes decide.
 
     These are 3x3 convolutions of stride 1 with 256 input and output channels that keep the size: on square regions of a fixed
-    side of 9 to 28 pixels (the mask head), and on maps of at least an eighth of the image's size (FPN and the RPN). On smaller
-    maps, the transformations cost what the product saves.
+    side of 9 to 28 pixels (the mask head), and on maps of at least an eighth of the image's size (FPN and the RPN). Smaller
+    maps gained little or nothing.
 
     Args:
         network: A model in float32 with its images' sides bounded from below. It is changed in place; sizes stay dynamic.

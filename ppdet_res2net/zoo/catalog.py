@@ -14,6 +14,7 @@ from ppdet_res2net.zoo.records import RECORDS
 __all__ = [
     "find_model",
     "find_published",
+    "find_recipe_of_kind",
     "get_model_spec",
     "is_model_name",
     "list_models",
@@ -59,6 +60,11 @@ def get_model_spec(name: str) -> ModelSpec:
 def find_model(name: str) -> ModelSpec | None:
     """Return the record of the published model of exactly this name; None if there is none."""
     return _specs().get(name)
+
+
+def find_recipe_of_kind(source: str, kind: str) -> str:
+    """Return the recipe of the first published detector of a source and :attr:`ModelSpec.kind`; "" if there is none."""
+    return next((spec.own_recipe for spec in _specs().values() if (spec.source, spec.kind) == (source, kind)), "")
 
 
 def is_model_name(text: str) -> bool:

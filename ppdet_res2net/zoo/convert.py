@@ -7,14 +7,16 @@ import os
 
 import numpy as np
 
+from ppdet_res2net.commands import program
 from ppdet_res2net.errors import WeightsError
 from ppdet_res2net.modeling import Res2Net, Res2NetClassifier
 from ppdet_res2net.zoo import create_backbone, create_classifier
 from ppdet_res2net.zoo.catalog import get_model_spec
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
 from ppdet_res2net.zoo.load import check_dialect, check_fit
-from ppdet_res2net.zoo.report import LoadReport
-from ppdet_res2net.zoo.weights import read_weights
+from ppdet_res2net.zoo.model_spec import ModelSpec
+from ppdet_res2net.zoo.report import LoadReport, find_kind
+from ppdet_res2net.zoo.weights import Weights, read_weights
 
 __all__ = ["ConvertedWeights", "check_round_trip", "convert_weights"]
 
@@ -65,7 +67,10 @@ def convert_weights(
         model = create_classifier(name, num_classes=len(head))
     else:  # the trunk of a larger model has no classifier
         model = create_backbone(name)
-    check_dialect(weights, model)
+    check_dialect(
+        weights, model, f"Pass the name of a model of that dialect instead of {name} ('{program('models')}')."
+    )
+    _check_kind(spec, weights)
     report = check_fit(model, weights)
     written = set(report.matched)
     kept: tuple[str, ...] = ()
@@ -75,9 +80,21 @@ def convert_weights(
             raise WeightsError(
                 f"weights: {weights.source} has only a backbone, but {name} is a detector. Pass the file of a whole detector."
             )
+        trunk_rule = "a detector's other parts are not used by a trunk"  # here they are kept
+        report = dataclasses.replace(report, allowed={r: n for r, n in report.allowed.items() if r != trunk_rule})
     tensors = {n: array for n, array in weights.tensors.items() if n in written or n in kept}
     save_weights_file(target, tensors, {"model": spec.name, "dialect": spec.dialect})
     return ConvertedWeights(report, tensors, kept)
+
+
+def _check_kind(spec: ModelSpec, weights: Weights) -> None:
+    """Refuse a detector of another kind: under this name, it would be taken for what it is not."""
+    kind = find_kind(weights.tensors)
+    if spec.kind and kind and kind != spec.kind:
+        same = f", such as {weights.spec.name}" if weights.spec is not None and weights.spec.kind == kind else ""
+        raise WeightsError(
+            f"weights: {weights.source} is a {kind}, but {spec.name} is a {spec.kind}. Pass the name of a {kind}{same}."
+        )
 
 
 def check_round_trip(target: str | os.PathLike[str], tensors: dict[str, np.ndarray]) -> None:

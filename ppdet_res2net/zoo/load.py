@@ -18,8 +18,9 @@ from ppdet_res2net import modeling
 from ppdet_res2net.commands import program
 from ppdet_res2net.errors import ConfigError, WeightsError
 from ppdet_res2net.modeling.dialect import DIALECTS, Dialect
+from ppdet_res2net.zoo.catalog import find_recipe_of_kind
 from ppdet_res2net.zoo.formats import load_weights_file, save_weights_file
-from ppdet_res2net.zoo.report import RULES, LoadReport, Misshapen, Rule, describe_contents
+from ppdet_res2net.zoo.report import RULES, LoadReport, Misshapen, Rule, describe_contents, find_kind
 from ppdet_res2net.zoo.weights import Weights, read_weights
 
 __all__ = [
@@ -61,7 +62,7 @@ def load_pretrained(model: nn.Layer, weights: Weights | str | os.PathLike[str]) 
     loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
     state, rules = _what_to_start_from(model, loaded)
-    report = _checked(state, loaded.tensors, rules, loaded.source, loaded.note)
+    report = _checked(state, loaded.tensors, rules, loaded.source, loaded.note, _recipe_for(loaded, model))
     _assign(state, loaded.tensors, report)
     return report
 
@@ -79,7 +80,10 @@ def load_weights(model: nn.Layer, weights: Weights | str | os.PathLike[str]) -> 
     """
     loaded = weights if isinstance(weights, Weights) else read_weights(weights)
     check_dialect(loaded, model)
-    return load_into(model, loaded.tensors, source=loaded.source, note=loaded.note)
+    state = _state_of(model)
+    report = _checked(state, loaded.tensors, (), loaded.source, loaded.note, _recipe_for(loaded, model))
+    _assign(state, loaded.tensors, report)
+    return report
 
 
 def load_into(
@@ -149,11 +153,12 @@ def _checked(
     rules: Iterable[str],
     source: str,
     note: str = "",
+    advice: str = "",
 ) -> LoadReport:
     report = compare(state, tensors, [RULES[name] for name in (*_ALWAYS, *rules)], source)
     report = dataclasses.replace(report, note=note)
     if not report.fits:
-        raise WeightsError(f"weights: the file does not fit the model. {report}\n{_explain(state, tensors)}")
+        raise WeightsError(f"weights: the file does not fit the model. {report}\n{_explain(state, tensors, advice)}")
     return report
 
 
@@ -217,8 +222,13 @@ def _trunk_of(model: nn.Layer) -> modeling.Res2Net:
     return trunk
 
 
-def check_dialect(weights: Weights, model: nn.Layer) -> None:
+def check_dialect(weights: Weights, model: nn.Layer, remedy: str = "") -> None:
     """Refuse weights of a different dialect: they would load without an error, and give wrong numbers.
+
+    Args:
+        weights: The weights.
+        model: The model that they are for.
+        remedy: What the message proposes; by default, a recipe or another dialect for the model.
 
     Raises:
         WeightsError: The weights and the model have different dialects.
@@ -232,12 +242,30 @@ def check_dialect(weights: Weights, model: nn.Layer) -> None:
         reason = reason or "they have the deep stem, but no pooled shortcuts"
     if not dialects or any(_compute_the_same(DIALECTS[d], trunk.dialect, trunk.variant) for d in dialects):
         return
-    remedy = f"Pass '-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
-    if weights.is_detector and weights.spec is not None and weights.spec.recipe and model is not trunk:
-        remedy = f"Use its recipe, '-c {weights.spec.recipe}', which differs in other settings, too."
+    if not remedy and dialects == ("mmdet",):  # its recipes differ in more than the dialect
+        remedy = _recipe_for(weights, model)
+    remedy = (
+        remedy or f"Pass '-o Res2Net.dialect={dialects[0]}' on a command line, or dialect={dialects[0]!r} in Python."
+    )
     raise WeightsError(
         f"weights: {weights.source} has the {' or '.join(dialects)} dialect ({reason}), but the model has "
         f"the {trunk.dialect.name} dialect. The shapes are equal, but the results would be wrong. {remedy}"
+    )
+
+
+def _recipe_for(weights: Weights, model: nn.Layer) -> str:
+    """Return which recipe to use for the weights of a whole detector; "" if this is unknown, or the model is only a trunk.
+
+    The shapes do not show all differences between the recipes of several publishers.
+    """
+    if not weights.is_detector or model is _trunk_of(model):
+        return ""
+    if weights.spec is not None and weights.spec.own_recipe:
+        return f"Use its recipe, '-c {weights.spec.own_recipe}', which differs in other settings, too."
+    kind = find_kind(weights.tensors)
+    recipe = find_recipe_of_kind("mmdet", kind) if weights.dialects == ("mmdet",) else ""
+    return (
+        f"Use the recipe that they were trained with; of mmdetection's {kind}, it is '-c {recipe}'." if recipe else ""
     )
 
 
@@ -248,12 +276,14 @@ def _compute_the_same(one: Dialect, other: Dialect, variant: str) -> bool:
     return one == other
 
 
-def _explain(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray]) -> str:
+def _explain(state: Mapping[str, paddle.Tensor], tensors: Mapping[str, np.ndarray], advice: str) -> str:
     model = describe_contents({name: tuple(parameter.shape) for name, parameter in state.items()})
     file = describe_contents({name: array.shape for name, array in tensors.items()})
     text = f"The file seems to be {file}; the model is {model}. Nothing was loaded. "
     if "bbox_head" in " ".join(state) and not any(name.startswith("bbox_head.") for name in tensors):
         return text + "Evaluation, prediction and export need the weights of a whole detector; train one first."
+    if advice and find_kind(tensors) != find_kind(state):
+        return text + advice
     return text + f"Choose weights of the same architecture ('{program('models')}'), or change the model to fit them."
 
 

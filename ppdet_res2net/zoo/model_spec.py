@@ -85,6 +85,17 @@ class ModelSpec:
         return self.name.partition("/")[0]
 
     @property
+    def kind(self) -> str:
+        """Which detector it is, for instance ``Cascade Mask R-CNN``; "" for the other tasks."""
+        words = self.name.partition("/")[2].replace("-", "_").partition("_rcnn")[0].split("_")
+        return f"{' '.join(words).title()} R-CNN" if self.task == "detector" else ""
+
+    @property
+    def own_recipe(self) -> str:
+        """The recipe that computes what the publisher's detector computes; "" for the other tasks."""
+        return self.recipe or self.name.partition("/")[2] if self.task == "detector" else ""
+
+    @property
     def architecture(self) -> dict[str, object]:
         """The arguments of :class:`ppdet_res2net.modeling.Res2Net` that make this model."""
         names = ("depth", "width", "scales", "variant", "dialect", "groups")

@@ -137,6 +137,7 @@ def _ppdet(
     dialect: str,
     parameters: int,
     note: str = "",
+    recipe: str = "",
     **metrics: float,
 ) -> ModelSpec:
     is_detector = task == "detector"
@@ -159,6 +160,7 @@ def _ppdet(
         # PaddleDetection itself has no code for the paddle dialect of variant d.
         proved_against=_PROVED_AGAINST["paddleclas" if (variant, dialect) == ("d", "paddle") else "ppdet"],
         input=InputSpec((800, 1333), None, "bicubic") if is_detector else InputSpec(),
+        recipe=recipe,
         note=note,
     )
 
@@ -336,6 +338,7 @@ RECORDS = (
         "ppdet",
         44_557_656,
         "Variant d in the stem only: its shortcuts have no average pool.",
+        "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco_ppdet_dialect_eval",
         box_ap=42.6,
         mask_ap=38.1,
     ),

@@ -10,10 +10,11 @@ from ppdet_res2net.modeling.res2net import STAGE_DEPTHS
 from ppdet_res2net.zoo.keymaps import find_layout
 from res2net_runtime.texts import printable
 
-__all__ = ["RULES", "LoadReport", "Misshapen", "Rule", "describe_contents", "describe_names"]
+__all__ = ["RULES", "LoadReport", "Misshapen", "Rule", "describe_contents", "describe_names", "find_kind"]
 
 _NAMED_AT_MOST = 5
 _CHARACTERS_AT_MOST = 120
+_BOX_SCORE, _CASCADE_SCORE = "bbox_head.bbox_score.bias", "bbox_head.bbox_score_stage0.bias"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,17 +166,23 @@ def _describe_dla(trunk: Mapping[str, Sequence[int]]) -> str:
     return text + (f" in {groups} groups" if groups > 1 else "")
 
 
+def find_kind(names: Collection[str]) -> str:
+    """Return which detector has tensors of these names of ours, for instance ``Cascade Mask R-CNN``; "" if none has."""
+    has_masks = any(name.startswith("mask_head.") for name in names)
+    if _BOX_SCORE in names:
+        return "Mask R-CNN" if has_masks else "Faster R-CNN"
+    if _CASCADE_SCORE in names:
+        return "Cascade Mask R-CNN" if has_masks else "Cascade R-CNN"
+    return ""
+
+
 def _describe_heads(shapes: Mapping[str, Sequence[int]]) -> str:
     if "fc.weight" in shapes:
         return f", a classifier of {shapes['fc.weight'][-1]} classes"
-    has_masks = any(name.startswith("mask_head.") for name in shapes)
-    for name, kind in (
-        ("bbox_head.bbox_score.bias", "Mask" if has_masks else "Faster"),
-        ("bbox_head.bbox_score_stage0.bias", "Cascade Mask" if has_masks else "Cascade"),
-    ):
-        if name in shapes:
-            return f", a {kind} R-CNN of {shapes[name][0] - 1} classes"
-    return ""
+    kind = find_kind(shapes)
+    if not kind:
+        return ""
+    return f", a {kind} of {shapes[_BOX_SCORE if _BOX_SCORE in shapes else _CASCADE_SCORE][0] - 1} classes"
 
 
 def _describe_foreign(shapes: Mapping[str, Sequence[int]]) -> str:

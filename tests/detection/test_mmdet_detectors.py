@@ -5,6 +5,7 @@ The goldens were made by ``tests/goldens/mmdet_detectors.py`` with mmdetection's
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -194,7 +195,8 @@ def test_the_exported_graph_finds_the_same(faster, photos):
     [
         (
             "mmdet_faster_rcnn_res2net101_fpn_2x_coco",
-            "a Mask R-CNN of 80 classes; the model is .*, a Faster R-CNN of 80",
+            "a Mask R-CNN of 80 classes; the model is .*, a Faster R-CNN of 80 classes. Nothing was loaded. "
+            "Use its recipe, '-c mmdet_mask_rcnn_res2net101_fpn_2x_coco'",
         ),
         ("mask_rcnn_res2net101_vd_26w_4s_fpn_2x_coco", "Use its recipe, '-c mmdet_mask_rcnn_res2net101_fpn_2x_coco'"),
     ],
@@ -208,3 +210,9 @@ def test_another_recipe_refuses_the_file(detector, recipe, expected):
     weights = Weights(MASK, tensors, (spec.dialect,), "they are published so", spec)
     with pytest.raises(WeightsError, match=expected):
         load_weights(other, weights)
+    # Somebody's own detector, which he trained with mmdetection, has no record.
+    unknown = dataclasses.replace(weights, spec=None)
+    with pytest.raises(
+        WeightsError, match="of mmdetection's Mask R-CNN, it is '-c mmdet_mask_rcnn_res2net101_fpn_2x_coco'"
+    ):
+        load_weights(other, unknown)

@@ -250,10 +250,41 @@ def test_convert_takes_detectors(tmp_path, capsys):
     save_weights_file(tmp_path / "trunk.pdparams", trunk)
     save_weights_file(tmp_path / "all.pdparams", {**trunk, "rpn_head.x": np.zeros(2, np.float32)})
     assert convert_command.main([name, str(tmp_path / "all"), str(tmp_path / "out.safetensors")]) == 0
-    assert "1 tensors of the detector's other parts are kept as they are" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 tensors of the detector's other parts are kept as they are" in said
+    assert "not used" not in said
     assert "rpn_head.x" in load_weights_file(tmp_path / "out.safetensors")
     text = error_of(lambda: convert_command.main([name, str(tmp_path / "trunk"), str(tmp_path / "x.pdparams")]))
     assert f"has only a backbone, but {name} is a detector. Pass the file of a whole detector." in text
+
+
+@pytest.mark.parametrize(
+    "file_name, names, kind, advice",
+    [
+        ("mine", ("bbox_head.bbox_score_stage0.bias",), "Cascade R-CNN", "Pass the name of a Cascade R-CNN."),
+        (
+            "mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco",
+            ("bbox_head.bbox_score.bias", "mask_head.x"),
+            "Mask R-CNN",
+            "Pass the name of a Mask R-CNN, such as ppdet/mask_rcnn_res2net50_vb_26w_4s_fpn_2x_coco.",
+        ),
+    ],
+)
+def test_convert_refuses_a_detector_of_another_kind(tmp_path, file_name, names, kind, advice):
+    name = "ppdet/faster_rcnn_res2net50_vb_26w_4s_fpn_1x_coco"
+    heads = {other: np.zeros(2, np.float32) for other in ("rpn_head.x", *names)}
+    file = tmp_path / f"{file_name}.pdparams"
+    save_weights_file(file, {**source_tensors(get_model_spec(name)), **heads})
+    text = error_of(lambda: convert_command.main([name, str(file), str(tmp_path / "x.pdparams")]))
+    assert f"is a {kind}, but {name} is a Faster R-CNN. {advice}" in text
+    assert not (tmp_path / "x.pdparams").exists()
+
+
+def test_convert_proposes_another_name_for_another_dialect(file, tmp_path):
+    name = "paddleclas/Res2Net50_26w_4s"
+    arguments = [name, str(file), str(tmp_path / "x.pdparams"), "--dialect", "official"]
+    text = error_of(lambda: convert_command.main(arguments))
+    assert f"Pass the name of a model of that dialect instead of {name} ('ppdet-res2net models')." in text
 
 
 def test_damaged_copy_fails_the_check(file, tmp_path):

@@ -15,8 +15,9 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 
 from ppdet_res2net import create_backbone, create_classifier, get_model_spec, list_models  # noqa: E402
 from ppdet_res2net.cli import models as models_command  # noqa: E402
+from ppdet_res2net.config import load_config  # noqa: E402
 from ppdet_res2net.errors import ConfigError, WeightsError  # noqa: E402
-from ppdet_res2net.zoo.catalog import find_published  # noqa: E402
+from ppdet_res2net.zoo.catalog import find_published, find_recipe_of_kind  # noqa: E402
 from ppdet_res2net.zoo.model_spec import SOURCES  # noqa: E402
 from tests.goldens.synthetic import without_random_weights  # noqa: E402
 
@@ -45,6 +46,20 @@ def test_counts_of_models():
 def test_given_figures(name):
     spec = get_model_spec(name)
     assert (spec.parameters, spec.macs) == GIVEN[name]
+
+
+def test_every_published_detector_has_a_recipe_of_its_kind():
+    detectors = [spec for spec in map(get_model_spec, list_models()) if spec.task == "detector"]
+    for spec in detectors:
+        config = load_config(spec.own_recipe)
+        architecture = config["architecture"]
+        masks = "mask_head" in config.get(architecture, ()) and architecture == "CascadeRCNN"
+        of_recipe = {"FasterRCNN": "Faster R-CNN", "MaskRCNN": "Mask R-CNN"}.get(architecture, "Cascade R-CNN")
+        assert spec.kind == (of_recipe.replace(" R", " Mask R") if masks else of_recipe)
+        assert spec.variant == "b" or config["Res2Net"]["dialect"] == spec.dialect
+    assert {get_model_spec(name).own_recipe for name in list_models("timm")} == {""}
+    assert find_recipe_of_kind("mmdet", "Cascade Mask R-CNN") == "mmdet_cascade_mask_rcnn_res2net101_fpn_20e_coco"
+    assert find_recipe_of_kind("ppdet", "Cascade R-CNN") == ""
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -15,6 +15,7 @@ from res2net_runtime.files import (
     IMAGE_SUFFIXES,
     check_space,
     make_output_folder,
+    refuse_url,
     remove_abandoned,
     replacing,
     save_text,
@@ -67,6 +68,7 @@ def new_folder(folder: str | os.PathLike[str], option: str, error_class: type[Re
     Raises:
         Res2NetError: The folder holds something or cannot be written. The error is of class ``error_class``.
     """
+    refuse_url(folder, option, error_class)
     path = Path(folder)
     try:
         if not path.exists():

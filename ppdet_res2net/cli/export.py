@@ -71,11 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args, config = parser.parse_task(argv)
     parser.require_model(args)
-    others = [name for name in args.format if name in OTHER_FORMS]
+    others = [name for name in dict.fromkeys(args.format) if name in OTHER_FORMS]
     ours = [name for name in args.format if name not in OTHER_FORMS]
     if config is not None and not is_classifier(config):
         from ppdet_res2net.detection.export import export_model
+        from ppdet_res2net.export.folder import check_names
 
+        check_names("format", args.format, (*EXPORTED_FORMATS, *OTHER_FORMS))
         common = {
             "verify": args.verify or bool(args.verify_images),
             "verify_images": args.verify_images,

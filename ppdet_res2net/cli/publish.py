@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ppdet_res2net.cli._common import CommaList, CommandParser, say
 from ppdet_res2net.config import is_classifier
-from ppdet_res2net.errors import ExportError
+from ppdet_res2net.errors import ExportError, did_you_mean
 from ppdet_res2net.files import new_folder
+from ppdet_res2net.training.publication.licences import LICENCES
 from res2net_runtime.arguments import path_text
 from res2net_runtime.engines import EXPORTED_FORMATS
 from res2net_runtime.texts import printable
@@ -106,9 +107,10 @@ def _export(run: PublishedRun, folder: Path, args: argparse.Namespace) -> None:
 def _licence(text: str) -> str:
     """Argument type: a licence, as the hub names it."""
     name = text.strip().lower()
-    if not re.fullmatch(r"[a-z0-9]+(?:[.-][a-z0-9]+)*", name):
+    if name not in LICENCES:
         raise argparse.ArgumentTypeError(
-            f"got '{text}', expected the hub's name of a licence, such as apache-2.0 or mit"
+            f"got '{text}', expected the hub's name of a licence, such as apache-2.0 or mit; 'other' if it has none for "
+            f"yours.{did_you_mean(name, LICENCES)}"
         )
     return name
 

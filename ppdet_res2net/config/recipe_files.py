@@ -12,6 +12,7 @@ from ppdet_res2net.config.mistakes import Layer, clip, show
 from ppdet_res2net.config.yaml_io import read_yaml
 from ppdet_res2net.errors import ConfigError
 from ppdet_res2net.ppdet_modules.tagged import Tagged
+from res2net_runtime.hub import address_of_page
 
 __all__ = ["Merged", "RecipeFiles", "join", "merge", "resolve_config_path", "without_base_batch"]
 
@@ -139,6 +140,9 @@ def resolve_config_path(path: str | os.PathLike[str]) -> Path:
         return found
     if os.path.isdir(given):  # unlike Path.is_dir, this takes names that are too long for a file
         raise ConfigError(f"{given} is a folder; expected a YAML file in it.")
+    page = address_of_page(path)
+    if page is not None:
+        raise ConfigError(f"{clip(path)} is a page, not a recipe. Pass {page} for what it shows.")
     names = [recipe.stem for recipe in _recipes()]
     close = difflib.get_close_matches(given.stem, names, n=_CLOSE_NAMES) or names
     raise ConfigError(

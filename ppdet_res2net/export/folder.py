@@ -20,7 +20,7 @@ import yaml
 
 import ppdet_res2net
 from ppdet_res2net.errors import ExportError, did_you_mean
-from ppdet_res2net.files import remove_abandoned, unfinished_name
+from ppdet_res2net.files import refuse_url, remove_abandoned, unfinished_name
 from res2net_runtime.console import ending_on_signals
 from res2net_runtime.engines import EXPORTED_FORMATS, FORMATS, way_to_add
 from res2net_runtime.locks import LockedError, WriterLock
@@ -136,6 +136,7 @@ def unfinished_folder(folder: Path) -> Iterator[Path]:
     Raises:
         ExportError: The folder cannot be written, another export is writing to it, or the block has raised it.
     """
+    refuse_url(folder, "--output_dir", ExportError)
     existed = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)

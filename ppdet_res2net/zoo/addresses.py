@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 
 from ppdet_res2net.errors import WeightsError
+from res2net_runtime.hub import address_of_page
 from res2net_runtime.texts import hide_password
 
 __all__ = ["cache_folder", "cached_path", "find_checksum", "relative_path"]
@@ -52,6 +53,9 @@ def relative_path(url: str) -> PurePosixPath:
         raise WeightsError(
             f"weights: {hide_password(url)!r} is not the address of a file; expected http(s)://host/path/file."
         )
+    page = address_of_page(url)
+    if page is not None:
+        raise WeightsError(f"weights: {hide_password(url)!r} is a page, not a file. Pass {page} for what it shows.")
     names = [_name_in_cache(step) for step in (parts.netloc.rpartition("@")[2], *steps)]
     if parts.query:
         names[-1:] = [f"query-{_digest(parts.query)}", names[-1]]

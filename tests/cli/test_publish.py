@@ -210,6 +210,10 @@ def test_a_recipe_from_a_hub_runs_no_code_and_does_not_choose_folders(hub, capfd
     [
         ([], "the following arguments are required: --license"),
         (["--license", "Apache 2"], "got 'Apache 2', expected the hub's name of a licence, such as apache-2.0 or mit"),
+        (
+            ["--license", "apache2.0"],
+            "such as apache-2.0 or mit; 'other' if it has none for yours. Did you mean 'apache-2.0'",
+        ),
         (["--license", "mit", "--repo", "nuts"], "got 'nuts', expected OWNER/NAME, as in ann/nuts"),
     ],
 )
@@ -217,6 +221,22 @@ def test_what_publish_needs(arguments, message, tmp_path, capfd):
     with pytest.raises(SystemExit):
         main(["publish", str(tmp_path), *arguments])
     assert message in capfd.readouterr().err
+
+
+def test_nothing_is_written_into_a_folder_named_like_a_hub(trained, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["publish", str(trained), "--license", "mit", "--output", "hf://ann/nuts"]) == 1
+    assert "is an address, and results are written into folders of this machine only" in capfd.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_page_of_the_hub_is_answered_with_its_address(tmp_path, capfd):
+    page = "https://huggingface.co/ann/nuts"
+    assert main(["infer", "-c", page, "--infer_img", str(tmp_path)]) == 1
+    assert "is a page, not a recipe. Pass hf://ann/nuts for what it shows." in capfd.readouterr().err
+    weights = f"weights={page}/blob/v1/x.safetensors"
+    assert main(["infer", "-c", "demo_mask_rcnn", "-o", weights, "--infer_img", str(tmp_path)]) == 1
+    assert "is a page, not a file. Pass hf://ann/nuts@v1/x.safetensors for what it shows." in capfd.readouterr().err
 
 
 def test_publish_takes_only_a_run(tmp_path, capfd):

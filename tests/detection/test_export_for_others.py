@@ -319,6 +319,13 @@ def test_classifiers_are_refused(tmp_path, capsys):
         assert "Use --format paddle, onnx or openvino." in error
 
 
+def test_all_formats_are_listed_before_anything_is_written(tmp_path, capsys):
+    assert main(["export", "-c", "demo_mask_rcnn", "--output_dir", str(tmp_path), "--format", "onnx,trition"]) == 1
+    known = "paddle, onnx, openvino, paddledetection, triton, triton_openvino"
+    assert f"There is no format 'trition'; choose one of {known}. Did you mean 'triton'" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_folder_of_something_else_is_kept(tmp_path):
     new, there = tmp_path / "new", tmp_path / "there"
     for folder in (new, there):

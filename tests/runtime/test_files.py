@@ -157,3 +157,11 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path):
         file.write(b"content")
     (found,) = find_images(tmp_path)
     assert read_image_bytes(found) == b"content"
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/results", Path("s3://bucket/results"), "hf://ann/nuts"])
+def test_results_are_not_written_into_a_folder_named_like_a_bucket(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Res2NetError, match="is an address, and results are written into folders of this machine only"):
+        make_output_folder(folder)
+    assert not any(tmp_path.iterdir())

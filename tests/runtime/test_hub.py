@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("huggingface_hub")
 
 from res2net_runtime.errors import HubError
-from res2net_runtime.hub import HubAddress, choose_file, is_hub_address, open_repository, parse_address
+from res2net_runtime.hub import HubAddress, address_of_page, choose_file, is_hub_address, open_repository, parse_address
 from tests.helpers.fake_hub import FakeRepo, using_hub
 
 FILES = {"README.md": b"card", "model.safetensors": b"weights", "export/infer_cfg.yml": b"schema"}
@@ -71,6 +71,26 @@ def test_wrong_addresses_are_refused(text, message):
     with pytest.raises(HubError) as caught:
         parse_address(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://huggingface.co/ann/nuts", "hf://ann/nuts"),
+        ("huggingface.co/ann/nuts/", "hf://ann/nuts"),
+        ("https:/huggingface.co/ann/nuts", "hf://ann/nuts"),  # after Path
+        ("https://hf.co/ann/nuts?library=x#files", "hf://ann/nuts"),
+        ("https://huggingface.co/ann/nuts/tree/main", "hf://ann/nuts"),
+        ("https://huggingface.co/ann/nuts/tree/v1", "hf://ann/nuts@v1"),
+        ("https://huggingface.co/ann/nuts/blob/main/a/b.pth", "hf://ann/nuts/a/b.pth"),
+        ("https://huggingface.co/ann/nuts/resolve/main/b.pth", None),
+        ("https://huggingface.co/datasets/ann", None),
+        ("https://example.com/ann/nuts", None),
+    ],
+)
+def test_pages_are_recognised(url, address):
+    page = address_of_page(url)
+    assert (page and str(page)) == address
 
 
 def test_files_are_downloaded_once_and_found_offline(hub, monkeypatch, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -72,3 +73,11 @@ def test_wrong_folders(broken_dir, tmp_path):
     (broken_dir / "infer_cfg.yml").unlink()
     with pytest.raises(ModelFolderError, match="has no infer_cfg.yml. Pass the folder that export_model.py wrote"):
         load_model_folder(broken_dir)
+
+
+@pytest.mark.parametrize("address", ["hf://ann/nuts", "https://huggingface.co/ann/nuts", "s3://bucket/model"])
+def test_an_address_is_no_folder(address):
+    with pytest.raises(ModelFolderError) as caught:
+        load_model_folder(Path(address))
+    assert f"'{address}' is an address, and a folder on this machine is expected." in str(caught.value)
+    assert "Predictor and Classifier take hf://" in str(caught.value)

@@ -18,7 +18,7 @@ from pathlib import Path
 from res2net_runtime.errors import ImageError, Res2NetError
 from res2net_runtime.owners import is_running, this_machine
 from res2net_runtime.system_errors import explain, find_remedy, is_lasting
-from res2net_runtime.texts import hide_password, is_url, printable
+from res2net_runtime.texts import hide_password, is_url, meant_url, printable
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -28,6 +28,7 @@ __all__ = [
     "make_output_folder",
     "path_for_libraries",
     "read_image_bytes",
+    "refuse_url",
     "remove_abandoned",
     "replacing",
     "save_text",
@@ -155,6 +156,7 @@ def make_output_folder(
         Res2NetError: The folder holds one of the images, cannot be created, or cannot be written into. The error is of
             class ``error_class``.
     """
+    refuse_url(folder, option, error_class)
     path = Path(folder)
     # Not Path.resolve, which fails for links that lead to themselves.
     if os.path.realpath(path) in {os.path.dirname(os.path.realpath(image)) for image in images}:
@@ -172,6 +174,20 @@ def make_output_folder(
             f"The folder '{printable(path)}' cannot be written into: {explain(error, f'pass another {option}')}"
         ) from error
     return path
+
+
+def refuse_url(folder: str | os.PathLike[str], option: str, error_class: type[Res2NetError]) -> None:
+    """Refuse the address of a bucket or hub as a folder for results, instead of making folders of that name here.
+
+    Raises:
+        Res2NetError: It is one. The error is of class ``error_class``.
+    """
+    url = meant_url(folder)
+    if url is not None:
+        raise error_class(
+            f"{option} '{hide_password(url)}' is an address, and results are written into folders of this "
+            "machine only. Pass a folder, such as one where the bucket is mounted, or upload the results afterwards."
+        )
 
 
 @contextlib.contextmanager

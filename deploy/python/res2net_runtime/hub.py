@@ -25,6 +25,7 @@ from res2net_runtime.texts import clip, hide_password
 __all__ = [
     "HubAddress",
     "HubRepository",
+    "address_of_page",
     "bring_model_folder",
     "check_file",
     "choose_file",
@@ -41,6 +42,12 @@ _NAME = r"[A-Za-z0-9_][\w.-]*"
 # A revision with a slash in its name is written as refs/pr/1, or with %2F.
 _ADDRESS = re.compile(
     rf"(?:models/)?(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>refs/(?:pr|convert)/[^/@]+|[^/@]+))?(?:/(?P<path>.*))?",
+    re.ASCII,
+)
+# What a browser shows. A path that was made of it has one slash less.
+_PAGE = re.compile(
+    rf"(?:https?:/+)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<repo>{_NAME}/{_NAME})"
+    r"(?:/(?:tree|blob)/(?P<revision>[^/?#]+)(?:/(?P<path>[^?#]*))?)?/?(?:[?#].*)?",
     re.ASCII,
 )
 _OTHER_KINDS = ("datasets", "spaces", "kernels", "buckets")
@@ -103,6 +110,15 @@ def parse_address(text: str) -> HubAddress:
     if path and not _is_harmless(path):
         raise HubError(f"hub: '{clip(text, 200)}' leads out of the repository. Expected {_FORM}.")
     return HubAddress(match["repo"], unquote(match["revision"]) if match["revision"] else None, path)
+
+
+def address_of_page(url: object) -> HubAddress | None:
+    """Return the address of what a page of the hub in a browser is about; None if a text is no such page of a model."""
+    match = _PAGE.fullmatch(str(url))
+    if match is None or match["repo"].partition("/")[0] in (*_OTHER_KINDS, "docs", "papers", "api"):
+        return None
+    revision = match["revision"] if match["revision"] != "main" else None
+    return HubAddress(match["repo"], revision and unquote(revision), (match["path"] or "").rstrip("/"))
 
 
 @dataclasses.dataclass(frozen=True)

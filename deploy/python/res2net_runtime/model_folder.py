@@ -10,10 +10,10 @@ from typing import Any
 
 from res2net_runtime.engines import FORMATS
 from res2net_runtime.errors import ModelFolderError
-from res2net_runtime.hub import is_hub_address
+from res2net_runtime.hub import address_of_page, is_hub_address
 from res2net_runtime.plain_yaml import MAX_BYTES, PlainYamlError, load_plain_yaml
 from res2net_runtime.preprocess import Preprocessor
-from res2net_runtime.texts import clip, printable
+from res2net_runtime.texts import clip, hide_password, meant_url, printable
 
 __all__ = [
     "CONFIG_NAME",
@@ -198,6 +198,15 @@ def read_model_config(model_dir: str | os.PathLike[str], task: str | None = None
     """
     path = Path(model_dir)
     config_path = path / CONFIG_NAME
+    url = meant_url(model_dir)
+    if url is not None and not path.is_dir():
+        page = address_of_page(url)
+        address = page if page is not None else "hf://OWNER/REPO"
+        raise ModelFolderError(
+            f"'{hide_password(url)}' is an address, and a folder on this machine is expected. Download it first, "
+            "for instance with 'hf download OWNER/REPO --local-dir DIR', and pass the folder in it that has "
+            f"{CONFIG_NAME}. Only 'python -m res2net_runtime', Predictor and Classifier take {address} themselves."
+        )
     if not path.is_dir():
         raise ModelFolderError(
             f"There is no model folder '{printable(path)}'. Pass the folder that export_model.py wrote."

@@ -77,6 +77,12 @@ def is_url(text: object) -> bool:
     return "://" in text and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
+def meant_url(path: object) -> str | None:
+    """Return the url that a text, or a path made of it, was meant as; None if none. A path joins slashes: ``s3:/bucket``."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
+    return None if match is None else f"{match[1]}://{str(path)[match.end() :]}"
+
+
 def hide_password(url: str) -> str:
     """Return a url for a message: without user name and password, and without a query, which may hold a token."""
     try:

@@ -116,7 +116,7 @@ def _index_entry(run: PublishedRun, task: str, dataset: str, figures: Sequence[F
 
 def _introduction(run: PublishedRun) -> str:
     trunk = run.config.get("Res2Net") or {}
-    described = f"Res2Net-{trunk['depth']}" if "depth" in trunk else "Res2Net"
+    described = f"Res2Net-{trunk['depth']}" if isinstance(trunk.get("depth"), int) else "Res2Net"
     what = "classifier" if is_classifier(run.config) else f"{run.config['architecture']} detector"
     count = len(run.info["class_names"])
     return (

@@ -109,6 +109,9 @@ def test_options_without_what_they_are_for_are_refused(images):
         open_source(str(images), list_root="x")
     with pytest.raises(ImageError, match="^Cannot read '.*missing': No such file"):
         open_source(str(images / "missing"))
+    (images / "a.jpg").touch()
+    with pytest.raises(ImageError, match="a.jpg' is an image. Pass its folder, or a list with one path per line"):
+        open_source(str(images / "a.jpg"))
     with pytest.raises(ImageError, match="is a url. Download the images first, or mount the bucket"):
         open_source("s3://bucket/photos")
 

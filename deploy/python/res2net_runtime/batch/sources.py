@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from res2net_runtime.batch.parquet import iterate_rows, list_columns
 from res2net_runtime.errors import ImageError
-from res2net_runtime.files import find_images
+from res2net_runtime.files import IMAGE_SUFFIXES, find_images
 from res2net_runtime.image_lists import check_listed, iterate_image_list
 from res2net_runtime.texts import clip, hide_password, is_url, printable
 
@@ -106,6 +106,8 @@ def _find_kind(images: str, recursive: bool, list_root: str | None, column: str 
                 f"--list_root goes with lists, COCO files and tables, and '{printable(images)}' is a folder."
             )
         return Source("folder", root, lambda: _folder_entries(images, recursive))
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise ImageError(f"'{printable(images)}' is an image. Pass its folder, or a list with one path per line.")
     if recursive:
         raise ImageError(f"--recursive goes with a folder, and '{printable(images)}' is not one. Check the path.")
     rows = _first_objects(images)

@@ -35,6 +35,7 @@ __all__ = [
     "images_below",
     "make_output_folder",
     "new_folder",
+    "refuse_url",
     "remove_abandoned",
     "replacing",
     "save_figure",

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ppdet_res2net.errors import TrainingError, WeightsError
+from ppdet_res2net.files import refuse_url
 from ppdet_res2net.training.checkpoint import load_training_state, recover
 from res2net_runtime.locks import LockedError, WriterLock
 from res2net_runtime.system_errors import explain
@@ -42,6 +43,7 @@ class RunFolder:
         Raises:
             TrainingError: The folder cannot be written, or another run is writing to it.
         """
+        refuse_url(self.path, "save_dir", TrainingError)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = WriterLock(self.path / ".lock", LOCK_TIME_S)

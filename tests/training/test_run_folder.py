@@ -89,6 +89,13 @@ def test_a_new_run_moves_an_earlier_one_aside(tmp_path, caplog):
     assert (tmp_path / "toy.2").is_dir()
 
 
+def test_a_run_is_not_written_into_a_folder_named_like_a_bucket(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match="save_dir 's3://bucket/run' is an address, and results are written into"):
+        RunFolder(Path("s3://bucket/run")).open()
+    assert not any(tmp_path.iterdir())
+
+
 def test_two_runs_do_not_write_into_one_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("ppdet_res2net.training.run_folder.LOCK_TIME_S", 0.1)
     other = RunFolder(tmp_path / "toy")

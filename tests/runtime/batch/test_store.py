@@ -120,3 +120,13 @@ def test_progress_tells_speed_and_the_time_that_is_left():
     assert text == "300 of 1000 images (30.0 %), 20.0 images/s, 0:00:35 left, 2 failed"
     assert describe_progress(10, 4_000_000, 0, 0, 1.0).endswith(", 10.0 images/s, 4 d 15:06:39 left")
     assert describe_progress(0, 10, 0, 0, 1.0) == "0 of 10 images (0.0 %)"
+
+
+@pytest.mark.parametrize(("key", "value"), [("failed", "x"), ("engine", None), ("failures", {})])
+def test_a_journal_that_something_else_has_changed_is_refused(tmp_path, key, value):
+    with open_store(tmp_path) as store:
+        store.add(result(0))
+    journal = tmp_path / "shards.jsonl"
+    journal.write_text(json.dumps({**json.loads(journal.read_text()), key: value}) + "\n")
+    with pytest.raises(Res2NetError, match=f"has the {key} .* for shard 0; something else has written into it"):
+        open_store(tmp_path).__enter__()

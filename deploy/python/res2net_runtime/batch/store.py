@@ -34,6 +34,8 @@ MANIFEST, PLAN, JOURNAL, FAILURES, RESULTS = (
     "results",
 )
 _LOCK = ".batch.lock"
+# What is read again of a line of the journal.
+_RECORD_TYPES = {"images": int, "failed": int, "detections": int, "bytes": int, "engine": str, "failures": list}
 _SCHEMA = {"name": "res2net_runtime.batch", "version": 1}
 
 
@@ -226,6 +228,12 @@ class Store:
                 raise Res2NetError(
                     f"'{printable(self.folder / JOURNAL)}' names shard {clip(index)} of {self.plan.shard_count}. Pass another "
                     "--output."
+                )
+            wrong = next((key for key, kind in _RECORD_TYPES.items() if type(record.get(key)) is not kind), None)
+            if wrong is not None:
+                raise Res2NetError(
+                    f"'{printable(self.folder / JOURNAL)}' has the {wrong} {clip(record.get(wrong))} for shard {index}; "
+                    "something else has written into it. Pass another --output."
                 )
             self.done[index] = record  # a later line is about a later run
         for index, record in list(self.done.items()):

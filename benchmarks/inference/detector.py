@@ -36,12 +36,13 @@ __all__ = ["Workload", "export", "prepare"]
 RECIPE = "mask_rcnn_res2net50_vd_26w_4s_fpn_2x_coco"
 
 # The outputs of the deciding layers are scaled to these standard deviations over the photos.
+# By the last part of a name, without the stage of a cascade.
 _OUTPUT_STD = {
-    "rpn_head.rpn_rois_score": 2.0,
-    "rpn_head.rpn_rois_delta": 0.2,
-    "bbox_head.bbox_score": 2.0,
-    "bbox_head.bbox_delta": 0.5,
-    "mask_head.mask_fcn_logits": 2.0,
+    "rpn_rois_score": 2.0,
+    "rpn_rois_delta": 0.2,
+    "bbox_score": 2.0,
+    "bbox_delta": 0.5,
+    "mask_fcn_logits": 2.0,
 }
 
 
@@ -59,13 +60,21 @@ class Workload(NamedTuple):
     g_macs: float
 
 
-def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> Workload:
+def prepare(
+    work_dir: Path,
+    photos: Path | None,
+    image_hw: tuple[int, int],
+    recipe: str = RECIPE,
+    formats: Sequence[str] = ("paddle", "onnx", "openvino"),
+) -> Workload:
     """Make weights and exports in ``work_dir``, or reuse those of an earlier run there.
 
     Args:
         work_dir: Folder to write to.
         photos: Folder of photos; None for generated pictures.
         image_hw: Height and width in pixels of the image that the contenders get.
+        recipe: The detector.
+        formats: What it is exported in.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     weights, done = work_dir / "weights.pdparams", work_dir / "prepared.json"
@@ -73,15 +82,17 @@ def prepare(work_dir: Path, photos: Path | None, image_hw: tuple[int, int]) -> W
     if not done.is_file():
         pictures = _pictures(photos, image_hw)
         np.save(prepared.image, pictures[0])
-        detector = _make_weights(pictures, weights)
-        export(work_dir, "model", ("paddle", "onnx", "openvino"))
-        done.write_text(json.dumps({"g_macs": _count_multiply_accumulates(detector, pictures[0])}))
+        detector = _make_weights(pictures, weights, recipe)
+        export(work_dir, "model", formats, recipe=recipe)
+        done.write_text(json.dumps({"g_macs": _count_multiply_accumulates(detector, pictures[0], recipe)}))
     return prepared._replace(**json.loads(done.read_text()))
 
 
-def export(work_dir: Path, name: str, formats: Sequence[str], overrides: Sequence[str] = ()) -> Path:
+def export(
+    work_dir: Path, name: str, formats: Sequence[str], overrides: Sequence[str] = (), recipe: str = RECIPE
+) -> Path:
     """Export the detector with the weights in ``work_dir`` to ``work_dir/name``, and return that folder."""
-    config = load_config(RECIPE, [f"weights={work_dir / 'weights'}", "use_gpu=false", *overrides])
+    config = load_config(recipe, [f"weights={work_dir / 'weights'}", "use_gpu=false", *overrides])
     folder = export_model(config, str(work_dir / f"{name}.new"), formats=formats)
     target = work_dir / name
     shutil.rmtree(target, ignore_errors=True)
@@ -107,9 +118,9 @@ def _pictures(photos: Path | None, image_hw: tuple[int, int]) -> list[np.ndarray
     return pictures
 
 
-def _make_weights(pictures: Sequence[np.ndarray], path: Path) -> nn.Layer:
+def _make_weights(pictures: Sequence[np.ndarray], path: Path, recipe: str) -> nn.Layer:
     """Calibrate the recipe's detector on pictures, write its weights as ``.pdparams`` and ``.safetensors``, and return it."""
-    config = load_config(RECIPE, ["Res2Net.allow_frozen_random_norm=true"])
+    config = load_config(recipe, ["Res2Net.allow_frozen_random_norm=true"])
     paddle.seed(0)
     detector = create_from_config(config, config["architecture"])
     detector.eval()
@@ -153,23 +164,31 @@ def _take_statistics(norm, inputs):  # Paddle's annotation of hooks knows neithe
 
 
 def _calibrate_outputs(detector: nn.Layer, inputs: dict[str, paddle.Tensor]) -> None:
-    layers = {name: layer for name, layer in detector.named_sublayers() if name in _OUTPUT_STD}
+    layers = {name: layer for name, layer in detector.named_sublayers() if _kind(name) in _OUTPUT_STD}
     hooks: dict = {}
 
     def standardize(name: str, layer: nn.Layer, layer_inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
         hooks.pop(name).remove()  # only the first level of the pyramid counts, which is the largest
-        return _standardize(_OUTPUT_STD[name], layer, layer_inputs, output)
+        return _standardize(_OUTPUT_STD[_kind(name)], layer, layer_inputs, output)
 
     for name, layer in layers.items():
         hooks[name] = layer.register_forward_post_hook(functools.partial(standardize, name))
 
     # Inference computes only the detected class's mask logits and does not call their layer, so its hook needs this.
-    def run_mask_logits(layer: nn.Layer, layer_inputs: tuple, features: paddle.Tensor) -> None:
-        detector.mask_head.mask_fcn_logits(features)
+    def run_mask_logits(head: nn.Layer, _: nn.Layer, layer_inputs: tuple, features: paddle.Tensor) -> None:
+        head.mask_fcn_logits(features)
 
-    mask_hook = detector.mask_head.head.register_forward_post_hook(run_mask_logits)
-    RCNNInference(detector)(inputs["image"], inputs["im_shape"], inputs["scale_factor"])
-    mask_hook.remove()
+    network = RCNNInference(detector)
+    mask_hooks = [
+        head.head.register_forward_post_hook(functools.partial(run_mask_logits, head)) for head in network.mask_heads
+    ]
+    network(inputs["image"], inputs["im_shape"], inputs["scale_factor"])
+    for hook in mask_hooks:
+        hook.remove()
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2].partition("_stage")[0]
 
 
 def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
@@ -182,9 +201,9 @@ def _standardize(std: float, layer: nn.Layer, inputs: tuple, output: paddle.Tens
     return layer.forward(*inputs)
 
 
-def _count_multiply_accumulates(detector: nn.Layer, image: np.ndarray) -> float:
+def _count_multiply_accumulates(detector: nn.Layer, image: np.ndarray, recipe: str) -> float:
     """Count the multiply-accumulates of all layers with weights for one image, in units of 1e9."""
-    config = load_config(RECIPE)
+    config = load_config(recipe)
     counts: list[int] = []
 
     def count(layer, inputs, output):

@@ -67,7 +67,8 @@ class ArrayRuns:
         before, after, kind, code, dtype = form
         arguments = (kind, _ZERO, code)
         count = 0
-        head, shape, opcodes, length = b"", (), 0, 0
+        head, opcodes, length = b"", 0, 0
+        shape: tuple[int, ...] = ()
         while size - position >= _LONGEST_HEAD:
             end_of_name = position + 2 + data[position + 1]
             if not data.startswith(head, end_of_name) or not head:  # of another shape than the one before

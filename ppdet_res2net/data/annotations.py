@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from ppdet_res2net.data.coco_file import CocoFile, parse_coco
 from ppdet_res2net.data.foreign_formats import recognise
 from ppdet_res2net.data.garbage_collection import paused_garbage_collection
 from ppdet_res2net.data.problems import ERROR, Finding, Problem, describe, group_by_problem
-from ppdet_res2net.data.text_files import parse_json, read_text
+from ppdet_res2net.data.text_files import parse_json_with_keys, read_text
 from ppdet_res2net.data.values import show
 from ppdet_res2net.errors import DatasetError, did_you_mean
 from ppdet_res2net.files import replacing
@@ -106,7 +105,7 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
     _refuse_archive(annotation_path, source)
     text = read_text(annotation_path, "annotation file")
     try:
-        dataset = parse_json(text, source)
+        dataset, keys = parse_json_with_keys(text, source)
     except DatasetError as error:
         if other := recognise(annotation_path):
             raise DatasetError(f"{source} is not in COCO's format. {other}") from error
@@ -128,7 +127,9 @@ def read_json(annotation_path: str | os.PathLike, needed: Sequence[str] = ("imag
             f"{source} is not in COCO's format: expected an object with images, annotations and categories, found {found}. "
             f"{recognise(annotation_path, dataset) or ''}".rstrip()
         )
-    _refuse_twice(text, source)
+    twice = [key for key in LISTS if keys.count(key) > 1]
+    if twice:  # Python keeps the last one only
+        raise DatasetError(f"{source} has '{twice[0]}' twice. Merge the two lists, or remove one.")
     for key in LISTS:
         entries = dataset.get(key, [])
         if not isinstance(entries, list):
@@ -169,21 +170,6 @@ def _refuse_archive(path: str | os.PathLike, source: str) -> None:
     for mark, what, remedy in ARCHIVES:
         if start.startswith(mark):
             raise DatasetError(f"{source} is compressed ({what}). Unpack it first: {remedy}.")
-
-
-def _refuse_twice(text: str, source: str) -> None:
-    """Refuse a file that has one of the lists twice: the parser keeps the last one only."""
-    if all(text.count(f'"{key}"') < 2 for key in LISTS):
-        return
-
-    def check(pairs: list[tuple[str, object]]) -> dict:
-        keys = [key for key, _ in pairs]
-        twice = [key for key in LISTS if keys.count(key) > 1]
-        if twice and len({"images", "annotations", "categories"}.intersection(keys)) > 1:
-            raise DatasetError(f"{source} has '{twice[0]}' twice. Merge the two lists, or remove one.")
-        return dict(pairs)
-
-    json.loads(text, object_pairs_hook=check)
 
 
 def _refuse(groups: dict[Problem, list[Finding]], annotation_path) -> None:

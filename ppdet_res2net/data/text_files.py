@@ -23,6 +23,7 @@ __all__ = [
     "MAX_BYTES_VARIABLE",
     "decode_text",
     "parse_json",
+    "parse_json_with_keys",
     "parse_plain_yaml",
     "read_bytes",
     "read_json_file",
@@ -46,6 +47,7 @@ _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _USUAL = ("gb18030", "windows-1252")
 _LOOKED_AT = 4096  # bytes that are enough to tell text from other files
 _SHOWN_CHARACTERS = 30
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _MAX_YAML_LEVELS, _MAX_YAML_VALUES = 20, 1_000_000  # a data.yaml may list every image
 _ALLOWED_CONTROLS = "\t\n\r\f"
 _NOT_TEXT = ("Cc", "Cn", "Co", "Cs")  # controls, unassigned, private, half of a pair
@@ -108,8 +110,15 @@ def parse_json(text: str, source: str, error_class: type[Res2NetError] = Dataset
     Raises:
         Res2NetError: The text is not JSON, is nested too deeply, or has a number of thousands of digits.
     """
+    return parse_json_with_keys(text, source, error_class)[0]
+
+
+def parse_json_with_keys(
+    text: str, source: str, error_class: type[Res2NetError] = DatasetError
+) -> tuple[object, list[str]]:
+    """Parse JSON as :func:`parse_json`, and also return the keys of the outermost object, of which Python keeps each once."""
     try:
-        return json.loads(text)
+        return _load_with_keys(text)
     except json.JSONDecodeError as error:
         raise error_class(
             f"{source} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno} (character {error.pos} of "
@@ -119,6 +128,32 @@ def parse_json(text: str, source: str, error_class: type[Res2NetError] = Dataset
         raise error_class(f"{source} is nested too deeply to be read. Export it again.") from error
     except ValueError as error:  # Python refuses integers of thousands of digits
         raise error_class(f"{source} has a number that cannot be read: {error}. Correct the file.") from error
+
+
+def _load_with_keys(text: str) -> tuple[object, list[str]]:
+    """Return the document, and the keys of the outermost object with repetitions. Its values are parsed one by one."""
+    content: dict[str, object] = {}
+    keys: list[str] = []
+    decode = json.JSONDecoder().raw_decode
+    position = _after_space(text, 0)
+    try:
+        while text[position] == ("," if keys else "{"):
+            key, position = decode(text, _after_space(text, position + 1))
+            position = _after_space(text, position)
+            if not isinstance(key, str) or text[position] != ":":
+                break
+            content[key], position = decode(text, _after_space(text, position + 1))
+            keys.append(key)
+            position = _after_space(text, position)
+        if keys and text[position] == "}" and _after_space(text, position + 1) == len(text):
+            return content, keys
+    except (json.JSONDecodeError, IndexError):
+        pass  # json.loads tells what is wrong, and where
+    return json.loads(text), []
+
+
+def _after_space(text: str, position: int) -> int:
+    return _JSON_SPACE.match(text, position).end()  # type: ignore[union-attr]  # it matches nothing, too
 
 
 def parse_plain_yaml(text: str, source: str, error_class: type[Res2NetError] = DatasetError) -> object:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
 import pytest
+from hypothesis import example, given
+from hypothesis.strategies import lists, sampled_from
 
 from ppdet_res2net.data.text_files import (
     MAX_BYTES_VARIABLE,
     decode_text,
+    parse_json_with_keys,
     parse_plain_yaml,
     read_json_file,
     read_lines,
@@ -136,3 +140,43 @@ def test_yaml_stays_text():
 def test_yaml_that_cannot_be_parsed(text, message):
     with pytest.raises(DatasetError, match=message):
         parse_plain_yaml(text, "a.yaml")
+
+
+JSON_PIECES = (
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    '"a"',
+    '"b"',
+    "1",
+    "null",
+    " ",
+    "\n",
+    '{"c": [1, {"a": 2}]}',
+    "\ufeff",
+    "x",
+    "NaN",
+)
+
+
+@given(pieces=lists(sampled_from(JSON_PIECES), max_size=12))
+@example(pieces=["{", '"a"', ":", "1", ",", '"a"', ":", "null", "}", "\n"])
+@example(pieces=["{", '"a"', ":", "1", ",", "}"])
+@example(pieces=["{", ",", '"a"', ":", "1", "}"])
+@example(pieces=["{", '"a"', ":", "1", "}", "x"])
+@example(pieces=["{", "}"])
+def test_json_is_read_as_python_reads_it(pieces):
+    text = "".join(pieces)
+    try:
+        expected = json.loads(text)
+    except json.JSONDecodeError as error:
+        with pytest.raises(DatasetError, match=re.escape(f"{error.msg} at line {error.lineno}, column {error.colno}")):
+            parse_json_with_keys(text, "it")
+        return
+    found, keys = parse_json_with_keys(text, "it")
+    assert repr(found) == repr(expected)
+    if isinstance(expected, dict) and expected:
+        assert set(keys) == set(expected)

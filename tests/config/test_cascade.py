@@ -34,6 +34,16 @@ MISTAKES = {
     (
         "BBoxPostProcess.decode=RCNNBox",
     ): "RCNNBox.prior_box_var is [10.0, 10.0, 5.0, 5.0], but the last stage learns its boxes",
+    ("CascadeHead.head=TwoFCHead",): (
+        "CascadeHead.head is TwoFCHead, which has layers for one stage only. Choose CascadeTwoFCHead or CascadeXConvNormHead."
+    ),
+    ("CascadeRCNN.bbox_head=BBoxHead",): (
+        "prior_box_var is [30.0, 30.0, 15.0, 15.0], but the head learns its boxes with [10.0, 10.0, 5.0, 5.0] "
+        "(BBoxHead.bbox_weight), so all boxes would be wrong."
+    ),
+    ("architecture=MaskRCNN",): "prior_box_var is [30.0, 30.0, 15.0, 15.0], but the head learns its boxes with",
+    ("CascadeHead.bbox_weight=[1, 2, 3]",): "'CascadeHead.bbox_weight",
+    ("architecture=MaskRCNN", "BBoxHead.bbox_weight=5"): "'BBoxHead.bbox_weight' is 5",
     ("CascadeHead.averaged=boxes",): "'CascadeHead.averaged' is 'boxes'; expected one of probabilities, logits",
 }
 

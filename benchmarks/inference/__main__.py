@@ -23,7 +23,7 @@ from benchmarks.inference.operators import print_operators
 from benchmarks.inference.plots import plot_sweeps
 from benchmarks.inference.table import compare, make_row, print_table
 
-OURS = ("openvino fp32", "onnxruntime fp32", "onednn fp32", "openvino bf16", "onednn bf16")
+OURS = ("openvino fp32", "openvino fp32 direct", "onnxruntime fp32", "onednn fp32", "openvino bf16", "onednn bf16")
 IMAGE_HW = (480, 640)
 
 
@@ -76,8 +76,13 @@ def _contenders(args: argparse.Namespace, work_dir: Path) -> list[Contender]:
 
     contenders: list[Contender] = []
     for name in OURS:
-        backend, precision = name.split()
-        options = {"folder": str(work_dir / "model"), "backend": backend, "precision": precision}
+        backend, precision, *direct = name.split()
+        options = {
+            "folder": str(work_dir / "model"),
+            "backend": backend,
+            "precision": precision,
+            "winograd": not direct,
+        }
         add(name, "ours", precision, sys.executable, options)
     for precision in ("fp32", "bf16") if args.torch_python else ():
         weights = str(work_dir / "weights.safetensors")

@@ -30,11 +30,13 @@ def _create(kind: str, options: dict) -> Callable[[np.ndarray], int]:
 
 
 def _create_ours(
-    folder: str, backend: str, precision: str, threads: int, batch: int = 1
+    folder: str, backend: str, precision: str, threads: int, batch: int = 1, winograd: bool = True
 ) -> Callable[[np.ndarray], int]:
     from res2net_runtime import Predictor
 
-    predictor = Predictor(folder, backend=backend, precision=precision, cpu_threads=threads, batch_size=batch)
+    predictor = Predictor(
+        folder, backend=backend, precision=precision, cpu_threads=threads, batch_size=batch, winograd=winograd
+    )
 
     def run(image: np.ndarray) -> int:
         return sum(len(found.rles()) for found in predictor([image] * batch))

@@ -62,8 +62,10 @@ def test_masks_are_those_of_mmdetection(find):
 
 
 def test_boxes_are_those_of_mmdetection(find):
-    assert len(FOUND[1]["scores"]) == 100 and len(set(FOUND[1]["labels"])) > 3
-    assert not differences(find(1, mask_heads=0), FOUND[1])
+    assert len(FOUND[0]["scores"]) == 100 and len(set(FOUND[0]["labels"])) > 3
+    assert not differences(find(0, mask_heads=0), FOUND[0])
+    # Further down on the other photo, the last bit of a score, and so the number of threads, decides which box stays.
+    assert not differences(find(1, mask_heads=0)[:WITH_MASKS], best_of(FOUND[1]))
 
 
 def test_the_cascade_without_masks_is_the_same_detector():
